@@ -1,0 +1,14 @@
+# Sourced by train.sh and test.sh: makes .venv and installs imclass in it, with the extras named in $1.
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+python=${PYTHON:-python3}
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
+  { echo "imclass needs Python 3.10 or newer: set PYTHON=/path/to/python3" >&2; exit 2; }
+[[ -x .venv/bin/pip ]] || "$python" -m venv .venv ||
+  { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 2; }
+stamp=.venv/installed${1:-}
+wanted=$(cksum pyproject.toml)
+if [[ ! -e $stamp || $(cat "$stamp") != "$wanted" ]]; then
+  echo "installing imclass into .venv (a few minutes the first time)"
+  .venv/bin/pip install --quiet --disable-pip-version-check -e ".${1:-}" 2> >(grep -v '^WARNING: Location' >&2)
+  printf '%s' "$wanted" >"$stamp"
+fi

@@ -1,0 +1,225 @@
+"""Builds everything that a run needs from its configuration. The only file that sees all of both."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from imclass.checkpoint import Checkpointer, State
+from imclass.config import Config
+from imclass.data.augment import Augment
+from imclass.data.base import Dataset, Split
+from imclass.data.datasets import load_dataset
+from imclass.data.loader import EvalLoader, Images, TrainLoader
+from imclass.data.splits import Splits, channel_mean_std, split_dataset
+from imclass.device import Device, resolve_device
+from imclass.durations import parse_duration
+from imclass.ema import Ema
+from imclass.errors import ConfigError, UserError
+from imclass.evaluation import evaluate
+from imclass.loggers import Console, RunLogger
+from imclass.losses import build_loss
+from imclass.models import build_model
+from imclass.models.weights import load_weights, read_weights
+from imclass.optimizers import build_optimizer
+from imclass.progress import Plan
+from imclass.reproducibility import seed_everything, use_deterministic_kernels
+from imclass.rundir import RunDir
+from imclass.schedules import build_schedule
+from imclass.signals import StopFlag
+from imclass.trainer import Learner, Trainer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """A run, ready to start or to go on: the trainer, and what comes after training."""
+
+    run: RunDir
+    trainer: Trainer
+    test: EvalLoader
+    device: Device
+    data: "Data"
+    resumed: bool
+    started: float  # time.monotonic()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Data:
+    """The splits of a run, and how their images are normalised."""
+
+    dataset: Dataset
+    splits: Splits
+    mean: list[float]  # per channel, on a scale of 0 to 1
+    std: list[float]
+
+    @property
+    def parts(self) -> tuple[Split, Split, Split]:
+        """Training, validation and test split."""
+        return self.splits.train, self.splits.val, self.splits.test
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        channels, height, width = self.splits.train.images.shape[1:]
+        return channels, height, width
+
+
+def build_job(run: RunDir, stop: StopFlag) -> Job:
+    """Build all components, create the run folder, and load the newest checkpoint if there is one.
+
+    Raises UserError for whatever the data, the model or the checkpoints do not allow; the folder of a
+    new run is created only when nothing of this is wrong.
+    """
+    started = time.monotonic()
+    config = run.config
+    data = build_data(config)
+    checkpointer = Checkpointer(run.checkpoints)
+    state, header, warnings = _newest(checkpointer)
+    steps_per_epoch = len(data.splits.train) // config.train.batch_size
+    plan = build_plan(config, steps_per_epoch)
+    device = resolve_device(config.device, steps=plan.steps, threads=header.get("threads"))
+    now = _header(data, device)
+    warnings += _compare(header, now, run.path)
+    learner = build_learner(config, data, device, plan.steps, steps_per_epoch)
+
+    run.create()
+    checkpointer = Checkpointer(run.checkpoints)
+    console = Console(run.path / "train.log", quiet=config.logger.quiet)
+    logger = RunLogger(run.path, console, state.get("logger", {}), tensorboard=config.logger.tensorboard)
+    images = [Images(split, device, data.mean, data.std) for split in data.parts]
+    train = TrainLoader(
+        images[0], config.train.batch_size, Augment(config.augment, len(data.dataset.classes)), config.seed
+    )
+    val, test = (EvalLoader(part, config.train.batch_size) for part in images[1:])
+    validate = partial(evaluate, loader=val, device=device)
+    trainer = Trainer(
+        learner,
+        train,
+        validate,
+        plan,
+        logger=logger,
+        checkpointer=checkpointer,
+        header=now,
+        about=_about(run, data),
+        stop=stop,
+    )
+    for warning in warnings:
+        console.line(f"warning: {warning}")
+    if state:
+        trainer.load_state_dict(state)
+    return Job(run, trainer, test, device, data, resumed=bool(state), started=started)
+
+
+def build_data(config: Config) -> Data:
+    """Load the data set, split it, and find mean and standard deviation of the training images."""
+    dataset = load_dataset(config.dataset)
+    splits = split_dataset(dataset, config.dataset, config.seed)
+    if config.train.batch_size > len(splits.train):
+        size = f"the training split ({len(splits.train)} images)"
+        raise ConfigError([f"train.batch_size={config.train.batch_size}: larger than {size}"])
+    channels = splits.train.images.shape[1]
+    mean, std = config.dataset.mean, config.dataset.std
+    if mean is None or std is None:
+        mean, std = channel_mean_std(splits.train.images)
+        std = [s or 1.0 for s in std]  # a channel without contrast stays 0
+    if len(mean) == 1:
+        mean, std = mean * channels, std * channels
+    if len(mean) != channels:
+        raise ConfigError(
+            [f"dataset.mean={mean}: {len(mean)} values, but the images have {channels} channels"]
+        )
+    return Data(dataset, splits, mean, std)
+
+
+def build_learner(config: Config, data: Data, device: Device, steps: int, steps_per_epoch: int) -> Learner:
+    """Build model, loss, optimizer, schedule and average, on the device and in its memory format."""
+    use_deterministic_kernels()
+    seed_everything(config.seed, "weights")
+    model = build_network(config, data).to(device.device)
+    model = model.to(memory_format=device.memory_format)
+    if device.compile:
+        model.compile()
+    return Learner(
+        model=model,
+        loss=build_loss(config.train.label_smoothing),
+        optimizer=build_optimizer(config.optimizer, model),
+        schedule=build_schedule(config.scheduler, steps=steps, steps_per_epoch=steps_per_epoch),
+        ema=Ema(model, config.train.ema),
+        device=device,
+        seed=config.seed,
+    )
+
+
+def build_network(config: Config, data: Data) -> nn.Module:
+    """Build the model for the data's channels, size and classes, and load the weights it starts from."""
+    channels, size, _ = data.shape
+    model = build_model(config.model, in_channels=channels, classes=len(data.dataset.classes), size=size)
+    if config.model.weights is not None:
+        load_weights(model, read_weights(config.model.weights), source=config.model.weights)
+    return model
+
+
+def build_plan(config: Config, steps_per_epoch: int) -> Plan:
+    """Turn the durations of the configuration into steps and seconds."""
+    train = config.train
+    save = parse_duration(config.checkpoint.every, ("ep", "st", "s"))
+    by_clock = save.unit == "s"
+    seconds = parse_duration(train.max_time, ("s",)).value if train.max_time is not None else None
+    return Plan(
+        steps=train.steps or max(1, round((train.epochs or 0) * steps_per_epoch)),
+        eval_every=max(1, parse_duration(train.eval_every).steps(steps_per_epoch)),
+        log_every=max(1, parse_duration(train.log_every).steps(steps_per_epoch)),
+        save_every=None if by_clock else max(1, save.steps(steps_per_epoch)),
+        save_seconds=save.value if by_clock else None,
+        max_seconds=seconds,
+        patience=train.early_stopping,
+        metric=config.checkpoint.metric,
+        max_norm=train.grad_clip or math.inf,
+    )
+
+
+def _newest(checkpointer: Checkpointer) -> tuple[State, dict[str, Any], list[str]]:
+    try:
+        return checkpointer.latest()
+    except FileNotFoundError:
+        return {}, {}, []
+
+
+def _header(data: Data, device: Device) -> dict[str, Any]:
+    """Return how the numbers of a checkpoint are computed: with the same, they repeat bit for bit."""
+    return {
+        "data_fingerprint": data.dataset.fingerprint,
+        "threads": device.threads,
+        "hardware": device.hardware,
+        "precision": device.precision,
+        "torch": torch.__version__,
+    }
+
+
+def _about(run: RunDir, data: Data) -> dict[str, Any]:
+    """Return what a checkpoint needs to be used without the run; plain JSON types."""
+    return {
+        "run": run.path.name,
+        "config": OmegaConf.to_yaml(dataclasses.asdict(run.config)),
+        "classes": list(data.dataset.classes),
+        "shape": list(data.shape),
+        "mean": data.mean,
+        "std": data.std,
+    }
+
+
+def _compare(header: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> list[str]:
+    """Return a warning when a resumed run computes in another way than before; other data are refused."""
+    changes = [f"{k} {header[k]} -> {now[k]}" for k in now if header and header[k] != now[k]]
+    if any(change.startswith("data_fingerprint") for change in changes):
+        raise UserError(
+            f"{path}: the training images are not those that this run began with; choose another name="
+        )
+    return [f"resuming with {', '.join(changes)}: bit-identity not guaranteed"] if changes else []

@@ -1,0 +1,136 @@
+"""Checkpoints that survive a kill at any instant and notice a flipped bit.
+
+The rule of resuming: a checkpoint is a dict of `state_dict`s, and everything random is a function of
+(seed, step). So a resumed run is: build the same objects, load the newest checkpoint that verifies,
+cut the logs back to where they were when it was written, go on at its step.
+
+A file is an ordinary torch zip file, which `torch.load(path, weights_only=True)` reads; its zip comment
+is a JSON header with the step and the SHA-256 of all other bytes. A save writes a temporary file beside
+the target, syncs it, reads it back, and renames; the previous `last.pt` is kept as `previous.pt`.
+"""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imclass.errors import UserError
+
+State = dict[str, Any]
+TEMPORARY = ".tmp-"
+
+
+class DamagedCheckpoint(Exception):
+    """The file is not what was written; the message names it."""
+
+
+class Checkpointer:
+    """Saves and finds the checkpoints of one run: `last.pt`, `previous.pt` and `best.pt` in its folder."""
+
+    def __init__(self, folder: Path):
+        self.last, self.previous, self.best = (folder / f"{n}.pt" for n in ("last", "previous", "best"))
+
+    def save_last(self, state: State, header: Mapping[str, Any]) -> None:
+        """Write `last.pt`; what was there becomes `previous.pt`, so that two are always complete."""
+        temporary = _write_verified(self.last, state, header)
+        if self.last.exists():
+            self.last.replace(self.previous)
+        _rename(temporary, self.last)
+
+    def save_best(self, state: State, header: Mapping[str, Any]) -> None:
+        _rename(_write_verified(self.best, state, header), self.best)
+
+    def latest(self) -> tuple[State, dict[str, Any], list[str]]:
+        """Return state and header of the newest checkpoint that verifies, and warnings about others.
+
+        Newest is the highest step in a verified header, never the file's time or name.
+        Raises UserError when there are checkpoints but all are damaged, FileNotFoundError if there are none.
+        """
+        found: list[tuple[dict[str, Any], Path]] = []
+        warnings: list[str] = []
+        for path in (self.last, self.previous):
+            if path.exists():
+                try:
+                    found.append((read_header(path), path))
+                except DamagedCheckpoint as error:
+                    warnings.append(str(error))
+        if not found and warnings:
+            raise UserError(
+                f"{'; '.join(warnings)}: no checkpoint is left to resume from; choose another name"
+            )
+        if not found:
+            raise FileNotFoundError(self.last)
+        header, path = max(found, key=lambda item: item[0]["step"])
+        if warnings:
+            warnings.append(f"falling back to {path}, step {header['step']}")
+        return read_checkpoint(path), header, warnings
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the header of a checkpoint after checking the digest of its contents.
+
+    Raises DamagedCheckpoint.
+    """
+    return _verify(path)[0]
+
+
+def read_checkpoint(path: Path) -> State:
+    """Return the contents of a verified checkpoint, tensors on the CPU, without running code from it.
+
+    Raises DamagedCheckpoint.
+    """
+    _, payload = _verify(path)
+    return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+
+
+def _write_verified(target: Path, state: State, header: Mapping[str, Any]) -> Path:
+    """Write a temporary file beside `target`, sync it, read it back and compare; return its path."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = _with_comment(buffer.getvalue(), header)
+    temporary = target.with_name(TEMPORARY + target.name)
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    if temporary.read_bytes() != data:
+        raise OSError(f"{temporary}: the disk does not return what was written")
+    return temporary
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    temporary.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _with_comment(payload: bytes, header: Mapping[str, Any]) -> bytes:
+    """Return the zip file `payload` with the header and its own digest as the archive's comment."""
+    assert payload[-2:] == b"\0\0", "torch.save ended the zip file with a comment"
+    text = json.dumps({**header, "sha256": hashlib.sha256(payload).hexdigest()}).encode()
+    return payload[:-2] + len(text).to_bytes(2, "little") + text
+
+
+def _verify(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Return header and payload of a file whose digest is right."""
+    data = path.read_bytes()
+    try:
+        comment = zipfile.ZipFile(io.BytesIO(data)).comment
+        header = json.loads(comment)
+        payload = data[: -len(comment) - 2] + b"\0\0"
+        intact = header["sha256"] == hashlib.sha256(payload).hexdigest()
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpoint(f"{path} is damaged ({error})") from error
+    if not intact:
+        raise DamagedCheckpoint(f"{path} is damaged (its SHA-256 is not the one that was written)")
+    return header, payload

@@ -1,0 +1,70 @@
+"""imclass <command>: dispatch only. Torch is imported by the commands, once they have work to do."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from imclass.config import Config
+from imclass.errors import UserError, did_you_mean, exit_code_of
+
+HELP = """\
+imclass: train image classifiers in PyTorch from YAML.
+
+  imclass train [group=choice ...] [key=value ...] [-m]   train; the same command resumes
+  imclass check [the same]                                find every mistake, touch nothing
+  imclass list  models|datasets|optimizers|schedulers|augments|experiments
+
+  imclass train                                           ResNet-18 on bundled Fashion-MNIST images
+  imclass train model=vgg11 dataset=cifar10 train.epochs=20 name=mine
+  imclass train dataset=image_folder dataset.root=FOLDER  your own pictures: one folder per class
+  imclass train --help                                    groups, choices and settings
+"""
+
+
+def train(argv: Sequence[str]) -> None:
+    from imclass.compose import run_hydra
+    from imclass.train import train as task
+
+    run_hydra(task, "train", argv)
+
+
+def check(argv: Sequence[str]) -> None:
+    from imclass.compose import run_hydra
+    from imclass.rundir import open_run
+
+    def report(config: Config, typed: Mapping[str, Any]) -> None:
+        run = open_run(config, typed)
+        where = f"continues {run.path}" if run.exists else f"into {run.path}"
+        print(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}")
+
+    run_hydra(report, "check", argv)
+
+
+def list_choices(argv: Sequence[str]) -> None:
+    from imclass.catalog import print_choices
+
+    print_choices(argv)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "check": check, "list": list_choices}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code of `errors.py`. A mistake is one line on stderr per problem."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    return exit_code_of(lambda: _dispatch(argv), debug="debug=true" in argv)
+
+
+def _dispatch(argv: Sequence[str]) -> None:
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(HELP, end="")
+        return
+    if argv[0] == "--version":
+        from imclass import __version__
+
+        print(f"imclass {__version__}")
+        return
+    if argv[0] not in COMMANDS:
+        near = did_you_mean(argv[0], COMMANDS)
+        raise UserError(f"{argv[0]}: no such command; expected one of {', '.join(COMMANDS)}{near}")
+    COMMANDS[argv[0]](argv[1:])

@@ -1,0 +1,1 @@
+"""Data: uint8 tensors in, augmented batches on the device out."""

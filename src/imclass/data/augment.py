@@ -1,0 +1,234 @@
+"""Augmentation of a whole batch on the device where it lies, and its conversion to floats.
+
+Every random augmentation has two parts: numbers drawn on the CPU, so that all devices draw the same,
+and a pure function that applies them. No function changes its arguments, and none makes the host wait
+for the device. Images are (N, C, H, W) and uint8 until `normalize`; only mixup and cutmix, which need
+fractions, come after it. Every `generator` lives on the CPU.
+"""
+
+import math
+import random
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from imclass.config import AugmentConfig
+from imclass.data.autoaugment import randaugment, to_device, trivialaugment
+
+
+class Augment:
+    """The augmentations that a configuration turns on, in a fixed order."""
+
+    def __init__(self, config: AugmentConfig, classes: int) -> None:
+        self.config = config
+        self.classes = classes
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment a batch. images: uint8, (N, C, H, W); so is the result.
+
+        Erasing comes last, so that no operation of RandAugment lights up or moves what was erased.
+        """
+        config = self.config
+        if config.crop:
+            images = random_crop(images, config.crop, generator)
+        if config.flip:
+            images = random_flip(images, generator)
+        if config.trivialaugment:
+            images = trivialaugment(images, generator)
+        if config.randaugment:
+            images = randaugment(images, config.randaugment, config.magnitude, generator)
+        if config.cutout:
+            images = cutout(images, config.cutout, generator)
+        if config.random_erasing:
+            images = random_erasing(images, config.random_erasing, generator)
+        return images
+
+    def mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Mix images with each other by mixup or cutmix; with both on, a coin picks one per batch.
+
+        images: float, (N, C, H, W). labels: int64, (N,).
+        Returns images and targets: float32, (N, classes), or the labels as they were if neither is on.
+        """
+        mixup_alpha, cutmix_alpha = self.config.mixup, self.config.cutmix
+        if mixup_alpha and cutmix_alpha:
+            heads = bool(torch.randint(2, (), generator=generator))
+            mixup_alpha, cutmix_alpha = (mixup_alpha, 0.0) if heads else (0.0, cutmix_alpha)
+        if mixup_alpha:
+            return mixup(images, labels, mixup_alpha, self.classes, generator)
+        if cutmix_alpha:
+            return cutmix(images, labels, cutmix_alpha, self.classes, generator)
+        return images, labels
+
+
+def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Pad with zeros and cut back to size at a random place, one per image.
+
+    images: uint8 or float, (N, C, H, W). padding: pixels on every side.
+    """
+    corners = torch.randint(2 * padding + 1, (2, len(images)), generator=generator)
+    top, left = to_device(corners, images.device)
+    return crop(images, padding, top, left)
+
+
+def crop(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
+    """Cut a window of the images' own size out of each image padded with zeros.
+
+    images: uint8 or float, (N, C, H, W). top, left: int64, (N,), the window's corner in the padded
+    image, 0..2 * padding; equal to padding, they leave the image as it was.
+    """
+    n, _, height, width = images.shape
+    padded = pad(images, [padding] * 4)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of all of them, nothing is copied
+    return windows[torch.arange(n, device=images.device), :, top, left]
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image left to right with probability 1/2. images: uint8 or float, (N, C, H, W)."""
+    mask = torch.randint(2, (len(images),), generator=generator).bool()
+    return flip(images, to_device(mask, images.device))
+
+
+def flip(images: Tensor, mask: Tensor) -> Tensor:
+    """Mirror left to right where mask is true. images: (N, C, H, W). mask: bool, (N,)."""
+    return torch.where(mask[:, None, None, None], images.flip(3), images)
+
+
+def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Zero one random square per image (DeVries & Taylor 2017, arXiv:1708.04552).
+
+    images: uint8 or float, (N, C, H, W). size: side in pixels, 1..min(H, W).
+    The square's centre is uniform over the image, so squares may leave it at the edges.
+    """
+    n, _, height, width = images.shape
+    centre_y = torch.randint(height, (n,), generator=generator)
+    centre_x = torch.randint(width, (n,), generator=generator)
+    side = torch.full((n,), size)
+    corner_and_size = torch.stack((centre_y - size // 2, centre_x - size // 2, side, side))
+    return erase(images, *to_device(corner_and_size, images.device))
+
+
+def random_erasing(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Zero one random rectangle in each image with this probability (Zhong et al. 2017, arXiv:1708.04896).
+
+    images: uint8 or float, (N, C, H, W). The rectangle covers 2 to 33 % of the image; its height is 0.3
+    to 3.3 times its width, uniform in the logarithm. Where it would be higher or wider than the image,
+    it is cut to fit. The paper and torchvision draw again until it fits, which a batch cannot do without a
+    loop and which makes large or narrow rectangles rarer than their ranges say.
+    """
+    n, _, height, width = images.shape
+    chance, area, aspect, down, right = torch.rand(5, n, generator=generator, dtype=torch.float64)
+    area = (0.02 + (0.33 - 0.02) * area) * height * width
+    aspect = 0.3 * (3.3 / 0.3) ** aspect
+    high = (area * aspect).sqrt().round().clamp(1, height)
+    wide = (area / aspect).sqrt().round().clamp(1, width)
+    top, left = (down * (height - high + 1)).floor(), (right * (width - wide + 1)).floor()
+    high = torch.where(chance < probability, high, 0)  # nothing to erase
+    rectangle = torch.stack((top, left, high, wide)).long()
+    return erase(images, *to_device(rectangle, images.device))
+
+
+def erase(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """Zero one rectangle per image. images: (N, C, H, W).
+
+    top, left, height, width: int64, (N,), in pixels; what lies outside the image is ignored.
+    """
+    y = torch.arange(images.shape[2], device=images.device)
+    x = torch.arange(images.shape[3], device=images.device)
+    rows = (y >= top[:, None]) & (y < (top + height)[:, None])  # (N, H), True inside the rectangle
+    columns = (x >= left[:, None]) & (x < (left + width)[:, None])  # (N, W)
+    hole = rows[:, None, :, None] & columns[:, None, None, :]
+    return images.masked_fill(hole, 0)
+
+
+def mixup(
+    images: Tensor, labels: Tensor, alpha: float, classes: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Blend every image and its target with its neighbour's (Zhang et al. 2017, arXiv:1710.09412).
+
+    images: float, (N, C, H, W). labels: int64, (N,). alpha: above 0; the weight of the image itself is
+    drawn once per batch from Beta(alpha, alpha). Targets: float32, (N, classes), of sum 1.
+    """
+    weight = _draw_beta(alpha, generator)
+    return blend(images, weight), blend(one_hot(labels, classes), weight)
+
+
+def cutmix(
+    images: Tensor, labels: Tensor, alpha: float, classes: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Paste one rectangle of its neighbour into every image (Yun et al. 2019, arXiv:1905.04899).
+
+    images: float, (N, C, H, W). labels: int64, (N,). alpha: above 0; the rectangle's share of the image
+    is one minus a draw from Beta(alpha, alpha), its place uniform, both once per batch.
+    Targets: float32, (N, classes), weighted by what is left of the rectangle inside the image.
+    """
+    height, width = images.shape[2:]
+    box = _draw_box(height, width, _draw_beta(alpha, generator), generator)
+    top, left, bottom, right = box
+    weight = 1 - (bottom - top) * (right - left) / (height * width)
+    return paste(images, box), blend(one_hot(labels, classes), weight)
+
+
+def blend(batch: Tensor, weight: float) -> Tensor:
+    """weight * batch + (1 - weight) * neighbours. batch: float, (N, ...). weight: 0..1."""
+    return torch.lerp(_neighbours(batch), batch, weight)
+
+
+def paste(images: Tensor, box: tuple[int, int, int, int]) -> Tensor:
+    """Replace the box (top, left, bottom, right) of every image by its neighbour's. images: (N, C, H, W)."""
+    top, left, bottom, right = box
+    pasted = images.clone()
+    pasted[..., top:bottom, left:right] = _neighbours(images[..., top:bottom, left:right])
+    return pasted
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Return float32, (N, classes). torch's own one_hot makes some devices wait to check the labels."""
+    return (labels[:, None] == torch.arange(classes, device=labels.device)).float()
+
+
+def _neighbours(batch: Tensor) -> Tensor:
+    """Shift by one: the batch is shuffled, so this pairs at random. Unlike roll, cat keeps channels_last."""
+    return torch.cat((batch[-1:], batch[:-1]))
+
+
+def _draw_beta(alpha: float, generator: torch.Generator) -> float:
+    """Draw from Beta(alpha, alpha). Only torch's private functions draw it from a generator."""
+    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    return random.Random(seed).betavariate(alpha, alpha)
+
+
+def _draw_box(
+    height: int, width: int, weight: float, generator: torch.Generator
+) -> tuple[int, int, int, int]:
+    """Draw a rectangle (top, left, bottom, right) of share 1 - weight, cut off at the image's edges."""
+    centre_y = int(torch.randint(height, (), generator=generator))
+    centre_x = int(torch.randint(width, (), generator=generator))
+    half_side = 0.5 * math.sqrt(1 - weight)
+    half_y, half_x = int(half_side * height), int(half_side * width)
+    return (
+        max(centre_y - half_y, 0),
+        max(centre_x - half_x, 0),
+        min(centre_y + half_y, height),
+        min(centre_x + half_x, width),
+    )
+
+
+def normalize(
+    images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype = torch.float32, channels_last: bool = False
+) -> Tensor:
+    """Return (images / 255 - mean) / std, contiguous in the memory format asked for.
+
+    images: uint8, (N, C, H, W). mean, std: float32, (C,), on a scale of 0 to 1, on the images' device.
+    Computed in float32 as one product and one sum per pixel, then cast to dtype.
+    """
+    scale = 1 / (255 * std)
+    shift = -mean / std
+    if not channels_last:
+        return (images * scale[:, None, None]).add_(shift[:, None, None]).to(dtype)
+    # Channels are moved while they are bytes, and rows of W * C pixels are scaled as one vector: an inner
+    # loop over three channels is several times slower on a CPU.
+    width = images.shape[3]
+    rows = torch.stack(images.unbind(1), dim=3).flatten(2)
+    rows = (rows * scale.repeat(width)).add_(shift.repeat(width)).to(dtype)
+    return rows.unflatten(2, (width, -1)).permute(0, 3, 1, 2)

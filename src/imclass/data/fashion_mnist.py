@@ -1,0 +1,139 @@
+"""Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747), whole or the bundled tenth of it.
+
+70,000 grey pictures of 28x28 pixels, 10 classes. The four idx files are read plain or gzipped; their
+contents are checked, so that recompressed copies count as what they are.
+"""
+
+import gzip
+import hashlib
+import struct
+import zlib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets import FashionMNIST
+
+from imclass.config import DatasetConfig
+from imclass.data.base import Dataset, Split, make_dataset
+from imclass.data.sources import data_roots, download_root, fetch, is_file, not_found
+from imclass.errors import UserError
+
+CLASSES = tuple(FashionMNIST.classes)
+SIDE = 28
+SUBFOLDERS = (".", "FashionMNIST/raw", "fashion-mnist", "fashion_mnist")
+BUNDLED = Path(__file__).parent / "bundled" / "fashion_mnist_mini"
+
+# torchvision's mirror has no https; both of these do. Contents are checked either way.
+MIRRORS = (
+    "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+)
+
+OFFICIAL = {  # sha256 of the uncompressed contents
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+MINI = {  # written by scripts/data/make_fashion_mnist_mini.py
+    "train-images-idx3-ubyte": "cf313073c7eb485392848071d5c433571d7166043e971e3345b095cc30518084",
+    "train-labels-idx1-ubyte": "097b93fbcf9bd5bc648b1a457ddc55c9e4ab49afb33f9ecae8ce068399a75e3a",
+    "t10k-images-idx3-ubyte": "7cee33c3c6414b1b86c25e665a6c4f41584269de3b7cc9768b1d351922845eef",
+    "t10k-labels-idx1-ubyte": "3128d790775889812b73c4f13923559c8b9e281d112c6ea7862acf60a206a909",
+}
+LARGEST = 50_000_000  # bytes; the largest file has 47,040,016
+REMEDY = "delete it to have it fetched again"
+
+
+def load_fashion_mnist(config: DatasetConfig) -> Dataset:
+    """Load all 60,000 + 10,000 images, downloading them if they are nowhere on this machine.
+
+    Raises UserError when they cannot be found or fetched, or when a file has other contents.
+    """
+    folder = _find(config.root)
+    if folder is None:
+        folder = _download(config)
+    return load_idx_folder(folder, OFFICIAL, config.resize)
+
+
+def load_fashion_mnist_mini(config: DatasetConfig) -> Dataset:
+    """Load the bundled 6,000 + 1,000 images: 600 and 100 of each class. `config.root` is not used."""
+    return load_idx_folder(BUNDLED, MINI, config.resize, remedy="reinstall imclass")
+
+
+def load_idx_folder(
+    folder: Path, checksums: Mapping[str, str], resize: int | None, *, remedy: str = REMEDY
+) -> Dataset:
+    """Read the four files named by `checksums` from `folder`, verified, plain or gzipped.
+
+    `remedy` is the advice in the UserError about a file that is missing, damaged or another.
+    """
+    arrays = {
+        name: parse_idx(read_verified(idx_file(folder, name), digest, remedy))
+        for name, digest in checksums.items()
+    }
+    train, test = (
+        Split(
+            arrays[f"{part}-images-idx3-ubyte"].unsqueeze(1), arrays[f"{part}-labels-idx1-ubyte"].long(), None
+        )
+        for part in ("train", "t10k")
+    )
+    return make_dataset(train, test, CLASSES, resize=resize)
+
+
+def read_verified(path: Path, sha256: str, remedy: str = REMEDY) -> bytes:
+    """Return the uncompressed contents of `path`; UserError naming it if they are not `sha256`."""
+    try:
+        with path.open("rb") as file:
+            packed = file.peek(2).startswith(b"\x1f\x8b")
+            content = (gzip.GzipFile(fileobj=file) if packed else file).read(LARGEST)  # a bomb is cut short
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(
+            f"{path}: damaged or of another data set (its contents have the wrong checksum); {remedy}"
+        )
+    return content
+
+
+def parse_idx(content: bytes) -> Tensor:
+    """Return the uint8 array of an idx file: two zero bytes, type 8, rank, big-endian sizes, values."""
+    rank = content[3]
+    shape = struct.unpack_from(f">{rank}I", content, 4)
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
+    return torch.from_numpy(values.reshape(shape).copy())  # a copy: bytes are read-only
+
+
+def _find(root: str | None) -> Path | None:
+    """Return the first folder that has all four files."""
+    folders = (base / sub for base in data_roots(root) for sub in SUBFOLDERS)
+    return next(
+        (folder for folder in folders if all(is_file(idx_file(folder, name)) for name in OFFICIAL)),
+        None,
+    )
+
+
+def idx_file(folder: Path, name: str) -> Path:
+    """Return the plain file if there is one, else the gzipped one."""
+    plain = folder / name
+    return plain if is_file(plain) else folder / f"{name}.gz"
+
+
+def _download(config: DatasetConfig) -> Path:
+    folder = download_root(config.root) / "FashionMNIST" / "raw"  # torchvision's place for them
+    files = [f"{name}.gz" for name in OFFICIAL]
+    if not config.download:
+        raise not_found("fashion_mnist", config.root, files, folder, "dataset.download=false")
+    try:
+        for name, digest in OFFICIAL.items():
+            if is_file(idx_file(folder, name)):
+                continue
+            urls = [f"{mirror}{name}.gz" for mirror in MIRRORS]
+            fetch(urls, folder / f"{name}.gz", partial(read_verified, sha256=digest))
+    except OSError as error:
+        raise not_found("fashion_mnist", config.root, files, folder, error) from error
+    return folder

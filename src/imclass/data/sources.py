@@ -1,0 +1,97 @@
+"""Where data files are looked for, and how missing ones are fetched."""
+
+import http.client
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch.hub
+
+from imclass.errors import UserError
+
+SYSTEM_ROOT = Path("/usr/share/datasets")  # where Debian's packages put theirs
+STALLED_AFTER = 30  # seconds without a byte before a download is given up
+
+
+def data_roots(root: str | None) -> list[Path]:
+    """Return the folders to search: `root` alone if given, else $IMCLASS_DATA, ./data, the system's."""
+    if root is not None:
+        return [Path(root).expanduser()]
+    return [*_default_roots(), SYSTEM_ROOT]
+
+
+def download_root(root: str | None) -> Path:
+    """Return the folder that downloads go to: the first of `data_roots`."""
+    return data_roots(root)[0]
+
+
+def _default_roots() -> list[Path]:
+    configured = os.environ.get("IMCLASS_DATA")
+    return [*([Path(configured).expanduser()] if configured else []), Path("data")]
+
+
+def is_file(path: Path) -> bool:
+    """Like `Path.is_file`, but False where this user may not look."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`, waiting for it; a killed process releases it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        if sys.platform != "win32":  # no flock there: two first runs at once may do the work twice
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def fetch(urls: Sequence[str], target: Path, verify: Callable[[Path], object]) -> None:
+    """Download the first of `urls` that works to `target`; `verify` raises on wrong contents.
+
+    The file gets its name once it is whole and verified. Of several processes one downloads and
+    the others wait. Raises OSError with the last failure if no address works.
+    """
+    with locked(target.with_name(f".{target.name}.lock")):
+        if target.exists():
+            return  # fetched by another process while this one waited
+        for debris in target.parent.glob(f".{target.name}.partial*"):
+            debris.unlink()
+        partial = target.with_name(f".{target.name}.partial")
+        for url in urls:
+            try:
+                _download(url, partial)
+                verify(partial)
+            except (OSError, http.client.HTTPException, UserError) as error:
+                partial.unlink(missing_ok=True)
+                wrong = isinstance(error, UserError)
+                failure = OSError(f"{url}: {'the file there has the wrong checksum' if wrong else error}")
+            else:
+                partial.replace(target)
+                return
+        raise failure
+
+
+def _download(url: str, target: Path) -> None:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALLED_AFTER)
+    try:
+        torch.hub.download_url_to_file(url, str(target), progress=sys.stderr.isatty())
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def not_found(name: str, root: str | None, files: Sequence[str], folder: Path, reason: object) -> UserError:
+    """Return the one line that says what is missing, why it was not fetched and where to put it."""
+    searched = ", ".join(str(path) for path in data_roots(root))
+    return UserError(
+        f"dataset={name}: not found in {searched} and not downloaded ({reason}); "
+        f"put {', '.join(files)} into {folder}, or set dataset.root to the folder that has them"
+    )

@@ -1,0 +1,190 @@
+"""Training, validation and test parts: a function of (data set, configuration, seed) alone."""
+
+import fnmatch
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imclass.config import DatasetConfig
+from imclass.data.base import CHUNK, Dataset, Split
+from imclass.errors import UserError
+
+DEFAULT_VAL_SPLIT = DatasetConfig().val_split
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The parts that a run uses. Where validation is the test set, both are the same object."""
+
+    train: Split
+    val: Split
+    test: Split
+    val_source: str  # 'stratified 10 % of train', 'test (tutorial style)', 'files ...', 'val/ folder'
+
+
+def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> Splits:
+    """Hold out validation data as `config.val_split` says, then keep `config.fraction` of the rest.
+
+    val_split: `test`; a list of patterns for the names in `dataset.train.files` ('data_batch_5',
+    'train/*/1*.png'; `*` also crosses slashes); else the source's own val/ folder if it has one; else a
+    fraction in (0, 1) or a count of training images, stratified. The same seed gives the same split,
+    whatever the global generators did, and each smaller `fraction` is a part of a larger one's images.
+    Parts that are whole share memory with `dataset`; the others are one copy, in the original order.
+    Raises UserError on a part without images, labels out of range, and settings that cannot be met.
+    """
+    _check_parts(dataset)
+    generator = torch.Generator().manual_seed(seed)
+    train, labels = dataset.train, dataset.train.labels
+    if config.val_split == "test":
+        kept, val, source = None, dataset.test, "test (tutorial style)"
+    elif isinstance(config.val_split, (list, tuple)):
+        held = _matching(train.files, config.val_split)
+        kept, val, source = ~held, _select(train, held), f"files {', '.join(config.val_split)}"
+    elif dataset.val is not None:
+        if config.val_split != DEFAULT_VAL_SPLIT:
+            warnings.warn(f"dataset.val_split={config.val_split} has no effect: val/ is used", stacklevel=2)
+        kept, val, source = None, dataset.val, "val/ folder"
+    else:
+        count, source = _count(config.val_split, len(train))
+        held = stratified(labels, count, generator)
+        kept, val = ~held, _select(train, held)
+    kept = _keep_fraction(labels, kept, config.fraction, generator)
+    return Splits(train if kept is None else _select(train, kept), val, dataset.test, source)
+
+
+def stratified(
+    labels: Tensor, count: int, generator: torch.Generator, *, every_class: bool = False
+) -> Tensor:
+    """Choose exactly `count` of the labels at random, from each class in proportion to its size.
+
+    labels: int64 (N,). Returns a bool mask (N,). Each class is within one image of its exact share,
+    unless that would take all of its images while others have some to spare, or, with `every_class`,
+    none of them. For one generator state, fewer are a subset of more as far as the shares allow.
+    """
+    sizes = torch.bincount(labels).tolist()
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    by_class = labels.argsort(stable=True).split(sizes)
+    for indices, take in zip(by_class, _shares(sizes, count, int(every_class)), strict=True):
+        order = torch.randperm(len(indices), generator=generator)
+        chosen[indices[order[:take]]] = True
+    return chosen
+
+
+def _shares(sizes: list[int], count: int, least: int) -> list[int]:
+    """Divide `count` in proportion to `sizes` by largest remainders; ties go to the first.
+
+    No share is below `least` or takes a whole class, as far as `count` allows.
+    """
+    total = sum(sizes)
+    fewest = [min(size, least) for size in sizes]
+    most = [max(size - 1, low) for size, low in zip(sizes, fewest, strict=True)]
+    if sum(most) < count:
+        most = sizes
+    exact = [count * size / total for size in sizes]
+    shares = [min(max(int(part), low), high) for part, low, high in zip(exact, fewest, most, strict=True)]
+    while (missing := count - sum(shares)) != 0:
+        step = 1 if missing > 0 else -1
+        open_ = [i for i, share in enumerate(shares) if (share < most[i] if step > 0 else share > fewest[i])]
+        if not open_:
+            break  # fewer than one image per class were asked for: every class keeps one
+        shares[max(open_, key=lambda i: step * (exact[i] - shares[i]))] += step
+    return shares
+
+
+def channel_mean_std(images: Tensor) -> tuple[list[float], list[float]]:
+    """Return each channel's mean and (population) standard deviation on a scale of 0 to 1.
+
+    images: uint8 (N, C, H, W), on any device. Exact: the values are counted, in chunks. A channel
+    without contrast has a standard deviation of 0.
+    """
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for chunk in images.split(CHUNK):
+        for channel, values in enumerate(chunk.unbind(1)):
+            counts[channel] += torch.bincount(values.flatten(), minlength=256).cpu()
+    weights = counts.double() / counts.sum(1, keepdim=True)
+    scale = torch.arange(256, dtype=torch.float64) / 255
+    mean = weights @ scale
+    variance = (weights * (scale - mean[:, None]).square()).sum(1)
+    return mean.tolist(), variance.sqrt().tolist()
+
+
+def _check_parts(dataset: Dataset) -> None:
+    for name, part in (("train", dataset.train), ("test", dataset.test), ("val", dataset.val)):
+        if part is None:
+            continue
+        if not len(part):
+            raise UserError(f"dataset: the {name} part has no images; at least 1 is needed")
+        if len(part.images) != len(part.labels):
+            raise UserError(
+                f"dataset: the {name} part has {len(part.images)} images and {len(part.labels)} labels"
+            )
+        low, high = (int(bound) for bound in part.labels.aminmax())
+        if low < 0 or high >= len(dataset.classes):
+            raise UserError(
+                f"dataset: labels of the {name} part go from {low} to {high}; "
+                f"{len(dataset.classes)} classes allow 0 to {len(dataset.classes) - 1}"
+            )
+
+
+def _count(val_split: Any, total: int) -> tuple[int, str]:
+    """Return the number of validation images and the words for it."""
+    number = isinstance(val_split, (int, float)) and not isinstance(val_split, bool)
+    if not number or not (0 < val_split < 1 or (val_split >= 1 and val_split == int(val_split))):
+        raise UserError(
+            f"dataset.val_split={val_split!r}: expected a fraction between 0 and 1, a number of images, "
+            "'test', or a list of file name patterns such as [data_batch_5]"
+        )
+    count = round(val_split * total) if val_split < 1 else int(val_split)
+    if not 0 < count < total:
+        raise UserError(
+            f"dataset.val_split={val_split}: takes {count} of {total} training images; "
+            "at least 1 must be taken and 1 must stay"
+        )
+    words = f"{100 * val_split:.4g} %" if val_split < 1 else f"{count} images"
+    return count, f"stratified {words} of train"
+
+
+def _matching(files: tuple[str, ...] | None, patterns: Sequence[Any]) -> Tensor:
+    """Return a bool mask of the files that match any pattern; each pattern must match some, none all."""
+    setting = f"dataset.val_split=[{', '.join(map(str, patterns))}]"
+    if files is None:
+        raise UserError(f"{setting}: this data set has no file names; use a fraction or a count")
+    if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+        raise UserError(f"{setting}: expected at least one file name pattern, all of them texts")
+    known = dict.fromkeys(files)
+    examples = ", ".join(list(known)[:5])
+    matched: set[str] = set()
+    for pattern in patterns:
+        found = set(filter(re.compile(fnmatch.translate(pattern)).match, known))
+        if not found:
+            raise UserError(f"{setting}: {pattern!r} matches no file; there are {examples}, ...")
+        matched |= found
+    if len(matched) == len(known):
+        raise UserError(f"{setting}: matches all {len(known)} files; nothing is left to train on")
+    return torch.tensor([name in matched for name in files])
+
+
+def _keep_fraction(
+    labels: Tensor, kept: Tensor | None, fraction: float, generator: torch.Generator
+) -> Tensor | None:
+    """Narrow the mask `kept` (None: all) to a stratified `fraction` of it, at least one image per class."""
+    if not 0 < fraction <= 1:
+        raise UserError(f"dataset.fraction={fraction}: expected more than 0, at most 1")
+    if fraction == 1:
+        return kept
+    indices = torch.arange(len(labels)) if kept is None else kept.nonzero().flatten()
+    chosen = stratified(labels[indices], round(fraction * len(indices)), generator, every_class=True)
+    narrowed = torch.zeros(len(labels), dtype=torch.bool)
+    narrowed[indices[chosen]] = True
+    return narrowed
+
+
+def _select(split: Split, mask: Tensor) -> Split:
+    indices = mask.nonzero().flatten()
+    files = None if split.files is None else tuple(split.files[index] for index in indices.tolist())
+    return Split(split.images.index_select(0, indices), split.labels[indices], files)

@@ -1,0 +1,44 @@
+"""Made-up pictures that a small network learns in seconds: tests and trying things out."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from imclass.config import DatasetConfig
+from imclass.data.base import Dataset, Split, make_dataset
+from imclass.errors import UserError
+
+SEED = 20171117  # fixed: the data belong to the configuration, not to the run's seed
+BLOBS = 4  # a class's pattern is this many by this many random colours, blown up smoothly
+
+
+def load_synthetic(config: DatasetConfig) -> Dataset:
+    """Make `config.synthetic`: half one smooth random pattern per class, half uniform noise.
+
+    Classes take turns, so that they are balanced to within one image. UserError on impossible sizes.
+    """
+    wanted = config.synthetic
+    if len(wanted.shape) != 3 or min(wanted.shape) < 1:
+        raise UserError(
+            f"dataset.synthetic.shape={wanted.shape}: expected [channels, height, width], each at least 1"
+        )
+    if wanted.classes < 2:
+        raise UserError(f"dataset.synthetic.classes={wanted.classes}: expected at least 2")
+    for key, count in (("train", wanted.train), ("test", wanted.test)):
+        if count < 1:
+            raise UserError(f"dataset.synthetic.{key}={count}: expected at least 1 image")
+    generator = torch.Generator().manual_seed(SEED)
+    channels, height, width = wanted.shape
+    colours = torch.rand(wanted.classes, channels, BLOBS, BLOBS, generator=generator)
+    smooth = interpolate(colours, (height, width), mode="bilinear", align_corners=False)
+    patterns = (smooth * 127).to(torch.uint8)
+    train, test = (_draw(patterns, count, generator) for count in (wanted.train, wanted.test))
+    classes = tuple(f"class{index}" for index in range(wanted.classes))
+    return make_dataset(train, test, classes, resize=config.resize)
+
+
+def _draw(patterns: Tensor, count: int, generator: torch.Generator) -> Split:
+    """Add noise in 0..128 to `patterns`, uint8 (classes, C, H, W) in 0..127: the same on every machine."""
+    labels = torch.arange(count) % len(patterns)
+    images = torch.randint(0, 129, (count, *patterns.shape[1:]), dtype=torch.uint8, generator=generator)
+    return Split(images.add_(patterns[labels]), labels, None)

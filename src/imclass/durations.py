@@ -1,0 +1,41 @@
+"""Durations with a unit, as users write them: `1ep`, `500st`, `10min`; for schedules also `10%`."""
+
+import re
+from dataclasses import dataclass
+
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+_PATTERN = re.compile(r"\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*(ep|st|s|min|h|%)?\s*")
+UNITS = {
+    "ep": "1ep (epochs)",
+    "st": "500st (steps)",
+    "s": "90s, 10min or 2h",
+    "%": "10% (of the whole training)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length of training: in epochs (`ep`), steps (`st`), seconds (`s`) or percent of it (`%`)."""
+
+    value: float
+    unit: str
+
+    def steps(self, steps_per_epoch: int, total_steps: int = 0) -> int:
+        """Return the number of optimizer steps, rounded. Seconds are not a number of steps."""
+        assert self.unit != "s", self
+        per_unit = {"ep": steps_per_epoch, "st": 1, "%": total_steps / 100}[self.unit]
+        return round(self.value * per_unit)
+
+
+def parse_duration(text: object, units: tuple[str, ...] = ("ep", "st")) -> Duration:
+    """Read `text`, which must be in one of `units`; a number without a unit counts epochs.
+
+    Raises ValueError that says what was expected.
+    """
+    match = None if isinstance(text, bool) else _PATTERN.fullmatch(str(text))
+    if match:
+        value, unit = float(match[1]), match[2] or "ep"
+        duration = Duration(value * _SECONDS[unit], "s") if unit in _SECONDS else Duration(value, unit)
+        if duration.unit in units:
+            return duration
+    raise ValueError("expected a duration such as " + " or ".join(UNITS[unit] for unit in units))

@@ -1,0 +1,175 @@
+"""What surrounds training: the header before it; test, files and last block after it."""
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+
+from imclass.build import Job
+from imclass.checkpoint import read_checkpoint
+from imclass.checks import flatten
+from imclass.errors import Diverged, Interrupted
+from imclass.evaluation import evaluate
+from imclass.loggers import read_metrics
+from imclass.models.summary import describe, format_summary
+from imclass.plots import plot_curves
+from imclass.provenance import provenance
+from imclass.result import Result
+from imclass.rundir import RunDir, write_atomically
+
+Summary = dict[str, Any]
+
+
+def begin(job: Job) -> None:
+    """Show what will run, and write provenance, the first summary and TensorBoard's first page."""
+    console = job.trainer.logger.console
+    console.line(header(job))
+    if job.run.config.model.summary:
+        console.line(format_summary(job.trainer.learner.model, job.data.shape))
+    config_text = OmegaConf.to_yaml(dataclasses.asdict(job.run.config))
+    if not job.resumed:
+        origin = provenance(job.device, job.data.dataset.fingerprint)
+        write_atomically(job.run.path / "provenance.json", json.dumps(origin, indent=2) + "\n")
+        loader = job.trainer.loader
+        job.trainer.logger.tensorboard.start(config_text, loader.samples(32))
+    _write_summary(job, "running")
+
+
+def conclude(job: Job) -> None:
+    """Read the test set once, with the best weights; write what the run leaves; show its last block."""
+    trainer, run = job.trainer, job.run
+    best = read_checkpoint(trainer.checkpointer.best)
+    model = trainer.learner.ema.module
+    model.load_state_dict(best["model"])
+    test = evaluate(model, job.test, job.device)
+    trainer.stopwatch.book("evaluate")
+    trainer.logger.evaluated("test", trainer.progress.step, trainer.epoch, test)
+    _export_safetensors(run.path / "best.safetensors", best, trainer.progress.best)
+    figures = {"best/val_accuracy": trainer.progress.best["accuracy"], "best/test_accuracy": test.accuracy}
+    trainer.logger.tensorboard.hparams(flatten(dataclasses.asdict(run.config)), figures)
+    plot_curves(read_metrics(trainer.logger.metrics.path), trainer.progress.best, run.plots / "curves.png")
+    summary = _write_summary(job, "finished", test)
+    trainer.logger.console.block(last_block(summary, run.path))
+
+
+def repeat_last_block(run: RunDir) -> None:
+    """Say that there is nothing left to do, and show the figures of the finished run."""
+    print(f"{run.path}: finished already; a longer train.epochs= continues it, another name= starts anew")
+    print(last_block(run.summary, run.path))
+
+
+@contextlib.contextmanager
+def record_failure(job: Job) -> Iterator[None]:
+    """Within the block, an exception leaves its status in the summary; files are closed in any case."""
+    try:
+        yield
+    except BaseException as error:
+        kinds = {Interrupted: "interrupted", Diverged: "diverged"}
+        status = next((kinds[kind] for kind in kinds if isinstance(error, kind)), "failed")
+        _write_summary(job, status)
+        job.trainer.logger.console.line(f"{status}: {error}")
+        raise
+    finally:
+        job.trainer.logger.close()
+
+
+def header(job: Job) -> str:
+    """Return the lines that open a run: model, data, device and what was chosen for it, output."""
+    config, data, trainer = job.run.config, job.data, job.trainer
+    model = describe(trainer.learner.model, data.shape)
+    names = ("train", "val", "test")
+    sizes = ", ".join(f"{len(part):,} {name}" for part, name in zip(data.parts, names, strict=True))
+    size = "x".join(map(str, data.shape))
+    plan = trainer.plan
+    lines = [
+        f"model    {config.model.name}: {model.parameters:,} parameters, {model.multiply_adds / 1e6:,.1f} M "
+        f"multiply-adds per {size} image{_stem_note(job)}",
+        f"data     {config.dataset.name}: {len(data.dataset.classes)} classes; {sizes} images; "
+        f"validation: {data.splits.val_source}",
+        f"training {plan.steps:,} steps of {config.train.batch_size} images "
+        f"({plan.steps / trainer.loader.steps_per_epoch:g} epochs), {config.optimizer.name} "
+        f"lr {config.optimizer.lr:g}, {config.scheduler.name}",
+        f"device   {job.device.hardware}, {job.device.precision}",
+        *(f"         {reason}" for reason in job.device.reasons),
+        f"output   {job.run.path}",
+        *(f"changed  {note}" for note in job.run.notes),
+    ]
+    if job.resumed:
+        lines.append(f"resuming at step {trainer.progress.step:,} (epoch {trainer.epoch:.2f})")
+    return "\n".join(lines)
+
+
+def last_block(summary: Summary, path: Path) -> str:
+    """Return the lines that end a finished run: its figures, where they lie, and what to try next."""
+    best, test, seconds = summary["best"], summary["test"], summary["seconds"]
+    ended = f"; training ended early: {summary['stopped']}" if summary["stopped"] else ""
+    return "\n".join(
+        [
+            "",
+            f"best model   epoch {best['epoch']:g}, step {best['step']}{ended}",
+            f"validation   accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}",
+            f"test         accuracy {test['accuracy']:.2%}, loss {test['loss']:.4f}",
+            f"time         {_clock(seconds['total'])} ({_clock(seconds['train'])} training), "
+            f"{summary['images_per_second']:,.0f} images/s",
+            f"run folder   {path}",
+            "next",
+            f"  look at the curves        {path}/plots/curves.png",
+            f"  look at every figure      tensorboard --logdir {path}/tensorboard",
+            f"  train it twice as long    imclass train resume={path} train.epochs={2 * summary['epoch']:g}",
+            "  see the other models      imclass list models",
+        ]
+    )
+
+
+def _write_summary(job: Job, status: str, test: Result | None = None) -> Summary:
+    trainer, progress, watch = job.trainer, job.trainer.progress, job.trainer.stopwatch
+    images = progress.step * trainer.loader.batch_size
+    setup = time.monotonic() - job.started - watch.this_session
+    summary: Summary = {
+        "status": status,
+        "run": job.run.path.name,
+        "step": progress.step,
+        "epoch": round(trainer.epoch, 6),
+        "best": progress.best or None,
+        "val": progress.val or None,
+        "test": {"loss": test.loss, "accuracy": test.accuracy} if test else None,
+        "seconds": {
+            "total": setup + watch.train + watch.evaluate,
+            "train": watch.train,
+            "evaluate": watch.evaluate,
+        },
+        "images_per_second": images / watch.train if watch.train else None,
+        "peak_memory_bytes": job.device.peak_memory_bytes(),
+        "parameters": sum(p.numel() for p in trainer.learner.model.parameters()),
+        "stopped": progress.stopped or None,
+    }
+    job.run.write_summary(summary)
+    return summary
+
+
+def _export_safetensors(path: Path, best: dict[str, Any], figures: dict[str, float]) -> None:
+    """Write the best weights with everything needed to use them, as text metadata."""
+    metadata = {
+        k: v if isinstance(v, str) else json.dumps(v) for k, v in {**best["about"], **figures}.items()
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in best["model"].items()}
+    temporary = path.with_name(f".tmp-{path.name}")
+    save_file(tensors, temporary, metadata)
+    temporary.replace(path)
+
+
+def _stem_note(job: Job) -> str:
+    config = job.run.config.model
+    return f"; stem={config.stem}" if config.stem != "auto" else ""
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d} min"

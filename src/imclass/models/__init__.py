@@ -1,0 +1,97 @@
+"""Models by name: ours, other packages' (entry points "imclass.models"), and torchvision's."""
+
+from importlib.metadata import EntryPoint, entry_points
+
+from torch import nn
+
+from imclass.config import ModelConfig
+from imclass.errors import UserError, did_you_mean
+from imclass.models import (
+    alexnet,
+    densenet,
+    densenet_d2l,
+    googlenet,
+    lenet,
+    resnet,
+    resnet_d2l,
+    speednet,
+    vgg,
+    vgg_keras,
+)
+from imclass.models.dry_run import check_fits
+from imclass.models.stem import Builder, resolve_stem
+from imclass.models.summary import ModelDescription, describe, format_summary, layer_table
+from imclass.models.torchvision_generic import build_generic, torchvision_names
+from imclass.models.weights import load_weights, read_weights
+
+__all__ = [
+    "MODELS",
+    "Builder",
+    "ModelDescription",
+    "build_model",
+    "describe",
+    "format_summary",
+    "known_models",
+    "layer_table",
+    "load_weights",
+    "read_weights",
+    "resolve_stem",
+]
+
+ENTRY_POINTS = "imclass.models"
+
+MODELS: dict[str, Builder] = {
+    **resnet.MODELS,
+    **vgg.MODELS,
+    **densenet.MODELS,
+    **speednet.MODELS,
+    **lenet.MODELS,
+    **alexnet.MODELS,
+    **googlenet.MODELS,
+    **resnet_d2l.MODELS,
+    **densenet_d2l.MODELS,
+    **vgg_keras.MODELS,
+}
+
+
+def build_model(config: ModelConfig, *, in_channels: int, classes: int, size: int) -> nn.Module:
+    """Return the model that `config` names: (N, in_channels, size, size) -> (N, classes) logits.
+
+    It is on the CPU in training mode. A model that cannot take such images is a UserError here,
+    not a failure in the first step. `config.weights` is not read: see read_weights, load_weights.
+    """
+    model = _find_builder(config.name)(config, in_channels, classes, size)
+    check_fits(model, config.name, (in_channels, size, size), classes)
+    return model
+
+
+def known_models() -> list[str]:
+    """Return every name that `model.name` may have, in the order of looking them up."""
+    names = [*MODELS, *(point.name for point in _plugins()), *torchvision_names()]
+    return list(dict.fromkeys(names))
+
+
+def _find_builder(name: str) -> Builder:
+    if name in MODELS:
+        return MODELS[name]
+    for point in _plugins():
+        if point.name == name:
+            return _load(point)
+    if name in torchvision_names():
+        return build_generic
+    known = known_models()
+    raise UserError(
+        f"model.name={name} is not a known model{did_you_mean(name, known)} (`imclass list models` shows all)"
+    )
+
+
+def _plugins() -> list[EntryPoint]:
+    return list(entry_points(group=ENTRY_POINTS))
+
+
+def _load(point: EntryPoint) -> Builder:
+    try:
+        builder: Builder = point.load()
+    except Exception as error:  # whatever importing somebody's package raises
+        raise UserError(f"model.name={point.name}: cannot import {point.value} ({error})") from error
+    return builder

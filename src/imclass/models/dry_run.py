@@ -1,0 +1,47 @@
+"""Running a model without computing anything: on the meta device, where tensors have only shapes."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from imclass.errors import UserError
+
+
+def meta_copy(model: nn.Module) -> nn.Module:
+    """Return a copy on the meta device in evaluation mode, without copying any weight first.
+
+    All its parameters require a gradient, frozen or not: without, attention takes a fused path
+    that the meta device and the FLOP counter do not know.
+    """
+    memo: dict[int, object] = {}
+    for parameter in model.parameters():
+        on_meta = parameter.detach().to("meta")
+        memo[id(parameter)] = nn.Parameter(on_meta, requires_grad=parameter.is_floating_point())
+    for buffer in model.buffers():
+        memo[id(buffer)] = buffer.detach().to("meta")
+    twin: nn.Module = copy.deepcopy(model, memo)
+    return twin.eval()
+
+
+def check_fits(model: nn.Module, name: str, shape: tuple[int, int, int], classes: int) -> None:
+    """Raise UserError unless `model` turns images of `shape` (C, H, W) into `classes` logits.
+
+    An operation that the meta device lacks (in somebody's own model) proves nothing: it passes.
+    """
+    size = "x".join(map(str, shape))
+    images = torch.empty(2, *shape, device="meta")  # 2: batch norm has no variance of one value
+    try:
+        logits = meta_copy(model)(images)
+    except NotImplementedError:
+        return
+    except Exception as error:  # convolutions, poolings and asserts each have their own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"model.name={name} does not work on {size} images ({reason}); try dataset.resize=224"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.shape != (2, classes):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError(
+            f"model.name={name} must return logits of shape (2, {classes}) for 2 images, not {got}"
+        )

@@ -1,0 +1,35 @@
+"""GoogLeNet (Szegedy et al. 2014, arXiv:1409.4842), torchvision's, with batch norm and no auxiliary heads."""
+
+from functools import partial
+
+from torch import nn
+from torchvision.models import GoogLeNet
+
+from imclass.config import ModelConfig
+from imclass.models.head import set_dropout
+from imclass.models.pretrained import torchvision_model
+from imclass.models.stem import Builder, adapt_conv, resolve_stem
+
+
+def _googlenet(config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
+    """imagenet stem: conv 7x7 stride 2 and two max-pools, features at size/32; cifar: conv 3x3, size/4.
+
+    Fresh weights are PyTorch's default: torchvision's own take many times longer to draw, and
+    batch norm undoes their scale.
+    """
+    model = torchvision_model("googlenet", config, classes, aux_logits=False, init_weights=False)
+    assert isinstance(model, GoogLeNet)
+    # The trained weights expect other means than ImageNet's usual ones; torchvision converts RGB.
+    model.transform_input = config.pretrained and in_channels == 3
+    adapt = partial(adapt_conv, model.conv1.conv, in_channels, keep_weights=config.pretrained)
+    if resolve_stem(config, size) == "cifar":
+        model.conv1.conv = adapt(kernel_size=3, stride=1, padding=1)
+        model.maxpool1 = nn.Identity()
+        model.maxpool2 = nn.Identity()
+    else:
+        model.conv1.conv = adapt()
+    set_dropout(model, config.dropout)
+    return model
+
+
+MODELS: dict[str, Builder] = {"googlenet": _googlenet}

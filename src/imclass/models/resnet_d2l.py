@@ -1,0 +1,58 @@
+"""The ResNet-18 (arXiv:1512.03385) of recipe system 4: conv biases, no norm on shortcuts."""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from imclass.config import ModelConfig
+from imclass.models.head import set_dropout
+from imclass.models.pretrained import reject_pretrained
+from imclass.models.stem import Builder, require_own_stem
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions plus their input; (N, C, H, W) -> (N, out, H / stride, W / stride)."""
+
+    def __init__(self, channels: int, out: int, stride: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, out, 3, stride, padding=1)
+        self.bn1 = nn.BatchNorm2d(out)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(out)
+        self.relu = nn.ReLU(inplace=True)
+        same = channels == out and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Conv2d(channels, out, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        result: Tensor = self.relu(y + self.shortcut(x))
+        return result
+
+
+def stem(in_channels: int) -> "OrderedDict[str, nn.Module]":
+    """The tutorial's first layers: (N, C, H, W) -> (N, 64, H / 4, W / 4)."""
+    return OrderedDict(
+        conv=nn.Conv2d(in_channels, 64, 7, stride=2, padding=3),
+        norm=nn.BatchNorm2d(64),
+        relu=nn.ReLU(inplace=True),
+        pool=nn.MaxPool2d(3, stride=2, padding=1),
+    )
+
+
+def _resnet18_d2l(config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
+    reject_pretrained(config)
+    require_own_stem(config)
+    layers = stem(in_channels)
+    layers["stage1"] = nn.Sequential(Residual(64, 64), Residual(64, 64))
+    for number, width in enumerate((128, 256, 512), start=2):
+        blocks = Residual(width // 2, width, stride=2), Residual(width, width)
+        layers[f"stage{number}"] = nn.Sequential(*blocks)
+    layers["average"] = nn.AdaptiveAvgPool2d(1)
+    layers["flatten"] = nn.Flatten()
+    layers["fc"] = nn.Linear(512, classes)
+    model = nn.Sequential(layers)
+    set_dropout(model, config.dropout)
+    return model
+
+
+MODELS: dict[str, Builder] = {"resnet18_d2l": _resnet18_d2l}

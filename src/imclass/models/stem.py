@@ -1,0 +1,94 @@
+"""The first layers of a network: how many channels it takes and how fast it shrinks the image."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from imclass.config import ModelConfig
+from imclass.errors import UserError, did_you_mean
+
+STEMS = ("auto", "cifar", "imagenet")
+CIFAR_UP_TO = 64  # pixels: an ImageNet stem leaves a 64x64 image 16x16 before the first block
+
+Builder: TypeAlias = Callable[[ModelConfig, int, int, int], nn.Module]  # config, in_channels, classes, size
+
+
+def resolve_stem(config: ModelConfig, size: int) -> str:
+    """Return "cifar" or "imagenet" for images of `size` x `size` pixels.
+
+    auto follows the size, except that pretrained weights bring their ImageNet stem: a new stem
+    would feed the other layers what they were not trained on.
+    """
+    if config.stem not in STEMS:
+        raise UserError(
+            f"model.stem={config.stem} is not one of {', '.join(STEMS)}{did_you_mean(config.stem, STEMS)}"
+        )
+    if config.stem != "auto":
+        return config.stem
+    return "cifar" if size <= CIFAR_UP_TO and not config.pretrained else "imagenet"
+
+
+def require_own_stem(config: ModelConfig) -> None:
+    """Reject a choice of stem for a network that has only its own."""
+    if config.stem != "auto":
+        raise UserError(f"model.stem={config.stem}: {config.name} has only its own stem; use model.stem=auto")
+
+
+def adapt_conv(
+    conv: nn.Conv2d,
+    in_channels: int,
+    *,
+    kernel_size: int | None = None,
+    stride: int | None = None,
+    padding: int | None = None,
+    keep_weights: bool = False,
+    init: Callable[[Tensor], Tensor] | None = None,
+) -> nn.Conv2d:
+    """Return `conv` for other input channels, kernel size, stride or padding; itself if nothing changes.
+
+    keep_weights: carry the trained weights over if the kernel size stays, else start afresh.
+    init: how the family initialises fresh weights, if not as nn.Conv2d does.
+    """
+    kernel = (kernel_size, kernel_size) if kernel_size else conv.kernel_size
+    strides = (stride, stride) if stride else conv.stride
+    pads = (padding, padding) if padding is not None else conv.padding
+    if (in_channels, kernel, strides, pads) == (
+        conv.in_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+    ):
+        return conv
+    new = nn.Conv2d(in_channels, conv.out_channels, kernel, strides, pads, bias=conv.bias is not None)  # type: ignore[arg-type]
+    with torch.no_grad():
+        if keep_weights and kernel == conv.kernel_size:
+            new.weight.copy_(adapt_channels(conv.weight, in_channels))
+            if new.bias is not None and conv.bias is not None:
+                new.bias.copy_(conv.bias)
+        elif init is not None:
+            init(new.weight)
+            if new.bias is not None:
+                nn.init.zeros_(new.bias)
+    return new
+
+
+def adapt_channels(weight: Tensor, in_channels: int) -> Tensor:
+    """Turn (out, C, k, k) weights into (out, in_channels, k, k) ones that see about the same.
+
+    One channel: the sum, so that a grey image gives what its RGB copy gave. Otherwise channels
+    are repeated in turn and rescaled, so that the outputs keep their size.
+    """
+    trained = weight.shape[1]
+    if in_channels == trained:
+        return weight
+    if in_channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    turns = torch.arange(in_channels, device=weight.device) % trained
+    return weight[:, turns] * (trained / in_channels)
+
+
+def first_conv(model: nn.Module) -> str:
+    """Return the name of the first convolution; torchvision registers modules in order of use."""
+    return next(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))

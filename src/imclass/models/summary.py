@@ -1,0 +1,84 @@
+"""What a model consists of: parameters, multiply-adds, and every layer's output shape."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from imclass.models.dry_run import meta_copy
+
+Row = tuple[str, str, tuple[int, ...]]  # name, type, output shape of one image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDescription:
+    parameters: int  # trained or frozen
+    multiply_adds: int  # of convolutions and matrix products, for one image
+
+
+def describe(model: nn.Module, shape: tuple[int, int, int]) -> ModelDescription:
+    """Count parameters and multiply-adds for one image of `shape` (C, H, W); nothing is computed."""
+    with FlopCounterMode(display=False) as counter:
+        meta_copy(model)(torch.empty(1, *shape, device="meta"))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return ModelDescription(parameters=parameters, multiply_adds=counter.get_total_flops() // 2)
+
+
+def layer_table(model: nn.Module, shape: tuple[int, int, int]) -> list[Row]:
+    """List every call of every submodule in order, a container before its parts.
+
+    shape: (C, H, W) of an image. The output shapes are without the batch dimension.
+    """
+    twin = meta_copy(model)
+    rows: list[Row] = []
+    open_calls: list[int] = []  # indices of the rows whose modules have not returned yet
+
+    def watch(name: str, module: nn.Module) -> None:
+        def enter(module: nn.Module, inputs: Any) -> None:
+            open_calls.append(len(rows))
+            rows.append((name, type(module).__name__, ()))
+
+        def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+            tensor = output if isinstance(output, Tensor) else output[0]
+            rows[open_calls.pop()] = (name, type(module).__name__, tuple(tensor.shape[1:]))
+
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave)
+
+    for name, module in twin.named_modules():
+        if name:
+            watch(name, module)
+    twin(torch.empty(1, *shape, device="meta"))
+    return rows
+
+
+def format_summary(model: nn.Module, shape: tuple[int, int, int]) -> str:
+    """Return a table for people: layer (indented by depth), type, output shape, parameters.
+
+    Parameters are counted once, beside the first call of the module that holds them.
+    """
+    own = {name: _own_parameters(module) for name, module in model.named_modules()}
+    lines = [("layer", "type", "output", "parameters"), ("(image)", "", shape_text(shape), "")]
+    for name, kind, output in layer_table(model, shape):
+        count = own.pop(name, 0)
+        indented = "  " * name.count(".") + name.rpartition(".")[2]
+        lines.append((indented, kind, shape_text(output), f"{count:,}" if count else ""))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = [
+        f"{layer:<{widths[0]}}  {kind:<{widths[1]}}  {output:>{widths[2]}}  {count:>{widths[3]}}".rstrip()
+        for layer, kind, output, count in lines
+    ]
+    total = describe(model, shape)
+    footer = f"{total.parameters:,} parameters, {total.multiply_adds:,} multiply-adds per image"
+    return "\n".join([*table, footer])
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """(64, 112, 112) -> 64x112x112."""
+    return "x".join(map(str, shape))
+
+
+def _own_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters(recurse=False))

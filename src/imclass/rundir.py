@@ -1,0 +1,143 @@
+"""The run folder: how it is named, whether a run there is new, to be continued or finished."""
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from imclass.checks import check_config, flatten, show
+from imclass.config import Config
+from imclass.errors import UserError
+
+# What may differ between a run and its continuation; everything else would make a silent hybrid.
+SAFE = (
+    "device.",
+    "logger.",
+    "checkpoint.every",
+    "train.max_time",
+    "model.summary",
+    "debug",
+    "resume",
+    "output_dir",
+)
+LENGTH = ("train.epochs", "train.steps")
+
+
+class RunDir:
+    """`outputs/<name>`: paths, the stored configuration, and the summary."""
+
+    def __init__(self, path: Path, config: Config, *, exists: bool, notes: tuple[str, ...] = ()):
+        self.path, self.config, self.exists, self.notes = path, config, exists, notes
+        self.checkpoints = path / "checkpoints"
+        self.plots = path / "plots"
+        self.summary_file = path / "summary.json"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else {}
+
+    @property
+    def finished(self) -> bool:
+        """True when there is nothing left to do: the same command has already ended well."""
+        return self.summary.get("status") == "finished" and not self.notes
+
+    def create(self) -> None:
+        """Make the folder and store the configuration in it; `mkdir` decides between two jobs."""
+        if not self.exists:
+            self.path = _make_unique(self.path, exact=self.config.name is not None)
+            self.__init__(self.path, self.config, exists=True, notes=self.notes)  # type: ignore[misc]
+        self.config = dataclasses.replace(self.config, name=self.path.name, resume="auto")
+        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(dataclasses.asdict(self.config)))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        write_atomically(self.summary_file, json.dumps(summary, indent=2) + "\n")
+
+
+def open_run(config: Config, typed: Mapping[str, Any] | None = None) -> RunDir:
+    """Find out what `config` asks for: a new run, or the continuation of one that exists.
+
+    typed: what the user typed, {key: value}; with `resume=DIR` only this changes the run's settings.
+    Nothing is created. Raises UserError when a run of that name has other settings.
+    """
+    if config.resume not in ("auto", "never"):
+        return _continue(Path(config.resume), _stored_with(Path(config.resume), typed or {}))
+    if config.name is None:
+        stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        path = Path(config.output_dir) / f"{stamp}_{config.model.name}_{config.dataset.name}"
+        return RunDir(path, config, exists=False)
+    path = Path(config.output_dir) / config.name
+    if not (path / "config.yaml").exists():
+        if path.exists() and any(path.iterdir()):
+            raise UserError(f"{path}: exists and is not a run folder of imclass; choose another name=")
+        return RunDir(path, config, exists=False)
+    if config.resume == "never":
+        raise UserError(
+            f"{path}: this run exists and resume=never; choose another name=, or leave resume out"
+        )
+    return _continue(path, config)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file so that a reader finds the old or the new text, never a part."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _continue(path: Path, config: Config) -> RunDir:
+    """Compare with what the run was started with; differences that are safe are applied and noted."""
+    stored = flatten(_read_config(path))
+    wanted = flatten(dataclasses.asdict(config))
+    differing = [k for k in wanted if k in stored and stored[k] != wanted[k] and k not in ("name", "resume")]
+    changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
+    refused = [
+        line for k, line in changes.items() if not (k.startswith(SAFE) or _is_longer(k, stored, wanted))
+    ]
+    if refused:
+        listed = "; ".join(refused[:8]) + (f"; and {len(refused) - 8} more" if len(refused) > 8 else "")
+        raise UserError(
+            f"{path}: has other settings ({listed}); choose another name=, or repeat its settings"
+        )
+    lengthened = {k: v for k, v in changes.items() if k in LENGTH or k == "train.max_time"}
+    unfinished = RunDir(path, config, exists=True).summary.get("status") != "finished"
+    return RunDir(path, config, exists=True, notes=tuple((changes if unfinished else lengthened).values()))
+
+
+def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return key in LENGTH and None not in (stored[key], wanted[key]) and wanted[key] > stored[key]
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not (path / "config.yaml").exists():
+        raise UserError(f"{path}: expected a run folder with a config.yaml")
+    loaded = OmegaConf.load(path / "config.yaml")
+    return OmegaConf.to_container(loaded, resolve=False)  # type: ignore[return-value]
+
+
+def _stored_with(path: Path, typed: Mapping[str, Any]) -> Config:
+    """Return the run's own configuration with what the user typed on top."""
+    groups = [key.rstrip("=") for key in typed if key.endswith("=")]
+    if groups:
+        raise UserError(f"{groups[0]}=...: resume={path} takes its settings from the run; leave this out")
+    stored = OmegaConf.create(_read_config(path))
+    for key, value in typed.items():
+        if key not in ("resume", "name") and not key.startswith("hydra"):
+            OmegaConf.update(stored, key, value)
+    return check_config(OmegaConf.to_container(stored))  # type: ignore[arg-type]
+
+
+def _make_unique(path: Path, *, exact: bool) -> Path:
+    """Create `path`, or unless `exact` the first of path-2, path-3 ... that nobody else created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 10_000):
+        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            candidate.mkdir(exist_ok=exact)
+        except FileExistsError:
+            continue
+        return candidate
+    raise UserError(f"{path}: 10,000 runs of this name exist; choose another name=")

@@ -1,0 +1,245 @@
+"""The training loop."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from imclass.checkpoint import Checkpointer, State
+from imclass.data.loader import TrainLoader
+from imclass.device import Device
+from imclass.divergence import DivergenceWatch, all_finite
+from imclass.ema import Ema
+from imclass.errors import Diverged, Interrupted
+from imclass.loggers import RunLogger
+from imclass.metrics import Meter
+from imclass.progress import Plan, Progress, Stopwatch
+from imclass.reproducibility import seed_everything
+from imclass.result import Result
+from imclass.schedules import Schedule
+from imclass.signals import StopFlag
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Learner:
+    """What learns, and how: everything that one optimizer step touches."""
+
+    model: nn.Module
+    loss: nn.Module  # logits (N, classes), targets -> scalar mean
+    optimizer: Optimizer
+    schedule: Schedule
+    ema: Ema
+    device: Device
+    seed: int
+
+
+class Trainer:
+    """Fits a model: steps, evaluations, checkpoints. Built by `build.py`, run by `train.py`."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        loader: TrainLoader,
+        evaluate: Callable[[nn.Module], Result],
+        plan: Plan,
+        *,
+        logger: RunLogger,
+        checkpointer: Checkpointer,
+        header: Mapping[str, Any],  # of every checkpoint: how its numbers were computed
+        about: Mapping[str, Any],  # in every checkpoint: what is needed to use it without the run
+        stop: StopFlag,
+    ):
+        self.learner, self.loader, self.evaluate, self.plan = learner, loader, evaluate, plan
+        self.logger, self.checkpointer, self.header, self.about = logger, checkpointer, header, about
+        self.stop = stop
+        device = learner.device
+        self.scaler = device.grad_scaler()
+        self.meter = Meter(device.device)
+        self.watch = DivergenceWatch(device.device)
+        self.grad_norm: Tensor = torch.zeros((), device=device.device)
+        self.progress = Progress(micro_batch=device.micro_batch or loader.batch_size)
+        self.stopwatch = Stopwatch()
+
+    @property
+    def epoch(self) -> float:
+        return self.progress.step / self.loader.steps_per_epoch
+
+    @property
+    def done(self) -> bool:
+        return self.progress.step >= self.plan.steps or bool(self.progress.stopped)
+
+    def fit(self) -> None:
+        """Train to the end of the plan, or until a budget, patience, a signal or a NaN ends it.
+
+        Raises Interrupted after saving, and Diverged with the last finite checkpoint kept.
+        """
+        self.learner.model.train()
+        self.stopwatch.start()
+        while not self.done:
+            self.run_epoch()
+
+    def run_epoch(self) -> None:
+        """Train to the end of the running epoch, or of the training."""
+        size = self.loader.steps_per_epoch
+        epoch, done = divmod(self.progress.step, size)
+        self.logger.console.start_epoch(f"epoch {epoch + 1}", min(size, self.plan.steps - epoch * size), done)
+        try:
+            while not self.done and self.progress.step < (epoch + 1) * size:
+                self.train_step()
+                self.after_step()
+        finally:
+            self.logger.console.end_epoch()
+
+    def train_step(self) -> None:
+        """Take one optimizer step on the batch of this step."""
+        step, learner = self.progress.step, self.learner
+        images, targets = self.loader.batch(step)
+        seed_everything(learner.seed, "dropout", step)
+        learner.schedule.apply(learner.optimizer, step)
+        loss = self._backward_within_memory(images, targets)
+        self.scaler.unscale_(learner.optimizer)
+        self.grad_norm = nn.utils.clip_grad_norm_(learner.model.parameters(), self.plan.max_norm)
+        self.scaler.step(learner.optimizer)
+        self.scaler.update()
+        learner.ema.update()
+        self.watch.observe(step, loss)
+        self.progress.step += 1
+
+    def after_step(self) -> None:
+        """Log, evaluate and save where it is due; look at the clock and at signals."""
+        step, plan = self.progress.step, self.plan
+        if plan.max_seconds is not None and self.stopwatch.total >= plan.max_seconds and not self.done:
+            self.progress.stopped = "train.max_time was reached"
+        evaluating = self.done or step % plan.eval_every == 0
+        if self.logger.console.advance():
+            self._show_progress()
+        if evaluating or step % plan.log_every == 0:
+            self._log_training()
+        if evaluating:
+            self._validate()
+        if evaluating or self.stop or self._save_is_due():
+            self.save()
+        if self.stop:
+            raise Interrupted(f"stopped by {self.stop.signal} at step {step}; the same command resumes")
+
+    def save(self) -> None:
+        """Write the checkpoint from which this exact state is reached again; never one that is not finite."""
+        self._raise_if_diverged()
+        self.stopwatch.book("train")
+        self.checkpointer.save_last(self.state_dict(), {**self.header, "step": self.progress.step})
+        self.stopwatch.saved()
+
+    def state_dict(self) -> State:
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        progress, logger = dataclasses.asdict(self.progress), self.logger.state_dict()
+        return {**parts, "progress": progress, "logger": logger, "about": dict(self.about)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go back to where `state_dict` was taken; the logger is built at its position already."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.progress = Progress(**state["progress"])
+        if self.progress.step < self.plan.steps:
+            self.progress.stopped = ""  # continued on purpose, with a longer budget
+
+    def _parts(self) -> dict[str, Any]:
+        learner = self.learner
+        return {
+            "model": learner.model,
+            "optimizer": learner.optimizer,
+            "schedule": learner.schedule,
+            "ema": learner.ema,
+            "scaler": self.scaler,
+            "meter": self.meter,
+            "stopwatch": self.stopwatch,
+        }
+
+    def _backward_within_memory(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Leave the batch's gradients in the model and return its loss, in parts that fit the memory."""
+        while True:
+            try:
+                return self._backward(images, targets)
+            except RuntimeError as error:
+                if not self.learner.device.is_out_of_memory(error) or self.progress.micro_batch == 1:
+                    raise
+            self.progress.micro_batch = math.ceil(self.progress.micro_batch / 2)
+            self.logger.console.line(
+                f"out of memory: batches now pass the model in parts of {self.progress.micro_batch} images "
+                "(the gradients add up to the same, but batch norm sees the parts)"
+            )
+
+    def _backward(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Sum the gradients of the micro-batches, each weighted by its share of the batch."""
+        self.learner.optimizer.zero_grad(set_to_none=True)
+        size = self.progress.micro_batch
+        outputs = []
+        for part, part_targets in zip(images.split(size), targets.split(size), strict=True):
+            with self.learner.device.autocast():
+                logits = self.learner.model(part).float()
+                loss = self.learner.loss(logits, part_targets) * (len(part) / len(images))
+            self.scaler.scale(loss).backward()
+            outputs.append((loss.detach(), logits.detach()))
+        total = torch.stack([loss for loss, _ in outputs]).sum()
+        self.meter.update(total * len(images), torch.cat([logits for _, logits in outputs]), targets)
+        return total
+
+    def _save_is_due(self) -> bool:
+        every, seconds = self.plan.save_every, self.plan.save_seconds
+        due_by_step = every is not None and self.progress.step % every == 0
+        return due_by_step or (seconds is not None and self.stopwatch.since_save >= seconds)
+
+    def _show_progress(self) -> None:
+        result = self.meter.compute()
+        name = f"epoch {self.epoch:.2f}, step {self.progress.step} of {self.plan.steps}"
+        self.logger.console.progress(name, result, result.images / self.stopwatch.since_log)
+
+    def _log_training(self) -> None:
+        """Write the means since the last point, and start new ones."""
+        result = self.meter.compute()
+        extra = {
+            "lr": self.learner.optimizer.param_groups[0]["lr"],
+            "images_per_second": result.images / self.stopwatch.since_log,
+            "grad_norm": float(self.grad_norm),
+        }
+        self.stopwatch.logged()
+        self.logger.train(self.progress.step, self.epoch, result, extra)
+        self.meter.reset()
+        self._raise_if_diverged()
+
+    def _raise_if_diverged(self) -> None:
+        """Raise Diverged when a loss or a weight is not finite, naming what is needed to replay it."""
+        step = self.watch.first_step
+        if step is None:
+            if all_finite(self.learner.model.parameters()):
+                return
+            step = self.progress.step - 1
+        epoch, batch = divmod(step, self.loader.steps_per_epoch)
+        rate = self.learner.optimizer.param_groups[0]["initial_lr"] * self.learner.schedule.factor(step)
+        raise Diverged(
+            f"training diverged: loss or weights are not finite at step {step + 1} (epoch {epoch + 1}, batch "
+            f"{batch + 1}, lr {rate:g}); the last finite checkpoint is kept in "
+            f"{self.checkpointer.last.parent}; try a lower optimizer.lr, more warm-up or train.grad_clip=1"
+        )
+
+    def _validate(self) -> None:
+        """Evaluate on the validation split, and keep the model if it is the best so far."""
+        self.stopwatch.book("train")
+        result = self.evaluate(self.learner.ema.module)
+        self.stopwatch.book("evaluate")
+        self._raise_if_diverged()
+        self.logger.evaluated("val", self.progress.step, self.epoch, result)
+        improved = self.progress.record(result, self.epoch, self.plan.metric)
+        self.learner.schedule.observe(improved)
+        if improved:
+            state = {"model": self.learner.ema.module.state_dict(), "about": dict(self.about)}
+            self.checkpointer.save_best(state, {**self.header, **self.progress.best})
+        if self.plan.patience is not None and self.progress.waited >= self.plan.patience and not self.done:
+            self.progress.stopped = f"no better model in {self.plan.patience} evaluations"
+        mark = ", the best so far" if improved else ""
+        self.logger.console.status(
+            f"epoch {self.epoch:6.2f}  step {self.progress.step:6d}  validation {result}{mark}"
+        )
