@@ -155,6 +155,10 @@ def test_random_erasing_draws_the_rectangles_of_the_paper() -> None:
     share = high * wide / 1024
     assert share.min() > 0.01 and share.max() < 0.35
     assert share.mean() == pytest.approx((0.02 + 0.33) / 2, abs=0.015)
+    for spans in (rows[erased].int(), columns[erased].int()):  # anywhere: as much room before as after
+        before, after = spans.argmax(1), spans.flip(1).argmax(1)
+        assert before.min() == after.min() == 0
+        assert before.float().mean().item() == pytest.approx(after.float().mean().item(), abs=1)
     aspect = (high / wide).log()  # uniform in log(0.3)..log(3.3), but for rounding and cutting to fit
     assert aspect.exp().min() > 0.2 and aspect.exp().max() < 5
     assert aspect.mean().item() == pytest.approx(0, abs=0.1) and aspect.std().item() == pytest.approx(
@@ -425,8 +429,10 @@ def test_mix_keeps_its_promises(config: AugmentConfig) -> None:
     assert torch.equal(images, copies[0]) and torch.equal(labels, copies[1])
     assert mixed.shape == images.shape and mixed.dtype == images.dtype
     assert targets.shape == (8, 10) and targets.dtype == torch.float32
-    again, same = augment.mix(images, labels, generator(1))
-    assert torch.equal(mixed, again) and torch.equal(targets, same)
+    for seed in range(12):  # a function of the seed, the choice between the two included
+        mixed, targets = augment.mix(images, labels, generator(seed))
+        again, same = augment.mix(images, labels, generator(seed))
+        assert torch.equal(mixed, again) and torch.equal(targets, same)
 
 
 def test_mixup_and_cutmix_take_turns() -> None:

@@ -1,5 +1,7 @@
 """Models: shapes, stems, heads, weights, and that every one of them learns."""
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
 
@@ -26,7 +28,34 @@ from imclass.models import (
 
 YAML_FILES = sorted((Path(__file__).parents[1] / "configs" / "model").glob("*.yaml"))
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 64, 64)]
+PUBLISHED = {  # parameters, for 3 channels and 1000 classes
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "vgg11": 132_868_840,
+    "vgg13": 133_053_736,
+    "vgg16": 138_365_992,
+    "vgg19": 143_678_248,
+    "densenet121": 7_978_856,
+    "densenet161": 28_681_000,
+    "densenet169": 14_149_480,
+    "densenet201": 20_013_928,
+    "alexnet": 61_100_840,
+    "googlenet": 6_624_904,
+}
+ONE_OF_EACH_FAMILY = ["resnet18", "vgg11", "densenet121", "alexnet", "googlenet"]  # one builder a family
 WITHOUT_PRETRAINED = ["speednet", "lenet", "resnet18_d2l", "densenet_d2l", "vgg10_keras"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Two threads that wait for each other on a busy machine take ten times longer than one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def build(
@@ -55,23 +84,30 @@ def test_every_yaml_is_a_model_and_every_model_has_a_yaml() -> None:
     assert {file.stem for file in YAML_FILES} == set(MODELS)
 
 
-@pytest.mark.parametrize("file", YAML_FILES, ids=lambda file: file.stem)
-def test_yaml_fits_the_schema_and_builds(file: Path) -> None:
-    assert file.read_text().startswith("# ")
+def read_config(file: Path) -> ModelConfig:
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), OmegaConf.load(file)))
     assert isinstance(config, ModelConfig) and config.name == file.stem
-    with torch.device("meta"):
-        build_model(config, in_channels=3, classes=10, size=32)
+    return config
+
+
+@pytest.mark.parametrize("file", YAML_FILES, ids=lambda file: file.stem)
+def test_yaml_says_what_it_is_and_fits_the_schema(file: Path) -> None:
+    assert file.read_text().startswith("# ")
+    assert "arXiv" in file.read_text()
+    read_config(file)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
-@pytest.mark.parametrize("name", MODELS)
-def test_loss_falls_in_three_steps_of_sgd(name: str, shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("file", YAML_FILES, ids=lambda file: file.stem)
+def test_loss_falls_in_three_steps_of_sgd(file: Path, shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
-    model = build(name, shape, dropout=0.0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batch = 4 if shape[1] <= 32 else 2  # the fewest that batch norm bears: 27 models on a slow CPU
+    config = dataclasses.replace(read_config(file), dropout=0.0)  # its noise could hide so small a fall
+    model = build_model(config, in_channels=shape[0], classes=10, size=shape[1])
+    # The largest take a second an image. Those that end in a 1x1 map need more than two images:
+    # batch norm makes any two values -1 and 1, which tells nothing and passes no gradient.
+    batch = 8 if config.name in WITHOUT_PRETRAINED else 2
     images, labels = torch.randn(batch, *shape), torch.arange(batch)
-    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.002)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.002)
     losses = []
     for _ in range(3):
         loss = cross_entropy(model(images), labels)
@@ -79,13 +115,12 @@ def test_loss_falls_in_three_steps_of_sgd(name: str, shape: tuple[int, int, int]
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    with torch.no_grad():
-        assert cross_entropy(model(images), labels).item() < losses[0]
+    assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("channels", [1, 4])  # 3: the tests of sizes and parameters
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in WITHOUT_PRETRAINED])
+@pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY)
 def test_any_channels_with_either_stem(name: str, stem: str, channels: int) -> None:
     model = build_on_meta(name, (channels, 64, 64), stem=stem)
     first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
@@ -144,8 +179,14 @@ def test_system_5_vgg() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "size", "expected"),
-    [({}, 28, "cifar"), ({}, 64, "cifar"), ({}, 65, "imagenet"), ({"pretrained": True}, 32, "imagenet")]
-    + [({"stem": "cifar", "pretrained": True}, 224, "cifar"), ({"stem": "imagenet"}, 32, "imagenet")],
+    [
+        ({}, 28, "cifar"),
+        ({}, 64, "cifar"),
+        ({}, 65, "imagenet"),
+        ({"pretrained": True}, 32, "imagenet"),
+        ({"stem": "cifar", "pretrained": True}, 224, "cifar"),
+        ({"stem": "imagenet"}, 32, "imagenet"),
+    ],
 )
 def test_auto_stem_follows_size_and_weights(settings: dict[str, object], size: int, expected: str) -> None:
     assert models.resolve_stem(ModelConfig(**settings), size) == expected  # type: ignore[arg-type]
@@ -153,15 +194,21 @@ def test_auto_stem_follows_size_and_weights(settings: dict[str, object], size: i
 
 @pytest.mark.parametrize(
     ("name", "last", "side"),
-    [("resnet50", "layer4", 4), ("densenet121", "features", 4), ("googlenet", "inception5b", 8)]
-    + [("vgg16", "features", 1), ("alexnet", "features", 7), ("speednet", "blocks", 3)],
+    [
+        ("resnet50", "layer4", 4),
+        ("densenet121", "features", 4),
+        ("googlenet", "inception5b", 8),
+        ("vgg16", "features", 1),
+        ("alexnet", "features", 7),
+        ("speednet", "blocks", 3),
+    ],
 )
 def test_resolution_that_cifar_stems_keep(name: str, last: str, side: int) -> None:
     rows = {row[0]: row[2] for row in layer_table(build_on_meta(name, (3, 32, 32)), (3, 32, 32))}
     assert rows[last][1:] == (side, side)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg11", "densenet121", "alexnet"])
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "alexnet"])
 def test_imagenet_stem_is_torchvisions_model_bit_for_bit(name: str) -> None:
     torch.manual_seed(0)
     ours = build(name, (3, 224, 224)).state_dict()
@@ -187,18 +234,7 @@ def test_misspelled_stem() -> None:
 # Size of the models
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032), ("resnet101", 44_549_160)]
-    + [("resnet152", 60_192_808), ("vgg11", 132_868_840), ("vgg13", 133_053_736), ("vgg16", 138_365_992)]
-    + [("vgg19", 143_678_248), ("densenet121", 7_978_856), ("densenet161", 28_681_000)]
-    + [
-        ("densenet169", 14_149_480),
-        ("densenet201", 20_013_928),
-        ("alexnet", 61_100_840),
-        ("googlenet", 6_624_904),
-    ],
-)
+@pytest.mark.parametrize(("name", "parameters"), PUBLISHED.items())
 def test_published_parameter_counts(name: str, parameters: int) -> None:
     model = build_on_meta(name, (3, 224, 224), classes=1000)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
@@ -232,7 +268,9 @@ def test_summary_lists_layers_shapes_and_parameters() -> None:
 # Dropout
 
 
-@pytest.mark.parametrize("name", [*MODELS, "squeezenet1_1", "vit_b_32", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    "name", [*ONE_OF_EACH_FAMILY, *WITHOUT_PRETRAINED, "squeezenet1_1", "vit_b_32", "inception_v3"]
+)
 def test_dropout_of_the_head_is_set(name: str) -> None:
     shape = (3, 32, 32) if name in MODELS else (3, 224, 224)
     model = build_on_meta(name, shape, dropout=0.3)
@@ -283,9 +321,7 @@ def test_size_that_does_not_fit_is_one_clear_line(name: str, shape: tuple[int, i
     assert message.endswith("try dataset.resize=224") and "\n" not in message
 
 
-@pytest.mark.parametrize(
-    "name", ["mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "inception_v3"]
-)
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5"])
 def test_other_models_of_torchvision(name: str) -> None:
     model = build(name, (1, 96, 96), classes=5, dropout=0.0)
     assert model(torch.randn(2, 1, 96, 96)).shape == (2, 5)

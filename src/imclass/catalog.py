@@ -4,8 +4,7 @@ import argparse
 import re
 from collections.abc import Sequence
 
-from imclass.checks import group_choices
-from imclass.config import ModelConfig, config_dir
+from imclass.config import ModelConfig, config_dir, group_choices
 from imclass.errors import UserError
 
 GROUPS = {

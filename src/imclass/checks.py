@@ -10,11 +10,9 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
-from imclass.config import Config, config_dir
+from imclass.config import Config
 from imclass.contradictions import contradictions
 from imclass.durations import parse_duration
 from imclass.errors import ConfigError, did_you_mean
@@ -23,7 +21,9 @@ RUN_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}")
 Rule = tuple[Callable[[Any], bool], str]
 
 
-def _number(low: float, high: float = math.inf, *, above: bool = False, below: bool = False) -> Rule:
+def _number(
+    low: float, high: float = math.inf, *, above: bool = False, below: bool = False, what: str = "a number"
+) -> Rule:
     """Accept numbers from `low` to `high`; `above` and `below` leave the ends out."""
 
     def accepts(x: object) -> bool:
@@ -33,7 +33,7 @@ def _number(low: float, high: float = math.inf, *, above: bool = False, below: b
 
     start = f"above {low:g}" if above else f"of at least {low:g}"
     end = "" if high == math.inf else f" and {'below' if below else 'at most'} {high:g}"
-    return accepts, f"a number {start}{end}"
+    return accepts, f"{what} {start}{end}"
 
 
 def _one_of(*choices: object) -> Rule:
@@ -61,7 +61,7 @@ def _all_in(rule: Rule, what: str) -> Rule:
 
 _POSITIVE = _number(0, above=True)
 _FRACTION = _number(0, 1)
-_COUNT = _number(1)
+_COUNT = _number(1, what="a whole number")
 _AUTO_FLAG = _one_of(True, False, "auto")
 _AUTO_COUNT: Rule = (_auto_or_count, "a whole number of at least 1, or auto")
 
@@ -74,7 +74,7 @@ RULES: dict[str, Rule] = {
     ),
     "dataset.test_split": _number(0, 1, above=True, below=True),
     "dataset.fraction": _number(0, 1, above=True),
-    "dataset.resize": _number(8, 4096),
+    "dataset.resize": _number(8, 4096, what="a whole number"),
     "dataset.mean": _all_in(_FRACTION, "a list of numbers from 0 to 1, one per channel"),
     "dataset.std": _all_in(
         _number(0, 1, above=True), "a list of numbers above 0 and at most 1, one per channel"
@@ -83,7 +83,7 @@ RULES: dict[str, Rule] = {
         lambda xs: len(xs) == 3 and all(x >= 1 for x in xs) and min(xs[1:]) >= 8,
         "[channels, height, width] with sides of at least 8",
     ),
-    "dataset.synthetic.classes": _number(2),
+    "dataset.synthetic.classes": _number(2, what="a whole number"),
     "dataset.synthetic.train": _COUNT,
     "dataset.synthetic.test": _COUNT,
     "augment.crop": _number(0, 64),
@@ -123,7 +123,7 @@ RULES: dict[str, Rule] = {
     "train.ema": _number(0, 1, above=True, below=True),
     "train.early_stopping": _COUNT,
     "checkpoint.metric": _one_of("accuracy", "loss"),
-    "seed": _number(0, 2**63 - 1),
+    "seed": _number(0, 2**32 - 1, what="a whole number"),
     "name": (
         lambda x: RUN_NAME.fullmatch(x) is not None,
         "1 to 100 letters, digits, dots, dashes and underscores, no leading dot",
@@ -179,12 +179,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def group_choices(group: str, *extra_dirs: Path) -> list[str]:
-    """Return the choices of a config group: its YAML files and the names that plugins add."""
-    files = [p.stem for folder in (config_dir(), *extra_dirs) for p in (folder / group).glob("*.yaml")]
-    return sorted({*files, *entry_points(group=f"imclass.{group}s").names})
-
-
 def unknown_key(key: str) -> str:
     """Return the problem line of a key that the schema does not have."""
     known = all_keys()
@@ -192,7 +186,7 @@ def unknown_key(key: str) -> str:
     same_ending = [k for k in known if k.rsplit(".", 1)[-1] == last]
     if same_ending:
         return f"{key}: no such setting; did you mean {' or '.join(map(repr, same_ending[:2]))}?"
-    return f"{key}: no such setting{did_you_mean(key, [*known, *sections()])}"
+    return f"{key}: no such setting{did_you_mean(key, known if '.' in key else [*known, *sections()])}"
 
 
 def sections() -> list[str]:
@@ -247,6 +241,8 @@ def _typed(hint: Any, value: Any, key: str, problems: list[str]) -> Any:
         return [_typed(item, v, key, problems) for v in value]
     if base is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if base is str and isinstance(value, int) and not isinstance(value, bool):  # name=1
+        return str(value)
     if isinstance(value, base) and not (base is int and isinstance(value, bool)):
         return value
     problems.append(f"{key}={show(value)}: expected {RULES[key][1] if key in RULES else _TYPE_NAMES[base]}")
@@ -277,6 +273,8 @@ def _duration_problems(key: str, value: object) -> Iterator[str]:
 
 def show(value: object) -> str:
     """Return a value as the user would type it, control characters escaped."""
+    if isinstance(value, float):
+        return f"{value:g}"
     if isinstance(value, bool) or value is None:
         return str(value).lower().replace("none", "null")
     return value if isinstance(value, str) and value.isprintable() and value else repr(value)

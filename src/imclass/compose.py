@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imclass.checks import all_keys, check_config, group_choices, sections, unknown_key, value_problem
-from imclass.config import Config, config_dir
+from imclass.checks import all_keys, check_config, sections, show, unknown_key, value_problem
+from imclass.config import Config, config_dir, group_choices
 from imclass.errors import ConfigError, ImclassError, Interrupted, UserError, did_you_mean
 
 # Flags of Hydra's own command line that take a value.
@@ -109,10 +109,10 @@ def _check_overrides(overrides: Sequence[str], config_dirs: Sequence[Path]) -> N
         key = text.split("=")[0].lstrip("+~")
         problem = f"{key}: given twice; keep one" if key in seen else _override_problem(text, config_dirs)
         seen.add(key)
-        if problem is None:
-            good.append(text)
-        else:
+        if problem is not None:
             problems.append(problem)
+        elif not _is_sweep(text):
+            good.append(text)
     if problems:
         raise ConfigError(problems + _problems_of(good, config_dirs))
 
@@ -138,15 +138,21 @@ def _override_problem(text: str, config_dirs: Sequence[Path]) -> str | None:
     return None if isinstance(value, str) and "${" in value else value_problem(key, value)
 
 
+def _is_sweep(text: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(text).is_sweep_override()
+
+
 def _choice_problem(group: str, override: Any, config_dirs: Sequence[Path]) -> str | None:
     if override.is_sweep_override():
         return None
     value, known = override.value(), group_choices(group, *config_dirs)
     for choice in value if isinstance(value, list) else [value]:
         if choice is not None and str(choice) not in known:
-            shown = ", ".join(known)
             near = did_you_mean(str(choice), known)
-            return f"{group}={choice}: no such choice{near or ' among ' + shown}"
+            among = f" among {', '.join(known)}" if len(known) <= 8 or not near else ""
+            return f"{group}={show(choice)}: no such choice{among}{near}"
     return None
 
 

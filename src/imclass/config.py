@@ -9,6 +9,7 @@ written beside them and checked in `checks.py`.
 """
 
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,9 @@ def config_dir() -> Path:
     package = Path(__file__).resolve().parent
     bundled = package / "configs"
     return bundled if bundled.is_dir() else package.parents[1] / "configs"
+
+
+def group_choices(group: str, *extra_dirs: Path) -> list[str]:
+    """Return the choices of a config group: its YAML files and the names that plugins add."""
+    files = [p.stem for folder in (config_dir(), *extra_dirs) for p in (folder / group).glob("*.yaml")]
+    return sorted({*files, *entry_points(group=f"imclass.{group}s").names})

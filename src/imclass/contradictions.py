@@ -1,14 +1,17 @@
 """Settings that are each allowed but cannot stand together. No torch here: answers must be quick."""
 
 import ctypes
+import importlib.util
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from imclass.config import Config, OptimizerConfig, SchedulerConfig
+from imclass.config import Config, OptimizerConfig, SchedulerConfig, group_choices
 from imclass.durations import parse_duration
+from imclass.errors import did_you_mean
 
 # Training images of the data sets whose size is known before they are read.
 TRAIN_IMAGES = {"fashion_mnist_mini": 6_000, "fashion_mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}
@@ -34,6 +37,7 @@ SCHEDULER_SETTINGS: dict[str, set[str]] = {
 
 def contradictions(config: Config) -> Iterator[str]:
     """Yield one line per contradiction, naming the keys, and what to do."""
+    yield from _names(config)
     yield from _unused(config.optimizer, "optimizer", OPTIMIZER_SETTINGS)
     yield from _unused(config.scheduler, "scheduler", SCHEDULER_SETTINGS)
     yield from _length(config)
@@ -54,6 +58,26 @@ def train_images(config: Config) -> int | None:
     elif isinstance(data.val_split, float):
         total -= round(total * data.val_split)
     return round(total * data.fraction)
+
+
+def _names(config: Config) -> Iterator[str]:
+    for group in ("model", "dataset", "optimizer", "scheduler"):
+        name, known = getattr(config, group).name, group_choices(group)
+        if name not in known and not (group == "model" and name in torchvision_models()):
+            near = did_you_mean(name, known)
+            yield f"{group}.name={name}: no such {group}{near or '; see imclass list ' + group + 's'}"
+
+
+def torchvision_models() -> set[str]:
+    """Return the names of torchvision's classification models, read from its files without importing it.
+
+    There, each is a function `def name(` under the decorator `@register_model()`.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    files = [file for folder in folders for file in Path(folder, "models").glob("*.py")]
+    pattern = re.compile(r"^@register_model\(\)\n(?:@.*\n|[ )].*\n)*def (\w+)\(", re.MULTILINE)
+    return {name for file in files for name in pattern.findall(file.read_text(encoding="utf-8"))}
 
 
 def _unused(
@@ -130,7 +154,7 @@ def _device(config: Config) -> Iterator[str]:
         yield "device.precision=fp16: needs a GPU; use bf16, fp32 or auto on device.type=cpu"
     cores = os.cpu_count() or 1
     if isinstance(device.threads, int) and device.threads > 4 * cores:
-        yield f"device.threads={device.threads}: the machine has {cores} cores; use auto, or at most {4 * cores}"
+        yield f"device.threads={device.threads}: {cores} cores here; use auto, or at most {4 * cores}"
 
 
 def _files(config: Config) -> Iterator[str]:

@@ -135,8 +135,7 @@ def _named(file: ImageFile, read: Callable[[], Result]) -> Result:
         return read()
     except UserError as error:
         raise UserError(
-            f"{file.name}: damaged or unreadable image ({error}); replace or delete it "
-            "(`imclass data verify` lists all of them)"
+            f"{file.name}: damaged or unreadable image ({error}); replace or delete it"
         ) from error
 
 

@@ -21,7 +21,7 @@ class DropoutLinear(nn.Linear):
 
 
 def find_head(model: nn.Module) -> str:
-    """Return the name of the layer that gives the logits: the last linear one; in squeezenet a convolution."""
+    """Return the name of the layer that gives the logits: the last linear one (squeezenet: convolution)."""
     for kind in (nn.Linear, nn.Conv2d):
         names = [name for name, module in model.named_modules() if isinstance(module, kind)]
         if names:

@@ -1,0 +1,88 @@
+"""What several test files share."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import settings
+
+from imclass import cli
+
+settings.register_profile("imclass", deadline=None)  # a busy machine is no failure
+settings.load_profile("imclass")
+torch.set_num_threads(1)  # the tests' nets are small: on a busy machine, more threads wait for each other
+
+# A run of about a second: noise patterns, the smallest network, one thread.
+QUICK = (
+    "dataset=synthetic",
+    "model=lenet",
+    "dataset.synthetic.shape=[1,16,16]",
+    "dataset.synthetic.classes=4",
+    "dataset.synthetic.train=160",
+    "dataset.synthetic.test=64",
+    "train.batch_size=16",
+    "train.epochs=2",
+    "train.log_every=3st",
+    "optimizer.lr=0.05",
+    "augment.crop=2",
+    "device.threads=1",
+    "device.type=cpu",
+    "device.precision=fp32",
+)
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def imclass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """Run `imclass ...` in this process, in an empty folder; return exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["imclass", *argv])
+        capfd.readouterr()
+        try:
+            code = cli.main(list(argv))
+        except SystemExit as end:  # Hydra's --help
+            code = int(end.code or 0)
+        return Outcome(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def train(imclass: Callable[..., Outcome], tmp_path: Path) -> Callable[..., Path]:
+    """Train the quick run with overrides, which replace those of QUICK; return the run folder."""
+
+    def run(name: str, *overrides: str, code: int = 0) -> Path:
+        outcome = imclass("train", f"name={name}", *merged(QUICK, overrides))
+        assert outcome.code == code, outcome.err + outcome.out
+        return tmp_path / "outputs" / name
+
+    return run
+
+
+def merged(base: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Return `base` with `overrides` in place of what they override."""
+    keys = {o.split("=")[0] for o in overrides}
+    return [b for b in base if b.split("=")[0] not in keys] + list(overrides)
+
+
+def records(run: Path, *, split: str | None = None) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl without the fields that depend on the clock."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {k: v for k, v in line.items() if k != "images_per_second"}
+        for line in lines
+        if split in (None, line["split"])
+    ]

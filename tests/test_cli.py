@@ -1,0 +1,79 @@
+"""The command line itself: help, dispatch, and that answers do not need torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_the_command_line_imports_neither_torch_nor_hydra() -> None:
+    code = "import sys, imclass.cli; print([m for m in ('torch', 'torchvision', 'hydra', 'numpy') if m in sys.modules])"
+    assert run_python(code) == "[]"
+
+
+@pytest.mark.parametrize("argv", [["check", "optimizer.lrr=1"], ["check"], ["train", "seed=-1"], ["--help"]])
+def test_answers_do_not_import_torch(argv: list[str]) -> None:
+    code = f"import sys; from imclass.cli import main; main({argv}); print('torch' in sys.modules)"
+    assert run_python(code).splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+def test_help_names_every_command(imclass, argv: list[str]) -> None:
+    code, out, _ = imclass(*argv)
+    assert code == 0
+    for command in ("imclass train", "imclass check", "imclass list"):
+        assert command in out
+
+
+def test_version(imclass) -> None:
+    assert imclass("--version").out == "imclass 0.1.0\n"
+
+
+def test_unknown_command(imclass) -> None:
+    code, _, err = imclass("tran")
+    assert code == 2
+    assert "'train'" in err
+
+
+def test_hydra_help_shows_groups_and_settings(imclass) -> None:
+    code, out, _ = imclass("train", "--help")
+    assert code == 0
+    assert "model: alexnet" in out
+    assert "batch_size: 128" in out
+
+
+def test_hydra_cfg_job_prints_the_composed_configuration(imclass) -> None:
+    code, out, _ = imclass("train", "--cfg", "job", "optimizer=adam")
+    assert code == 0
+    assert "name: adam" in out
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [("optimizers", "muon"), ("schedulers", "plateau"), ("datasets", "cifar100"), ("augments", "crop_flip")],
+)
+def test_list_names_choices_with_their_descriptions(imclass, what: str, expected: str) -> None:
+    code, out, _ = imclass("list", what)
+    assert code == 0
+    line = next(line for line in out.splitlines() if line.startswith(expected))
+    assert len(line.split()) > 3
+
+
+def test_list_models_shows_their_size_for_the_input(imclass) -> None:
+    code, out, _ = imclass("list", "models", "--input", "3x224x224", "--classes", "1000")
+    assert code == 0
+    line = next(line for line in out.splitlines() if line.startswith("resnet18 "))
+    assert "11,689,512" in line
+    assert "1,814.1 M" in line
+
+
+def test_list_refuses_a_faulty_shape(imclass) -> None:
+    code, _, err = imclass("list", "models", "--input", "big")
+    assert code == 2
+    assert "3x32x32" in err

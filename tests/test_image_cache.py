@@ -1,0 +1,116 @@
+"""Decoded images are kept: read once, never stale, and not needed."""
+
+import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pictures import load, make_folder, pixels, save
+
+from imclass.data import image_folder
+from imclass.data.image_cache import cached_images
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("IMCLASS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "pictures"
+
+
+def no_decoding(*_: object) -> None:
+    raise AssertionError("decoded again")
+
+
+def test_second_load_decodes_nothing_and_maps_the_file(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(root, {"train": 3, "test": 2})
+    first = load(root)
+    monkeypatch.setattr(image_folder, "decode_image", no_decoding)
+    monkeypatch.setattr(image_folder, "read_header", no_decoding)
+    monkeypatch.setattr(image_folder, "fingerprint", no_decoding)
+    second = load(root)
+    assert torch.equal(first.train.images, second.train.images)
+    assert torch.equal(first.test.images, second.test.images)
+    assert first.fingerprint == second.fingerprint
+    assert len(list(cache.glob("*.npy"))) == 1
+
+
+def test_changed_files_and_settings_are_seen(root: Path, cache: Path) -> None:
+    make_folder(root, {"train": 3, "test": 2})
+    before = load(root)
+    save(root / "train" / "a" / "1.png", seed=99)
+    os.utime(root / "train" / "a" / "1.png", ns=(1, 1))
+    after = load(root)
+    assert before.fingerprint != after.fingerprint
+    assert torch.equal(after.train.images[1], pixels(root / "train" / "a" / "1.png"))
+    load(root, resize=4)
+    assert len(list(cache.glob("*.npy"))) == 3
+
+
+def test_copy_elsewhere_has_the_same_fingerprint(root: Path, tmp_path: Path) -> None:
+    make_folder(root, {"train": 3, "test": 2})
+    shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copy)  # new times
+    assert load(root).fingerprint == load(tmp_path / "copy").fingerprint
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"garbage", "half"])
+def test_damaged_cache_is_made_again(root: Path, cache: Path, content: bytes | str) -> None:
+    before = load(make_folder(root, {"train": 3, "test": 2})).train.images.clone()
+    (file,) = cache.glob("*.npy")
+    file.write_bytes(file.read_bytes()[:500] if isinstance(content, str) else content)
+    assert torch.equal(load(root).train.images, before)
+
+
+def test_works_without_a_cache_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(root, {"train": 3, "test": 2})
+    cached = load(root)
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("IMCLASS_CACHE", str(tmp_path / "file"))
+    data = load(root)
+    assert torch.equal(data.train.images, cached.train.images)
+    assert data.fingerprint == cached.fingerprint
+
+
+def test_debris_of_a_killed_process_is_swept(root: Path, cache: Path) -> None:
+    make_folder(root, {"train": 2, "test": 1})
+    load(root)
+    (file,) = cache.glob("*.npy")
+    debris = cache / f".{file.name}.killed"
+    debris.write_bytes(b"half")
+    file.unlink()
+    load(root)
+    assert not debris.exists()
+
+
+def test_of_several_at_once_one_makes_the_images(cache: Path) -> None:
+    made: list[int] = []
+
+    def make() -> tuple[tuple[int, int, int, int], list[np.ndarray]]:
+        made.append(1)
+        time.sleep(0.2)  # the others arrive meanwhile
+        return (2, 1, 2, 2), [np.full((1, 1, 2, 2), value, dtype=np.uint8) for value in (3, 4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: cached_images("key", make), range(4)))
+    assert made == [1]
+    assert all(result[:, 0, 0, 0].tolist() == [3, 4] for result in results)
+
+
+def test_full_disk_is_no_obstacle(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    images = cached_images("key", lambda: ((1, 1, 2, 2), [np.ones((1, 1, 2, 2), dtype=np.uint8)]))
+    assert images.sum() == 4
+    assert [path.name for path in cache.iterdir()] == ["key.lock"]

@@ -1,0 +1,131 @@
+"""Meters, losses, the weight average, evaluation: exact sums, whatever the batch size."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from imclass.config import AugmentConfig, DatasetConfig, DeviceConfig, SyntheticConfig
+from imclass.data.augment import Augment
+from imclass.data.datasets import load_dataset
+from imclass.data.loader import EvalLoader, Images, TrainLoader
+from imclass.device import Device, resolve_device
+from imclass.ema import Ema
+from imclass.evaluation import evaluate
+from imclass.losses import build_loss, cross_entropy_sum
+from imclass.metrics import Meter
+
+
+@pytest.fixture
+def device() -> Device:
+    return resolve_device(DeviceConfig(type="cpu", precision="fp32", threads=1), steps=1)
+
+
+@pytest.fixture
+def images(device: Device) -> Images:
+    config = DatasetConfig(name="synthetic", synthetic=SyntheticConfig(shape=[3, 8, 8], classes=4, train=50))
+    return Images(load_dataset(config).train, device, [0.5] * 3, [0.25] * 3)
+
+
+@given(n=st.integers(1, 40), classes=st.integers(2, 6), cut=st.integers(1, 40), seed=st.integers(0, 99))
+def test_meter_is_exact_for_any_batching(n: int, classes: int, cut: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(n, classes, generator=generator)
+    labels = torch.randint(classes, (n,), generator=generator)
+    meter = Meter(torch.device("cpu"))
+    for part, part_labels in zip(logits.split(cut), labels.split(cut), strict=True):
+        meter.update(cross_entropy_sum(part, part_labels), part, part_labels)
+    result = meter.compute()
+    assert result.images == n
+    assert result.accuracy == (logits.argmax(1) == labels).double().mean().item()
+    assert result.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+
+
+def test_meter_counts_soft_targets_by_their_largest_share() -> None:
+    meter = Meter(torch.device("cpu"))
+    logits = torch.tensor([[2.0, 1.0], [0.0, 1.0]])
+    meter.update(torch.tensor(3.0), logits, torch.tensor([[0.6, 0.4], [0.9, 0.1]]))
+    assert meter.compute().accuracy == 0.5
+    assert meter.compute().loss == 1.5
+
+
+def test_empty_meter_has_no_loss_and_a_reset_one_is_empty() -> None:
+    meter = Meter(torch.device("cpu"))
+    assert math.isnan(meter.compute().loss)
+    meter.update(torch.tensor(1.0), torch.ones(1, 2), torch.zeros(1, dtype=torch.int64))
+    meter.reset()
+    assert meter.compute().images == 0
+
+
+def test_label_smoothing_equals_its_definition() -> None:
+    logits, labels = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 0])
+    target = nn.functional.one_hot(labels, 4) * 0.9 + 0.1 / 4
+    expected = -(target * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(build_loss(0.1)(logits, labels), expected)
+
+
+def test_ema_follows_its_formula_and_leaves_the_model_alone() -> None:
+    model = nn.Linear(2, 1, bias=False)
+    ema = Ema(model, 0.9)
+    expected = None
+    for value in (1.0, 2.0, 4.0):
+        nn.init.constant_(model.weight, value)
+        ema.update()
+        expected = value if expected is None else 0.9 * expected + 0.1 * value
+    assert ema.module.weight[0, 0].item() == pytest.approx(expected)
+    assert model.weight[0, 0].item() == 4.0
+
+
+def test_without_a_decay_the_average_is_the_model() -> None:
+    model = nn.Linear(2, 1)
+    ema = Ema(model, None)
+    ema.update()
+    assert ema.module is model
+    assert ema.state_dict() == {}
+
+
+def test_evaluation_is_exact_and_leaves_the_mode(images: Images, device: Device) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.BatchNorm1d(4)).train()
+    got = evaluate(model, EvalLoader(images, 7), device)
+    assert model.training
+    model.eval()
+    logits = model((images.images.float() / 255 - 0.5) / 0.25)
+    assert got.images == 50
+    assert got.accuracy == (logits.argmax(1) == images.labels).double().mean().item()
+    assert got.loss == pytest.approx(nn.functional.cross_entropy(logits, images.labels).item(), rel=1e-5)
+
+
+def test_an_epoch_shows_every_image_at_most_once_and_depends_on_seed_and_epoch_alone(images: Images) -> None:
+    loader = TrainLoader(images, 16, Augment(AugmentConfig(), 4), seed=3)
+    assert loader.steps_per_epoch == 3
+    epochs = [torch.cat([loader.indices(e * 3 + s) for s in range(3)]) for e in range(2)]
+    assert all(len(epoch.unique()) == 48 for epoch in epochs)
+    assert not torch.equal(*epochs)
+    again = TrainLoader(images, 16, Augment(AugmentConfig(), 4), seed=3)
+    assert torch.equal(again.indices(4), loader.indices(4))
+    other = TrainLoader(images, 16, Augment(AugmentConfig(), 4), seed=4)
+    assert not torch.equal(other.indices(4), loader.indices(4))
+
+
+def test_a_batch_is_a_function_of_the_step(images: Images) -> None:
+    augment = Augment(AugmentConfig(crop=2, flip=True, cutout=2, mixup=0.2), 4)
+    first, second = (TrainLoader(images, 16, augment, seed=1) for _ in range(2))
+    torch.manual_seed(5)
+    expected = [first.batch(step) for step in range(6)]
+    torch.manual_seed(6)
+    got = [second.batch(step) for step in (4, 1)]
+    for (images_a, targets_a), step in zip(got, (4, 1), strict=True):
+        assert torch.equal(images_a, expected[step][0])
+        assert torch.equal(targets_a, expected[step][1])
+
+
+def test_images_are_normalised(images: Images) -> None:
+    loader = TrainLoader(images, 16, Augment(AugmentConfig(), 4), seed=0)
+    batch, labels = loader.batch(0)
+    at = loader.indices(0)
+    torch.testing.assert_close(batch, (images.images[at].float() / 255 - 0.5) / 0.25)
+    assert torch.equal(labels, images.labels[at])

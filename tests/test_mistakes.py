@@ -1,0 +1,156 @@
+"""Every mistake ends as at most 6 lines on stderr that name the key, with exit code 2, and leaves nothing behind."""
+
+from pathlib import Path
+
+import pytest
+
+from imclass.compose import run_hydra
+from imclass.errors import ConfigError
+
+# What is typed -> what the message must contain: the key, and what helps.
+MISTAKES = [
+    # misspelt keys, groups and names
+    (["optimizer.lrr=1"], ["optimizer.lrr", "'optimizer.lr'"]),
+    (["optimzer.lr=1"], ["optimzer.lr", "'optimizer.lr'"]),
+    (["lr=0.1"], ["lr", "'optimizer.lr'"]),
+    (["+lrr=1"], ["lrr"]),
+    (["modle=resnet18"], ["modle", "'model'"]),
+    (["model=resnt18"], ["model=resnt18", "'resnet18'"]),
+    (["dataset=cifar1O"], ["dataset=cifar1O", "'cifar10'"]),
+    (["optimizer=sdg"], ["optimizer=sdg", "'sgd'"]),
+    (["scheduler=cosin"], ["scheduler=cosin", "'cosine'"]),
+    (["augment=cropflip"], ["augment=cropflip", "'crop_flip'"]),
+    (["device=gpu"], ["device=gpu", "cuda"]),
+    (["experiment=nothing_like_it"], ["experiment=nothing_like_it"]),
+    (["model.name=resnt18"], ["model.name=resnt18", "'resnet18'"]),
+    (["optimizer.name=adan"], ["optimizer.name=adan", "'adam'"]),
+    (["model.stem=cifra"], ["model.stem=cifra", "cifar"]),
+    # wrong types
+    (["optimizer.lr=abc"], ["optimizer.lr=abc", "number"]),
+    (["train.batch_size=012"], ["train.batch_size=012", "number"]),
+    (["train.batch_size=1.5"], ["train.batch_size=1.5", "whole number"]),
+    (["model.pretrained=on"], ["model.pretrained=on", "true or false"]),
+    (["train.epochs=true"], ["train.epochs=true", "number"]),
+    (["dataset.mean=0.5"], ["dataset.mean=0.5", "list"]),
+    (["seed=null"], ["seed=null", "number"]),
+    (["train=5"], ["train"]),
+    # ranges
+    (["optimizer.lr=0"], ["optimizer.lr=0", "above 0"]),
+    (["optimizer.lr=nan"], ["optimizer.lr=nan", "above 0"]),
+    (["train.batch_size=0"], ["train.batch_size=0", "at least 1"]),
+    (["train.epochs=-1"], ["train.epochs=-1", "above 0"]),
+    (["train.label_smoothing=1"], ["train.label_smoothing=1", "below 1"]),
+    (["dataset.fraction=1.5"], ["dataset.fraction=1.5", "at most 1"]),
+    (["dataset.val_split=1.0"], ["dataset.val_split=1.0", "fraction"]),
+    (["dataset.val_split=tset"], ["dataset.val_split=tset", "test"]),
+    (["augment.magnitude=31"], ["augment.magnitude=31", "30"]),
+    (["device.precision=bf61"], ["device.precision=bf61", "'bf16'"]),
+    (["seed=-1"], ["seed=-1", "at least 0"]),
+    (["name=../../x"], ["name=../../x", "letters"]),
+    (["train.eval_every=10min"], ["train.eval_every=10min", "1ep"]),
+    (["train.eval_every=0st"], ["train.eval_every=0st", "above 0"]),
+    (["train.max_time=5ep"], ["train.max_time=5ep", "10min"]),
+    (["train.log_every=often"], ["train.log_every=often", "500st"]),
+    # contradictions
+    (["scheduler.warmup=9ep"], ["scheduler.warmup=9ep", "longer than training"]),
+    (["scheduler=multistep", "scheduler.milestones=[1ep,9ep]"], ["scheduler.milestones", "9ep"]),
+    (["train.batch_size=8000"], ["train.batch_size=8000", "5400"]),
+    (["dataset.val_split=6000"], ["dataset.val_split=6000"]),
+    (["train.steps=10"], ["train.steps", "exactly one"]),
+    (["train.epochs=null"], ["train.epochs", "exactly one"]),
+    (["device=cuda"], ["device.type=cuda", "device=cpu"]),
+    (["device=mps"], ["device.type=mps", "device=cpu"]),
+    (["device=cpu", "device.precision=fp16"], ["device.precision=fp16", "bf16"]),
+    (["device.threads=4000"], ["device.threads=4000", "cores"]),
+    (["augment.mixup=0.2", "train.batch_size=1"], ["augment.mixup", "batch"]),
+    (["augment.randaugment=2", "augment.trivialaugment=true"], ["augment.randaugment", "one of the two"]),
+    (["optimizer=adam", "optimizer.momentum=0.9"], ["optimizer.momentum", "no effect"]),
+    (["scheduler=step", "scheduler.gamma=null"], ["scheduler.gamma", "needs a value"]),
+    (["device.micro_batch=512"], ["device.micro_batch=512", "train.batch_size"]),
+    (["dataset.mean=[0.5]"], ["dataset.mean", "both"]),
+    (["dataset.mean=[0.5]", "dataset.std=[0.5,0.5]"], ["dataset.mean", "equally many"]),
+    (["dataset=image_folder"], ["dataset.root", "dataset.root=FOLDER"]),
+    # files
+    (["dataset=cifar10", "dataset.root=/no/such/folder"], ["dataset.root=/no/such/folder", "no such folder"]),
+    (["model.weights=none.pt"], ["model.weights=none.pt", "no such file"]),
+    (["resume=outputs/none"], ["resume=outputs/none", "run folder"]),
+    (["output_dir=/dev/null/x"], ["output_dir=/dev/null/x", "written"]),
+    (["--config-dir", "/no/such/folder"], ["--config-dir", "no such folder"]),
+    # usage
+    (["optimizer.lr"], ["optimizer.lr", "key=value"]),
+    (["optimizer.lr=0.1", "optimizer.lr=0.2"], ["optimizer.lr", "twice"]),
+]
+
+
+@pytest.mark.parametrize(("typed", "expected"), MISTAKES, ids=lambda x: " ".join(x)[:40])
+def test_mistake(imclass, tmp_path: Path, typed: list[str], expected: list[str]) -> None:
+    code, out, err = imclass("train", *typed)
+    assert code == 2
+    assert out == ""
+    lines = err.splitlines()
+    assert 1 <= len(lines) <= 6
+    assert all(line.startswith("imclass: ") for line in lines)
+    assert "Traceback" not in err
+    for text in expected:
+        assert text in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_problems_of_a_configuration_are_reported_at_once(imclass) -> None:
+    code, _, err = imclass(
+        "check", "optimizer.lrr=1", "model=resnt18", "train.batch_size=abc", "seed=-1", "train.epochs=0"
+    )
+    assert code == 2
+    problems = [line.removeprefix("imclass: ").split(":")[0] for line in err.splitlines()]
+    assert problems == ["optimizer.lrr", "model=resnt18", "train.batch_size=abc", "seed=-1", "train.epochs=0"]
+
+
+def test_check_finds_what_train_finds(imclass) -> None:
+    typed = ["optimizer.lrr=1", "device=mps"]
+    assert imclass("check", *typed) == imclass("train", *typed)
+
+
+def test_problems_of_overrides_and_of_what_they_compose_come_together(imclass) -> None:
+    _, _, err = imclass("check", "optimizer.lrr=1", "device=mps", "scheduler.warmup=9ep")
+    assert "optimizer.lrr" in err
+    assert "device.type=mps" in err
+    assert "scheduler.warmup=9ep" in err
+
+
+def test_a_faulty_file_of_the_user_is_reported_whole(imclass, tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "bad.yaml").write_text(
+        "# @package _global_\noptimizer:\n  lr: fast\ntrain:\n  epcohs: 3\n  batch_size: -2\n"
+    )
+    code, _, err = imclass("check", "--config-dir", str(tmp_path / "mine"), "experiment=bad")
+    assert code == 2
+    assert "optimizer.lr=fast" in err
+    assert "train.epcohs" in err
+    assert "'train.epochs'" in err
+    assert "train.batch_size=-2" in err
+
+
+def test_debug_shows_the_traceback(imclass) -> None:
+    _, _, err = imclass("check", "optimizer.lr=abc", "debug=true")
+    assert "Traceback" in err
+    assert "optimizer.lr=abc" in err
+
+
+def test_a_sound_configuration_passes_and_leaves_nothing(imclass, tmp_path: Path) -> None:
+    code, out, err = imclass("check", "model=vgg11", "dataset=synthetic", "train.epochs=0.5")
+    assert (code, err) == (0, "")
+    assert "vgg11 on synthetic" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_escape_codes_in_a_value_are_not_printed_raw(imclass) -> None:
+    _, _, err = imclass("check", "name='a\x1b[31mb'")
+    assert "\x1b" not in err
+    assert "name=" in err
+
+
+def test_config_error_carries_every_problem() -> None:
+    with pytest.raises(ConfigError) as caught:
+        run_hydra(lambda config, typed: None, "check", ["seed=-1", "train.epochs=0"])
+    assert len(caught.value.problems) == 2

@@ -1,0 +1,159 @@
+"""Optimizers: parameter groups, and equality with torch's own on plain problems."""
+
+import pytest
+import torch
+from torch import nn
+
+from imclass.config import OptimizerConfig
+from imclass.errors import UserError
+from imclass.optimizers import OPTIMIZERS, Muon, build_optimizer, orthogonalize
+
+SETTINGS = {
+    "sgd": {"momentum": 0.9, "nesterov": True},
+    "adam": {"betas": [0.9, 0.99], "eps": 1e-7},
+    "adamw": {"betas": [0.9, 0.99], "eps": 1e-7},
+    "rmsprop": {"momentum": 0.5, "eps": 1e-8, "alpha": 0.9},
+    "muon": {"momentum": 0.9, "nesterov": True, "adamw_lr": 1e-3},
+}
+
+
+def network() -> nn.Module:
+    """A net without a bias before its norm: that bias has only rounding noise for a gradient."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 16, 4)
+    )
+
+
+def config(name: str, **more: object) -> OptimizerConfig:
+    return OptimizerConfig(name=name, lr=0.01, weight_decay=0.1, **{**SETTINGS[name], **more})
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 5) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        images = torch.randn(8, 3, 8, 8, generator=generator)
+        loss = nn.functional.cross_entropy(model(images), torch.arange(8) % 4)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def test_every_optimizer_is_tested_here() -> None:
+    assert set(OPTIMIZERS) == set(SETTINGS)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_norms_and_biases_do_not_decay_unless_asked(name: str) -> None:
+    model = network()
+    optimizer = build_optimizer(config(name), model)
+    decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert len(decay) == len(list(model.parameters()))
+    for parameter in model.parameters():
+        assert decay[id(parameter)] == (0.1 if parameter.ndim > 1 else 0.0)
+    asked = build_optimizer(config(name, decay_norm_and_bias=True), network())
+    assert {g["weight_decay"] for g in asked.param_groups} == {0.1}
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("sgd", lambda g: torch.optim.SGD(g, lr=0.01, momentum=0.9, nesterov=True)),
+        ("adam", lambda g: torch.optim.Adam(g, lr=0.01, betas=(0.9, 0.99), eps=1e-7)),
+        ("adamw", lambda g: torch.optim.AdamW(g, lr=0.01, betas=(0.9, 0.99), eps=1e-7)),
+        ("rmsprop", lambda g: torch.optim.RMSprop(g, lr=0.01, alpha=0.9, eps=1e-8, momentum=0.5)),
+    ],
+)
+def test_same_weights_as_torch_after_five_steps(name: str, reference) -> None:
+    ours, theirs = network(), network()
+    many = [p for p in theirs.parameters() if p.ndim > 1]
+    few = [p for p in theirs.parameters() if p.ndim <= 1]
+    groups = [{"params": many, "weight_decay": 0.1}, {"params": few, "weight_decay": 0.0}]
+    expected = train(theirs, reference(groups))
+    for got, want in zip(train(ours, build_optimizer(config(name), ours)), expected, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_muon_equals_torch_on_a_matrix() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(6, 4, generator=generator)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    group = {"params": [ours], "weight_decay": 0.1, "muon": True}
+    mine = Muon([group], lr=0.02, momentum=0.9, nesterov=True, betas=(0.9, 0.95))
+    reference = torch.optim.Muon([theirs], lr=0.02, momentum=0.9, nesterov=True, weight_decay=0.1)
+    for _ in range(5):
+        ours.grad = torch.randn(6, 4, generator=generator)
+        theirs.grad = ours.grad.clone()
+        mine.step()
+        reference.step()
+    # torch iterates in bfloat16, we in the weights' own precision
+    torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)
+
+
+def test_muon_trains_the_rest_with_adamw() -> None:
+    model = network()
+    optimizer = build_optimizer(config("muon"), model)
+    by_muon = {id(p) for g in optimizer.param_groups if g["muon"] for p in g["params"]}
+    assert by_muon == {id(model[3].weight)}  # the only weight that is neither first nor last
+    bias = network()[5].bias
+    reference = torch.optim.AdamW([nn.Parameter(bias.detach().clone())], lr=1e-3, betas=(0.9, 0.95), weight_decay=0)
+    expected = reference.param_groups[0]["params"][0]
+    for step in range(3):
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, 0.1 * (step + 1))
+        expected.grad = torch.full_like(expected, 0.1 * (step + 1))
+        optimizer.step()
+        reference.step()
+    torch.testing.assert_close(model[5].bias, expected)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (64, 27)])
+def test_orthogonalize_pushes_singular_values_to_one(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalize(matrix))
+    assert values.min() > 0.5
+    assert values.max() < 1.3
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_restored_optimizer_goes_on_bit_for_bit(name: str) -> None:
+    whole, first = network(), network()
+    expected = train(whole, build_optimizer(config(name), whole), 5)
+    optimizer = build_optimizer(config(name), first)
+    generator = torch.Generator().manual_seed(1)
+
+    def step(model: nn.Module, used: torch.optim.Optimizer) -> None:
+        images = torch.randn(8, 3, 8, 8, generator=generator)
+        loss = nn.functional.cross_entropy(model(images), torch.arange(8) % 4)
+        used.zero_grad()
+        loss.backward()
+        used.step()
+
+    for _ in range(2):
+        step(first, optimizer)
+    second = network()
+    second.load_state_dict(first.state_dict())
+    restored = build_optimizer(config(name), second)
+    restored.load_state_dict(optimizer.state_dict())
+    for _ in range(3):
+        step(second, restored)
+    for got, want in zip(second.parameters(), expected, strict=True):
+        assert torch.equal(got, want)
+
+
+def test_unknown_name_is_refused() -> None:
+    with pytest.raises(UserError, match="'sgd'"):
+        build_optimizer(OptimizerConfig(name="sdg"), network())
+
+
+def test_a_plugin_adds_an_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Point:
+        name = "mine"
+
+        def load(self):
+            return lambda config, model: torch.optim.SGD(model.parameters(), lr=config.lr)
+
+    monkeypatch.setattr("imclass.optimizers.entry_points", lambda group: [Point()])
+    optimizer = build_optimizer(OptimizerConfig(name="mine", lr=0.3), network())
+    assert optimizer.param_groups[0]["initial_lr"] == 0.3

@@ -1,0 +1,258 @@
+"""A run that was interrupted ends bit for bit like one that never was. Rows R1 to R3 and L1.
+
+Real processes are killed with SIGKILL. They are forked from one server that has torch imported, so that
+a kill costs a second or two.
+"""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import QUICK, merged, records
+
+from imclass import cli
+from imclass.checkpoint import read_checkpoint
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["conftest", "imclass.finish", "torch.utils.tensorboard"])
+
+# Dropout, several kinds of random augmentation, an average of the weights, several epochs.
+RUN = [
+    "model.dropout=0.2",
+    "dataset.synthetic.train=80",
+    "dataset.synthetic.test=16",
+    "dataset.val_split=16",
+    "train.batch_size=8",
+    "train.epochs=3",
+    "train.eval_every=5st",
+    "train.log_every=2st",
+    "train.ema=0.9",
+    "train.label_smoothing=0.1",
+    "augment.flip=true",
+    "augment.cutout=4",
+    "augment.random_erasing=0.3",
+    "augment.mixup=0.4",
+    "checkpoint.every=3st",
+    "logger.quiet=true",
+]
+
+
+def overrides(name: str, *more: str) -> list[str]:
+    return [f"name={name}", *merged(merged(QUICK, RUN), more)]
+
+
+def run_train(argv: list[str], folder: str, patch: Callable[[], None] | None = None) -> None:
+    """Run `imclass train` as the whole of this process, in `folder`, in a process group of its own."""
+    os.setsid()
+    os.chdir(folder)
+    sys.stdout = sys.stderr = Path("log.txt").open("a")
+    if patch:
+        patch()
+    code = cli.main(["train", *argv])
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def start(argv: list[str], patch: Callable[[], None] | None = None) -> Any:
+    """Start a run from the fork server; return its process."""
+    process = SERVER.Process(target=run_train, args=(argv, os.getcwd(), patch))
+    process.start()
+    return process
+
+
+def finish(argv: list[str], patch: Callable[[], None] | None = None, code: int = 0) -> None:
+    process = start(argv, patch)
+    process.join()
+    assert process.exitcode == code, Path("log.txt").read_text()[-3000:]
+
+
+def kill_when(
+    argv: list[str],
+    ready: Callable[[], bool],
+    how: int = signal.SIGKILL,
+    group: bool = False,
+    patch: Callable[[], None] | None = None,
+) -> int:
+    """Start a run, send it a signal once `ready`; return its exit code (negative: the signal)."""
+    process = start(argv, patch)
+    while process.is_alive() and not ready():
+        time.sleep(0.002)
+    if process.is_alive():
+        (os.killpg if group else os.kill)(process.pid, how)
+    process.join()
+    return process.exitcode
+
+
+def logged_step(run: Path) -> int:
+    """Return the last step in metrics.jsonl, -1 before the first."""
+    file = run / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return json.loads(lines[-1])["step"] if lines else -1
+
+
+def assert_same_run(got: Path, want: Path) -> None:
+    """Weights, optimizer, best model and every logged figure are equal, bit for bit."""
+    for name in ("last.pt", "best.pt"):
+        a, b = (read_checkpoint(run / "checkpoints" / name) for run in (got, want))
+        for part in ("model", "optimizer", "ema", "schedule", "meter"):
+            assert equal(a.get(part), b.get(part)), f"{name}: {part}"
+    assert records(got) == records(want)
+    assert event_points(got) == event_points(want)
+    assert len(event_points(got)) == len(set(event_points(got)))
+    summaries = [json.loads((run / "summary.json").read_text()) for run in (got, want)]
+    for key in ("status", "step", "best", "val", "test"):
+        assert summaries[0][key] == summaries[1][key]
+
+
+def equal(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def event_points(run: Path) -> list[tuple[str, int, float]]:
+    """Return (tag, step, value) of every scalar in the event files that does not depend on the clock."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    points = []
+    for file in sorted((run / "tensorboard").iterdir()):
+        events = EventAccumulator(str(file), size_guidance={"scalars": 0})
+        events.Reload()
+        for tag in events.Tags()["scalars"]:
+            if "images_per_second" not in tag:
+                points += [(tag, e.step, e.value) for e in events.Scalars(tag)]
+    return sorted(points)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "outputs"
+
+
+@pytest.mark.parametrize(("precision", "model"), [("fp32", "speednet"), ("bf16", "lenet")])
+def test_killed_at_random_steps_and_resumed_ends_bit_for_bit(here: Path, precision: str, model: str) -> None:
+    """With batch norm in fp32; in bf16 the smallest model, since it may be emulated."""
+    more = f"device.precision={precision}", f"model={model}"
+    finish(overrides("whole", *more))
+    chance = random.Random(f"kills {precision}")
+    for number in range(10):
+        name = f"killed{number}"
+        run, at = here / name, chance.randrange(0, 22)
+        code = kill_when(
+            overrides(name, *more), lambda run=run, at=at: logged_step(run) >= at, group=number % 2 == 0
+        )
+        assert code == -signal.SIGKILL
+        finish(overrides(name, *more))
+        assert_same_run(run, here / "whole")
+
+
+def test_killed_again_and_again_anywhere(here: Path) -> None:
+    """At any time: while importing data, building, stepping, evaluating, saving, finishing."""
+    finish(overrides("whole"))
+    run, chance, kills = here / "killed", random.Random(0), 0
+    while True:
+        end = time.monotonic() + chance.uniform(0.0, 1.5)
+        code = kill_when(overrides("killed"), lambda end=end: time.monotonic() > end)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        kills += 1
+        if kills == 25:  # a slow machine: let it end
+            finish(overrides("killed"))
+            break
+    assert kills >= 1
+    assert_same_run(run, here / "whole")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_polite_signal_saves_at_the_step_and_exits_75(here: Path, how: signal.Signals) -> None:
+    finish(overrides("whole"))
+    run = here / "asked"
+    code = kill_when(overrides("asked"), lambda: logged_step(run) >= 7, how=how)
+    assert code == 75
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    saved = read_checkpoint(run / "checkpoints/last.pt")["progress"]["step"]
+    assert saved == summary["step"] >= 7
+    assert how.name in (run / "train.log").read_text()
+    finish(overrides("asked"))
+    assert_same_run(run, here / "whole")
+
+
+def break_the_seeding() -> None:
+    """Draw the augmentation from a running state instead of the step."""
+    from imclass.data import loader
+    from imclass.reproducibility import generator
+
+    state = torch.Generator().manual_seed(0)
+    loader.generator = lambda seed, purpose, position: (
+        state if purpose == "augment" else generator(seed, purpose, position)
+    )
+
+
+def test_with_the_seeding_broken_the_comparison_fails(here: Path) -> None:
+    """The negative control."""
+    finish(overrides("whole"), break_the_seeding)
+    kill_when(overrides("killed"), lambda: logged_step(here / "killed") >= 8, patch=break_the_seeding)
+    finish(overrides("killed"), break_the_seeding)
+    with pytest.raises(AssertionError):
+        assert_same_run(here / "killed", here / "whole")
+
+
+def test_a_damaged_last_checkpoint_costs_some_steps_and_nothing_else(here: Path) -> None:
+    finish(overrides("whole"))
+    run = here / "damaged"
+    kill_when(overrides("damaged"), lambda: logged_step(run) >= 14)
+    last = run / "checkpoints/last.pt"
+    data = bytearray(last.read_bytes())
+    data[len(data) // 2] ^= 1
+    last.write_bytes(data)
+    finish(overrides("damaged"))
+    assert "last.pt is damaged" in (run / "train.log").read_text()
+    assert_same_run(run, here / "whole")
+
+
+def test_the_best_figure_survives_a_restart(here: Path) -> None:
+    """C5: after the restart every evaluation is worse, so the best model must stay."""
+    run = here / "best"
+    kill_when(overrides("best"), lambda: logged_step(run) >= 16)
+    before = read_checkpoint(run / "checkpoints/last.pt")["progress"]["best"]
+    finish(overrides("best"))
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["best"]["accuracy"] >= before["accuracy"]
+    assert summary["best"]["accuracy"] == max(r["accuracy"] for r in records(run, split="val"))
+
+
+def test_another_number_of_threads_is_noticed(here: Path) -> None:
+    """R3."""
+    run = here / "threads"
+    kill_when(overrides("threads"), lambda: logged_step(run) >= 8)
+    finish(overrides("threads", "device.threads=2"))
+    assert "threads 1 -> 2: bit-identity not guaranteed" in (run / "train.log").read_text()
+
+
+def change_the_images() -> None:
+    from imclass.data import synthetic
+
+    synthetic.SEED = 99
+
+
+def test_other_training_images_are_refused(here: Path) -> None:
+    run = here / "images"
+    kill_when(overrides("images"), lambda: logged_step(run) >= 8)
+    finish(overrides("images"), change_the_images, code=2)
+    assert "not those that this run began with" in Path("log.txt").read_text()

@@ -1,0 +1,125 @@
+"""Run folders: names, continuation, refusals. Rows R5, R7, R8 and C10 of the list of faults."""
+
+import json
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from conftest import QUICK, merged, records
+
+from imclass.config import Config
+from imclass.rundir import open_run
+
+
+def tree(run: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+
+def test_a_finished_run_is_repeated_by_its_summary_and_nothing_is_touched(imclass, train) -> None:
+    run = train("done")
+    before = tree(run)
+    outcome = imclass("train", "name=done", *QUICK)
+    assert outcome.code == 0
+    assert "finished already" in outcome.out
+    assert json.loads(before["summary.json"])["test"]["accuracy"] is not None
+    assert "test         accuracy" in outcome.out
+    assert tree(run) == before
+
+
+def test_other_settings_under_the_same_name_are_refused_with_the_differences(imclass, train) -> None:
+    run = train("one")
+    before = tree(run)
+    outcome = imclass("train", "name=one", *merged(QUICK, ["optimizer.lr=0.01", "seed=3"]))
+    assert outcome.code == 2
+    assert "optimizer.lr: 0.05 -> 0.01" in outcome.err
+    assert "seed: 0 -> 3" in outcome.err
+    assert tree(run) == before
+
+
+def test_a_longer_training_continues_a_finished_run(imclass, train) -> None:
+    run = train("longer")
+    outcome = imclass("train", "name=longer", *merged(QUICK, ["train.epochs=3"]))
+    assert outcome.code == 0
+    assert "changed  train.epochs: 2 -> 3" in outcome.out
+    assert json.loads((run / "summary.json").read_text())["step"] == 27
+    assert [r["step"] for r in records(run, split="val")] == [9, 18, 27]
+    assert len(records(run, split="test")) == 1
+
+
+def test_a_shorter_training_is_refused(imclass, train) -> None:
+    train("shorter")
+    outcome = imclass("train", "name=shorter", *merged(QUICK, ["train.epochs=1"]))
+    assert outcome.code == 2
+    assert "train.epochs: 2 -> 1" in outcome.err
+
+
+def test_resume_takes_the_settings_from_the_run(imclass, train) -> None:
+    run = train("base", "optimizer.lr=0.02")
+    outcome = imclass("train", "resume=outputs/base", "train.epochs=3")
+    assert outcome.code == 0, outcome.err
+    assert json.loads((run / "summary.json").read_text())["step"] == 27
+    refused = imclass("train", "resume=outputs/base", "model=vgg11")
+    assert refused.code == 2
+    assert "model=" in refused.err
+
+
+def test_resume_never_does_not_touch_a_run(imclass, train) -> None:
+    run = train("kept")
+    before = tree(run)
+    outcome = imclass("train", "name=kept", "resume=never", *QUICK)
+    assert outcome.code == 2
+    assert "resume=never" in outcome.err
+    assert tree(run) == before
+
+
+def test_a_folder_that_is_no_run_is_left_alone(imclass, tmp_path: Path) -> None:
+    mine = tmp_path / "outputs" / "photos"
+    mine.mkdir(parents=True)
+    (mine / "cat.jpg").write_bytes(b"picture")
+    outcome = imclass("train", "name=photos", *QUICK)
+    assert outcome.code == 2
+    assert "not a run folder" in outcome.err
+    assert [p.name for p in mine.iterdir()] == ["cat.jpg"]
+
+
+def test_the_default_name_tells_date_model_and_data(tmp_path: Path) -> None:
+    run = open_run(Config(output_dir=str(tmp_path)))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_resnet18_fashion_mnist_mini", run.path.name)
+    assert not run.path.exists()
+
+
+def test_sixteen_runs_in_the_same_second_get_sixteen_folders(tmp_path: Path) -> None:
+    runs = [open_run(Config(output_dir=str(tmp_path))) for _ in range(16)]
+    for run in runs:
+        run.path = runs[0].path
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda run: run.create(), runs))
+    assert len({run.path for run in runs}) == 16
+    assert all((run.path / "config.yaml").exists() for run in runs)
+    assert {run.config.name for run in runs} == {run.path.name for run in runs}
+
+
+def test_missing_data_leave_no_run_folder(imclass, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    outcome = imclass("train", "dataset=image_folder", "dataset.root=empty")
+    assert outcome.code == 2
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_multirun_gives_distinct_folders_and_one_failure_does_not_end_the_rest(imclass, tmp_path: Path) -> None:
+    outcome = imclass(
+        "train", *merged(QUICK, ["train.epochs=0.3"]), "-m", "seed=0,1", "model.weights=null,none.pt"
+    )
+    assert outcome.code == 2
+    assert "model.weights=none.pt" in outcome.err
+    runs = [p for p in (tmp_path / "outputs").iterdir() if (p / "summary.json").exists()]
+    assert sorted(json.loads((r / "summary.json").read_text())["status"] for r in runs) == ["finished"] * 2
+
+
+def test_the_module_is_the_same_program(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "imclass.train", "optimizer.lrr=1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr == "imclass: optimizer.lrr: no such setting; did you mean 'optimizer.lr'?\n"

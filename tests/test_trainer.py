@@ -1,0 +1,237 @@
+"""What training does: the golden run, budgets, divergence, memory, evaluation and files."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import records
+from safetensors import safe_open
+
+from imclass.checkpoint import read_checkpoint
+from imclass.device import Device
+
+ISO = ["augment=none", "model=vgg10_keras", "dataset.synthetic.shape=[1,32,32]", "dataset.synthetic.train=48"]
+ISO += ["train.batch_size=12", "train.steps=3", "train.epochs=null", "train.log_every=1st"]
+
+
+def test_a_run_leaves_what_the_design_says(train) -> None:
+    run = train("full", "train.ema=0.9", "train.grad_clip=1.0")
+    names = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file() and "events" not in p.name}
+    assert names == {
+        "best.safetensors",
+        "checkpoints/best.pt",
+        "checkpoints/last.pt",
+        "checkpoints/previous.pt",
+        "config.yaml",
+        "metrics.csv",
+        "metrics.jsonl",
+        "plots/curves.png",
+        "provenance.json",
+        "summary.json",
+        "train.log",
+    }
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert (summary["step"], summary["epoch"], summary["run"]) == (18, 2.0, "full")
+    assert set(summary["best"]) == {"step", "epoch", "loss", "accuracy"}
+    assert set(summary["seconds"]) == {"total", "train", "evaluate"}
+    assert summary["seconds"]["total"] >= summary["seconds"]["train"] + summary["seconds"]["evaluate"]
+    assert summary["images_per_second"] == pytest.approx(18 * 16 / summary["seconds"]["train"])
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["train"]["ema"] == 0.9
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["threads"] == 1
+    assert len(provenance["data_fingerprint"]) == 64
+    assert torch.__version__.startswith(provenance["versions"]["torch"])
+    assert (run / "plots/curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "\x1b" not in (run / "train.log").read_text()
+
+
+def test_metrics_have_one_line_per_point_and_one_row_per_evaluation(train) -> None:
+    run = train("metrics")
+    lines = records(run)
+    assert [(r["split"], r["step"]) for r in lines] == [
+        *[("train", s) for s in (3, 6, 9)],
+        ("val", 9),
+        *[("train", s) for s in (12, 15, 18)],
+        ("val", 18),
+        ("test", 18),
+    ]
+    assert all({"step", "epoch", "split", "loss", "accuracy"} <= set(r) for r in lines)
+    assert all({"lr", "grad_norm"} <= set(r) for r in lines if r["split"] == "train")
+    assert all(0 <= r["accuracy"] <= 1 for r in lines)
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    assert [row["step"] for row in rows] == ["9", "18"]
+    first = [r["loss"] for r in lines if r["split"] == "train" and r["step"] <= 9]
+    assert float(rows[0]["train_loss"]) == pytest.approx(sum(first) / 3)
+    assert float(rows[1]["val_accuracy"]) == lines[-2]["accuracy"]
+
+
+def test_the_test_figure_is_that_of_the_best_weights_as_exported(train) -> None:
+    run = train("best")
+    summary = json.loads((run / "summary.json").read_text())
+    best = read_checkpoint(run / "checkpoints/best.pt")
+    assert best["about"]["classes"] == ["class0", "class1", "class2", "class3"]
+    assert best["about"]["shape"] == [1, 16, 16]
+    with safe_open(run / "best.safetensors", "pt") as file:
+        assert set(file.keys()) == set(best["model"])
+        assert all(torch.equal(file.get_tensor(k), best["model"][k]) for k in file.keys())  # noqa: SIM118
+        assert json.loads(file.metadata()["accuracy"]) == summary["best"]["accuracy"]
+    vals = records(run, split="val")
+    assert summary["best"]["accuracy"] == max(r["accuracy"] for r in vals)
+    assert summary["val"]["accuracy"] == vals[-1]["accuracy"]
+
+
+def test_golden_run(train) -> None:
+    """The same seed gives the same figures, another seed others; on noise with patterns it learns."""
+    first, second, other = train("a"), train("b"), train("c", "seed=1")
+    assert records(first) == records(second)
+    assert records(first) != records(other)
+    weights = [read_checkpoint(r / "checkpoints/last.pt")["model"] for r in (first, second)]
+    assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+    losses = [r["loss"] for r in records(first, split="train")]
+    assert losses[0] == pytest.approx(math.log(4), abs=0.35)  # 4 classes, nothing learned yet
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps", "evaluations"),
+    [
+        (["train.epochs=0.5"], 4, [4]),
+        (["train.epochs=1.5"], 14, [9, 14]),
+        (["train.epochs=null", "train.steps=7"], 7, [7]),
+        (["train.eval_every=4st"], 18, [4, 8, 12, 16, 18]),
+        (["train.eval_every=0.5ep", "train.epochs=1"], 9, [4, 8, 9]),
+    ],
+)
+def test_length_and_evaluations(train, overrides: list[str], steps: int, evaluations: list[int]) -> None:
+    run = train("length", *overrides)
+    assert json.loads((run / "summary.json").read_text())["step"] == steps
+    assert [r["step"] for r in records(run, split="val")] == evaluations
+
+
+def test_early_stopping_ends_when_nothing_gets_better(train) -> None:
+    run = train("stop", "train.epochs=50", "train.early_stopping=2", "optimizer.lr=1e-12", "augment=none")
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["step"] == 27  # the first evaluation is the best, then two that are not better
+    assert "no better model" in summary["stopped"]
+    assert summary["status"] == "finished"
+
+
+def test_a_time_budget_ends_training_and_the_test_follows(train) -> None:
+    run = train("budget", "train.epochs=10000", "train.max_time=1s")
+    summary = json.loads((run / "summary.json").read_text())
+    assert 0 < summary["step"] < 90_000
+    assert "max_time" in summary["stopped"]
+    assert summary["test"]["accuracy"] >= 0
+
+
+def test_best_by_loss_or_by_accuracy(train) -> None:
+    for metric, pick in (("loss", min), ("accuracy", max)):
+        run = train(f"by_{metric}", f"checkpoint.metric={metric}", "train.epochs=4")
+        best = json.loads((run / "summary.json").read_text())["best"]
+        assert best[metric] == pick(r[metric] for r in records(run, split="val"))
+
+
+def test_divergence_is_named_and_keeps_the_last_finite_checkpoint(imclass, train, tmp_path: Path) -> None:
+    run = train("diverging", "optimizer.lr=1e30", "optimizer.momentum=0", "optimizer.nesterov=false", code=3)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "diverged"
+    log = (run / "train.log").read_text()
+    assert "diverged: training diverged" in log
+    assert "batch" in log
+    for path in (run / "checkpoints").glob("*.pt"):
+        assert all(torch.isfinite(t).all() for t in read_checkpoint(path)["model"].values())
+
+
+def test_micro_batches_give_the_gradients_of_the_whole(train) -> None:
+    """Without batch norm, parts of 5, 5 and 2 images add up to the batch of 12."""
+    whole, parts = train("whole", *ISO), train("parts", *ISO, "device.micro_batch=5")
+    a, b = (read_checkpoint(r / "checkpoints/last.pt")["model"] for r in (whole, parts))
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
+    for x, y in zip(records(whole), records(parts), strict=True):
+        assert x["loss"] == pytest.approx(y["loss"], rel=1e-5)
+        assert x["accuracy"] == y["accuracy"]
+
+
+def test_running_out_of_memory_splits_the_batch_and_goes_on(train, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = train("enough", *ISO)
+
+    def forward(self, images):
+        if len(images) > 4 and torch.is_grad_enabled():
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return original(self, images)
+
+    from torch.nn import Sequential
+
+    original = Sequential.forward
+    monkeypatch.setattr(Sequential, "forward", forward)
+    run = train("little", *ISO)
+    log = (run / "train.log").read_text()
+    assert "parts of 6 images" in log
+    assert "parts of 3 images" in log
+    for x, y in zip(records(run, split="train"), records(expected, split="train"), strict=True):
+        assert x["loss"] == pytest.approx(y["loss"], rel=1e-5)
+
+
+def test_other_errors_are_not_taken_for_missing_memory(train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Device) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(Device, "autocast", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        train("bug")
+
+
+def test_gradients_are_clipped_to_the_norm(train) -> None:
+    free = train("free", "augment=none")
+    clipped = train("clipped", "augment=none", "train.grad_clip=0.01")
+    norms = [r["grad_norm"] for r in records(clipped, split="train")]
+    assert max(norms) > 0.01  # logged before clipping
+    change = [r["loss"] for r in records(clipped, split="train")]
+    assert abs(change[-1] - change[0]) < abs(records(free, split="train")[-1]["loss"] - change[0])
+
+
+def test_weights_of_an_earlier_run_are_where_training_starts(train) -> None:
+    first = train("first")
+    second = train("second", f"model.weights={first}/checkpoints/best.pt", "optimizer.lr=1e-12", "augment=none")
+    best = json.loads((first / "summary.json").read_text())["best"]
+    assert records(second, split="val")[0]["accuracy"] == pytest.approx(best["accuracy"], abs=0.08)
+    third = train("third", f"model.weights={first}/best.safetensors", "optimizer.lr=1e-12", "augment=none")
+    assert records(third) == records(second)
+
+
+def test_model_summary_prints_every_layer(imclass, train) -> None:
+    run = train("layers", "model.summary=true", "train.epochs=0.2")
+    log = (run / "train.log").read_text()
+    assert "6x16x16" in log
+    assert "Conv2d" in log
+
+
+def test_header_says_what_was_chosen_and_why(train) -> None:
+    log = (train("header", "device.precision=auto", "train.epochs=0.2") / "train.log").read_text()
+    for text in ("lenet", "parameters", "multiply-adds", "4 classes", "144 train, 16 val, 64 test", "precision:"):
+        assert text in log
+
+
+def test_quiet_prints_the_last_block_only(imclass) -> None:
+    from conftest import QUICK
+
+    outcome = imclass("train", *QUICK, "name=q", "logger.quiet=true")
+    assert outcome.code == 0
+    assert outcome.out.lstrip().startswith("best model")
+    assert "parameters" not in outcome.out
+
+
+def test_without_a_terminal_lines_are_few_and_plain(imclass) -> None:
+    from conftest import QUICK
+
+    outcome = imclass("train", *QUICK, "name=plain", "train.log_every=1st", "train.eval_every=1st")
+    assert "\r" not in outcome.out + outcome.err
+    assert "\x1b" not in outcome.out + outcome.err
+    assert outcome.out.count("validation loss") <= 2  # of 18: at most one in 10 seconds
