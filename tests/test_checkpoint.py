@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import stat
 import zipfile
 from pathlib import Path
 
@@ -43,10 +44,14 @@ def test_written_synced_then_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     fsync, replace = os.fsync, Path.replace
 
     def is_folder(descriptor: int) -> bool:
-        return os.path.isdir(f"/proc/self/fd/{descriptor}")
+        return stat.S_ISDIR(os.fstat(descriptor).st_mode)
 
-    monkeypatch.setattr(os, "fsync", lambda d: (events.append("folder" if is_folder(d) else "file"), fsync(d))[1])
-    monkeypatch.setattr(Path, "replace", lambda a, b: (events.append(f"{a.name}->{b.name}"), replace(a, b))[1])
+    monkeypatch.setattr(
+        os, "fsync", lambda d: (events.append("folder" if is_folder(d) else "file"), fsync(d))[1]
+    )
+    monkeypatch.setattr(
+        Path, "replace", lambda a, b: (events.append(f"{a.name}->{b.name}"), replace(a, b))[1]
+    )
     checkpointer = Checkpointer(tmp_path)
     save(checkpointer, 1)
     save(checkpointer, 2)
@@ -147,6 +152,7 @@ def test_none_yet(tmp_path: Path) -> None:
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     """S1: even when the digest is right."""
+
     class Evil:
         def __reduce__(self):
             return (Path(tmp_path / "ran").touch, ())

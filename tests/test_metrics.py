@@ -61,7 +61,10 @@ def test_empty_meter_has_no_loss_and_a_reset_one_is_empty() -> None:
 
 
 def test_label_smoothing_equals_its_definition() -> None:
-    logits, labels = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 0])
+    logits, labels = (
+        torch.randn(5, 4, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([0, 1, 2, 3, 0]),
+    )
     target = nn.functional.one_hot(labels, 4) * 0.9 + 0.1 / 4
     expected = -(target * logits.log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(build_loss(0.1)(logits, labels), expected)

@@ -1,4 +1,4 @@
-"""Every mistake ends as at most 6 lines on stderr that name the key, with exit code 2, and leaves nothing behind."""
+"""Every mistake ends as at most 6 lines on stderr that name the key, exit code 2, nothing left behind."""
 
 from pathlib import Path
 

@@ -21,7 +21,12 @@ def network() -> nn.Module:
     """A net without a bias before its norm: that bias has only rounding noise for a gradient."""
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 16, 4)
+        nn.Conv2d(3, 8, 3, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3),
+        nn.Flatten(),
+        nn.Linear(8 * 16, 4),
     )
 
 
@@ -97,7 +102,9 @@ def test_muon_trains_the_rest_with_adamw() -> None:
     by_muon = {id(p) for g in optimizer.param_groups if g["muon"] for p in g["params"]}
     assert by_muon == {id(model[3].weight)}  # the only weight that is neither first nor last
     bias = network()[5].bias
-    reference = torch.optim.AdamW([nn.Parameter(bias.detach().clone())], lr=1e-3, betas=(0.9, 0.95), weight_decay=0)
+    reference = torch.optim.AdamW(
+        [nn.Parameter(bias.detach().clone())], lr=1e-3, betas=(0.9, 0.95), weight_decay=0
+    )
     expected = reference.param_groups[0]["params"][0]
     for step in range(3):
         for parameter in model.parameters():

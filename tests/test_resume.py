@@ -21,6 +21,7 @@ from conftest import QUICK, merged, records
 
 from imclass import cli
 from imclass.checkpoint import read_checkpoint
+from imclass.trainer import Trainer
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["conftest", "imclass.finish", "torch.utils.tensorboard"])
@@ -50,27 +51,38 @@ def overrides(name: str, *more: str) -> list[str]:
     return [f"name={name}", *merged(merged(QUICK, RUN), more)]
 
 
-def run_train(argv: list[str], folder: str, patch: Callable[[], None] | None = None) -> None:
+def slow_down() -> None:
+    """Let every step last a little, so that a signal arrives before the end."""
+    train_step = Trainer.train_step
+
+    def slower(self: Trainer) -> None:
+        time.sleep(0.02)
+        train_step(self)
+
+    Trainer.train_step = slower
+
+
+def run_train(argv: list[str], folder: str, *patches: Callable[[], None]) -> None:
     """Run `imclass train` as the whole of this process, in `folder`, in a process group of its own."""
     os.setsid()
     os.chdir(folder)
-    sys.stdout = sys.stderr = Path("log.txt").open("a")
-    if patch:
+    sys.stdout = sys.stderr = Path("log.txt").open("a")  # noqa: SIM115
+    for patch in patches:
         patch()
     code = cli.main(["train", *argv])
     sys.stdout.flush()
     os._exit(code)
 
 
-def start(argv: list[str], patch: Callable[[], None] | None = None) -> Any:
+def start(argv: list[str], *patches: Callable[[], None]) -> Any:
     """Start a run from the fork server; return its process."""
-    process = SERVER.Process(target=run_train, args=(argv, os.getcwd(), patch))
+    process = SERVER.Process(target=run_train, args=(argv, str(Path.cwd()), *patches))
     process.start()
     return process
 
 
-def finish(argv: list[str], patch: Callable[[], None] | None = None, code: int = 0) -> None:
-    process = start(argv, patch)
+def finish(argv: list[str], *patches: Callable[[], None], code: int = 0) -> None:
+    process = start(argv, *patches)
     process.join()
     assert process.exitcode == code, Path("log.txt").read_text()[-3000:]
 
@@ -78,12 +90,12 @@ def finish(argv: list[str], patch: Callable[[], None] | None = None, code: int =
 def kill_when(
     argv: list[str],
     ready: Callable[[], bool],
+    *patches: Callable[[], None],
     how: int = signal.SIGKILL,
     group: bool = False,
-    patch: Callable[[], None] | None = None,
 ) -> int:
     """Start a run, send it a signal once `ready`; return its exit code (negative: the signal)."""
-    process = start(argv, patch)
+    process = start(argv, slow_down, *patches)
     while process.is_alive() and not ready():
         time.sleep(0.002)
     if process.is_alive():
@@ -207,7 +219,10 @@ def break_the_seeding() -> None:
 def test_with_the_seeding_broken_the_comparison_fails(here: Path) -> None:
     """The negative control."""
     finish(overrides("whole"), break_the_seeding)
-    kill_when(overrides("killed"), lambda: logged_step(here / "killed") >= 8, patch=break_the_seeding)
+    assert (
+        kill_when(overrides("killed"), lambda: logged_step(here / "killed") >= 8, break_the_seeding)
+        == -signal.SIGKILL
+    )
     finish(overrides("killed"), break_the_seeding)
     with pytest.raises(AssertionError):
         assert_same_run(here / "killed", here / "whole")
@@ -216,7 +231,7 @@ def test_with_the_seeding_broken_the_comparison_fails(here: Path) -> None:
 def test_a_damaged_last_checkpoint_costs_some_steps_and_nothing_else(here: Path) -> None:
     finish(overrides("whole"))
     run = here / "damaged"
-    kill_when(overrides("damaged"), lambda: logged_step(run) >= 14)
+    assert kill_when(overrides("damaged"), lambda: logged_step(run) >= 14) == -signal.SIGKILL
     last = run / "checkpoints/last.pt"
     data = bytearray(last.read_bytes())
     data[len(data) // 2] ^= 1
@@ -229,7 +244,7 @@ def test_a_damaged_last_checkpoint_costs_some_steps_and_nothing_else(here: Path)
 def test_the_best_figure_survives_a_restart(here: Path) -> None:
     """C5: after the restart every evaluation is worse, so the best model must stay."""
     run = here / "best"
-    kill_when(overrides("best"), lambda: logged_step(run) >= 16)
+    assert kill_when(overrides("best"), lambda: logged_step(run) >= 16) == -signal.SIGKILL
     before = read_checkpoint(run / "checkpoints/last.pt")["progress"]["best"]
     finish(overrides("best"))
     summary = json.loads((run / "summary.json").read_text())
@@ -240,9 +255,9 @@ def test_the_best_figure_survives_a_restart(here: Path) -> None:
 def test_another_number_of_threads_is_noticed(here: Path) -> None:
     """R3."""
     run = here / "threads"
-    kill_when(overrides("threads"), lambda: logged_step(run) >= 8)
+    assert kill_when(overrides("threads"), lambda: logged_step(run) >= 8) == -signal.SIGKILL
     finish(overrides("threads", "device.threads=2"))
-    assert "threads 1 -> 2: bit-identity not guaranteed" in (run / "train.log").read_text()
+    assert "resuming with threads 1 -> 2: bit-identity not guaranteed" in (run / "train.log").read_text()
 
 
 def change_the_images() -> None:
@@ -253,6 +268,6 @@ def change_the_images() -> None:
 
 def test_other_training_images_are_refused(here: Path) -> None:
     run = here / "images"
-    kill_when(overrides("images"), lambda: logged_step(run) >= 8)
+    assert kill_when(overrides("images"), lambda: logged_step(run) >= 8) == -signal.SIGKILL
     finish(overrides("images"), change_the_images, code=2)
     assert "not those that this run began with" in Path("log.txt").read_text()

@@ -108,7 +108,7 @@ def test_missing_data_leave_no_run_folder(imclass, tmp_path: Path) -> None:
     assert not (tmp_path / "outputs").exists()
 
 
-def test_multirun_gives_distinct_folders_and_one_failure_does_not_end_the_rest(imclass, tmp_path: Path) -> None:
+def test_in_a_multirun_one_failure_does_not_end_the_rest(imclass, tmp_path: Path) -> None:
     outcome = imclass(
         "train", *merged(QUICK, ["train.epochs=0.3"]), "-m", "seed=0,1", "model.weights=null,none.pt"
     )

@@ -66,5 +66,6 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 def _description(group: str, name: str) -> str:
     """Return the comment that opens the choice's YAML file; empty for a plugin's."""
     file = config_dir() / group / f"{name}.yaml"
-    first = file.read_text().split("\n", 1)[0] if file.exists() else ""
-    return first.removeprefix("#").strip()
+    lines = file.read_text().splitlines() if file.exists() else []
+    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+    return next((comment for comment in comments if not comment.startswith("@package")), "")

@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import platform
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -58,10 +61,12 @@ class Device:
 
     @property
     def hardware(self) -> str:
-        """Return the name of the GPU or CPU."""
+        """Return the name of the GPU, or of the CPU with the instructions that torch uses of it."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
-        return f"{self.device.type}, {self.threads} threads"
+        file = Path("/proc/cpuinfo")
+        named = re.search(r"model name\s*: (.*)", file.read_text()) if file.exists() else None
+        return f"{named[1] if named else platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def resolve_device(config: DeviceConfig, *, steps: int, threads: int | None = None) -> Device:

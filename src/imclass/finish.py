@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
@@ -17,6 +18,7 @@ from imclass.checks import flatten
 from imclass.errors import Diverged, Interrupted
 from imclass.evaluation import evaluate
 from imclass.loggers import read_metrics
+from imclass.models.stem import first_conv
 from imclass.models.summary import describe, format_summary
 from imclass.plots import plot_curves
 from imclass.provenance import provenance
@@ -89,13 +91,15 @@ def header(job: Job) -> str:
     plan = trainer.plan
     lines = [
         f"model    {config.model.name}: {model.parameters:,} parameters, {model.multiply_adds / 1e6:,.1f} M "
-        f"multiply-adds per {size} image{_stem_note(job)}",
+        f"multiply-adds per {size} image",
+        f"stem     {_stem(job)}",
         f"data     {config.dataset.name}: {len(data.dataset.classes)} classes; {sizes} images; "
         f"validation: {data.splits.val_source}",
         f"training {plan.steps:,} steps of {config.train.batch_size} images "
         f"({plan.steps / trainer.loader.steps_per_epoch:g} epochs), {config.optimizer.name} "
         f"lr {config.optimizer.lr:g}, {config.scheduler.name}",
-        f"device   {job.device.hardware}, {job.device.precision}",
+        f"device   {job.device.device} ({job.device.hardware}), {job.device.precision}, "
+        f"{job.device.threads} CPU threads",
         *(f"         {reason}" for reason in job.device.reasons),
         f"output   {job.run.path}",
         *(f"changed  {note}" for note in job.run.notes),
@@ -164,9 +168,15 @@ def _export_safetensors(path: Path, best: dict[str, Any], figures: dict[str, flo
     temporary.replace(path)
 
 
-def _stem_note(job: Job) -> str:
-    config = job.run.config.model
-    return f"; stem={config.stem}" if config.stem != "auto" else ""
+def _stem(job: Job) -> str:
+    """Say how the first layer looks at the images, and what chose it."""
+    model = job.trainer.learner.model
+    conv = model.get_submodule(first_conv(model))
+    assert isinstance(conv, torch.nn.Conv2d)
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    choice, size = job.run.config.model.stem, "x".join(map(str, job.data.shape[1:]))
+    why = f"auto, for {size} images" if choice == "auto" else choice
+    return f"{kernel}x{kernel} convolution, stride {stride} (model.stem={why})"
 
 
 def _clock(seconds: float) -> str:
