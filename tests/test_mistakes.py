@@ -41,7 +41,7 @@ MISTAKES = [
     (["train.epochs=-1"], ["train.epochs=-1", "above 0"]),
     (["train.label_smoothing=1"], ["train.label_smoothing=1", "below 1"]),
     (["dataset.fraction=1.5"], ["dataset.fraction=1.5", "at most 1"]),
-    (["dataset.val_split=1.0"], ["dataset.val_split=1.0", "fraction"]),
+    (["dataset.val_split=1.5"], ["dataset.val_split=1.5", "fraction"]),
     (["dataset.val_split=tset"], ["dataset.val_split=tset", "test"]),
     (["augment.magnitude=31"], ["augment.magnitude=31", "30"]),
     (["device.precision=bf61"], ["device.precision=bf61", "'bf16'"]),

@@ -24,7 +24,7 @@ def run_hydra(task: Callable[[Config, Mapping[str, Any]], None], command: str, a
 
     Raises ConfigError with all problems of the configuration.
     """
-    overrides, config_dirs = _split_arguments(argv)
+    flags, overrides, config_dirs = _split_arguments(argv)
     if not {"--help", "-h", "--hydra-help"} & set(argv):
         _check_overrides(overrides, config_dirs)
     import hydra
@@ -33,7 +33,7 @@ def run_hydra(task: Callable[[Config, Mapping[str, Any]], None], command: str, a
 
     _register_schema()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand us the exception: we print one line and choose the exit code
-    sys.argv = [f"imclass {command}", *argv]
+    sys.argv = [f"imclass {command}", *flags, *overrides]  # argparse takes no flags between overrides
 
     failures: list[ImclassError] = []
 
@@ -81,23 +81,27 @@ def _register_schema() -> None:
     ConfigStore.instance().store(name="schema", node=dataclasses.asdict(Config()))
 
 
-def _split_arguments(argv: Sequence[str]) -> tuple[list[str], list[Path]]:
-    """Return the overrides among `argv` and the folders given by --config-dir."""
+def _split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], list[Path]]:
+    """Return Hydra's flags with their values, the overrides, and the folders given by --config-dir."""
+    flags: list[str] = []
     overrides: list[str] = []
     dirs: list[Path] = []
     rest = iter(argv)
     for word in rest:
-        flag, _, value = word.partition("=")
-        if flag in ("--config-dir", "-cd"):
-            dirs.append(Path(value or next(rest, "")))
-        elif word in _VALUED_FLAGS:
-            next(rest, None)
-        elif not word.startswith("-"):
+        if not word.startswith("-"):
             overrides.append(word)
+            continue
+        flag, _, value = word.partition("=")
+        flags.append(word)
+        if word in _VALUED_FLAGS:
+            value = next(rest, "")
+            flags.append(value)
+        if flag in ("--config-dir", "-cd"):
+            dirs.append(Path(value))
     for folder in dirs:
         if not folder.is_dir():
             raise UserError(f"--config-dir={folder}: no such folder")
-    return overrides, dirs
+    return flags, overrides, dirs
 
 
 def _check_overrides(overrides: Sequence[str], config_dirs: Sequence[Path]) -> None:

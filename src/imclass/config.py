@@ -102,9 +102,9 @@ class DeviceConfig:
 
 @dataclass(slots=True, kw_only=True)
 class TrainConfig:
-    epochs: float | None = 5  # may be fractional
+    epochs: float | None = 6  # may be fractional
     steps: int | None = None  # instead of epochs
-    batch_size: int = 128
+    batch_size: int = 64
     eval_every: Any = "1ep"  # duration
     log_every: Any = "50st"  # duration
     label_smoothing: float = 0.0  # 0 <= s < 1

@@ -1,0 +1,88 @@
+"""How much of the machine the training command uses: its images/s against a bare loop's, in one process.
+
+    python scripts/bench/overhead.py [--steps 24] [--model resnet18] [--size 32] [--batch 128] [overrides ...]
+
+The bare loop repeats forward, loss, backward and optimizer step on one batch that is already in memory, in
+the same precision and memory format. The command's figures come from its own metrics.jsonl and summary:
+`training` counts the time between its log points (data, augmentation, loop and logging), `whole` all of
+the training's wall clock, evaluations and checkpoints included. Both halves are measured twice, interleaved.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from imclass.build import build_job
+from imclass.checks import check_config
+from imclass.finish import begin, conclude, record_failure
+from imclass.rundir import open_run
+from imclass.signals import StopFlag
+from imclass.trainer import Learner
+
+
+def bare_images_per_second(learner: Learner, images: torch.Tensor, targets: torch.Tensor, steps: int) -> float:
+    """Return the rate of forward, loss, backward, step on one batch in memory."""
+    model, optimizer = learner.model.train(), learner.optimizer
+    start = 0.0
+    for step in range(steps + 2):
+        if step == 2:  # the first two steps allocate
+            start = time.perf_counter()
+        with learner.device.autocast():
+            loss = learner.loss(model(images).float(), targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    float(loss)
+    return steps * len(images) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=128)
+    options = parser.parse_args()
+    shape = {"shape": [3, options.size, options.size], "train": options.batch * options.steps, "test": 256}
+    settings = {
+        "model": {"name": options.model},
+        "dataset": {"name": "synthetic", "synthetic": shape, "val_split": "test"},
+        "augment": {"crop": 4, "flip": True},
+        "optimizer": {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "lr": 1e-3},
+        "scheduler": {"final": 0.0},
+        "train": {"epochs": 1.0, "batch_size": options.batch, "log_every": "4st"},
+        "logger": {"quiet": True},
+    }
+    bare, training, whole = [], [], []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as folder:
+            config = dataclasses.replace(check_config(settings), output_dir=folder)
+            run = open_run(config)
+            job = build_job(run, StopFlag())
+            images, targets = job.trainer.loader.batch(0)
+            bare.append(bare_images_per_second(job.trainer.learner, images, targets, options.steps // 2))
+            with record_failure(job):
+                begin(job)
+                start = time.perf_counter()
+                job.trainer.fit()
+                whole.append(options.steps * options.batch / (time.perf_counter() - start))
+                conclude(job)
+            lines = [json.loads(line) for line in Path(job.run.path, "metrics.jsonl").read_text().splitlines()]
+            rates = [line["images_per_second"] for line in lines if line["split"] == "train"]
+            training.append(statistics.harmonic_mean(rates))
+            bare.append(bare_images_per_second(job.trainer.learner, images, targets, options.steps // 2))
+    base = statistics.mean(bare)
+    print(f"{options.model}, batch {options.batch}, {options.size}x{options.size}, {job.device.precision}")
+    print(f"bare loop         {base:8.1f} images/s   (runs: {', '.join(f'{b:.1f}' for b in bare)})")
+    print(f"command, training {statistics.mean(training):8.1f} images/s   ratio {statistics.mean(training) / base:.3f}")
+    print(f"command, whole    {statistics.mean(whole):8.1f} images/s   ratio {statistics.mean(whole) / base:.3f}")
+
+
+if __name__ == "__main__":
+    main()
