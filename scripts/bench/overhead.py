@@ -26,7 +26,9 @@ from imclass.signals import StopFlag
 from imclass.trainer import Learner
 
 
-def bare_images_per_second(learner: Learner, images: torch.Tensor, targets: torch.Tensor, steps: int) -> float:
+def bare_images_per_second(
+    learner: Learner, images: torch.Tensor, targets: torch.Tensor, steps: int
+) -> float:
     """Return the rate of forward, loss, backward, step on one batch in memory."""
     model, optimizer = learner.model.train(), learner.optimizer
     start = 0.0
@@ -43,7 +45,9 @@ def bare_images_per_second(learner: Learner, images: torch.Tensor, targets: torc
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--size", type=int, default=32)
@@ -73,15 +77,18 @@ def main() -> None:
                 job.trainer.fit()
                 whole.append(options.steps * options.batch / (time.perf_counter() - start))
                 conclude(job)
-            lines = [json.loads(line) for line in Path(job.run.path, "metrics.jsonl").read_text().splitlines()]
+            lines = [
+                json.loads(line) for line in Path(job.run.path, "metrics.jsonl").read_text().splitlines()
+            ]
             rates = [line["images_per_second"] for line in lines if line["split"] == "train"]
             training.append(statistics.harmonic_mean(rates))
             bare.append(bare_images_per_second(job.trainer.learner, images, targets, options.steps // 2))
     base = statistics.mean(bare)
     print(f"{options.model}, batch {options.batch}, {options.size}x{options.size}, {job.device.precision}")
-    print(f"bare loop         {base:8.1f} images/s   (runs: {', '.join(f'{b:.1f}' for b in bare)})")
-    print(f"command, training {statistics.mean(training):8.1f} images/s   ratio {statistics.mean(training) / base:.3f}")
-    print(f"command, whole    {statistics.mean(whole):8.1f} images/s   ratio {statistics.mean(whole) / base:.3f}")
+    for name, rates in (("bare loop", bare), ("command, training", training), ("command, whole", whole)):
+        runs = ", ".join(f"{rate:.1f}" for rate in rates)
+        rate = statistics.mean(rates)
+        print(f"{name:18} {rate:8.1f} images/s   ratio {rate / base:.3f}   (runs: {runs})")
 
 
 if __name__ == "__main__":

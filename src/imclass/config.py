@@ -106,7 +106,7 @@ class TrainConfig:
     steps: int | None = None  # instead of epochs
     batch_size: int = 64
     eval_every: Any = "1ep"  # duration
-    log_every: Any = "50st"  # duration
+    log_every: Any = "0.1ep"  # duration
     label_smoothing: float = 0.0  # 0 <= s < 1
     grad_clip: float | None = None  # largest norm of all gradients together
     ema: float | None = None  # decay per step of an average of the weights, which is then evaluated

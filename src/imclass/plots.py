@@ -1,5 +1,6 @@
 """Pictures of a run, drawn from its own records."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ def plot_curves(records: Sequence[Mapping[str, Any]], best: Mapping[str, Any], f
     records: of metrics.jsonl. best: step, epoch, loss, accuracy of the best model on validation data.
     """
     train = [r for r in records if r["split"] == "train" and r["loss"] is not None]
+    usual = statistics.median(r["images"] for r in train) if train else 0
+    train = [r for r in train if 2 * r["images"] >= usual]  # a mean over a few images would only be noise
     val = [r for r in records if r["split"] == "val"]
     figure = Figure(figsize=(11, 3.6), dpi=110, layout="constrained")
     accuracy, loss, rate = figure.subplots(1, 3)

@@ -1,0 +1,84 @@
+"""Every command of the README runs, made short; every file that it names comes out."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import merged
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    shlex.split(line, comments=True)[1:]
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("imclass ")
+]
+# The commands as typed are checked; what runs is as short as possible, on the smallest data and model.
+SHORT = [
+    "dataset=synthetic",
+    "model=lenet",
+    "dataset.synthetic.train=40",
+    "dataset.synthetic.test=8",
+    "dataset.val_split=8",
+    "train.batch_size=8",
+    "device.threads=1",
+    "device.precision=fp32",
+]
+
+
+def shorten(command: list[str]) -> list[str]:
+    if "dataset=image_folder" in command:
+        return [*command, "model=lenet", "train.batch_size=4", "train.epochs=1", "device.threads=1"]
+    if any(word.startswith("resume=") for word in command):
+        return command
+    epochs = [] if any(word.startswith("train.epochs") for word in command) else ["train.epochs=1"]
+    return merged(command, [*SHORT, *epochs])
+
+
+def test_the_commands_are_found() -> None:
+    assert len(COMMANDS) >= 10
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c[0] != "list" and "resume=outputs/mine" not in c], ids=" ".join
+)
+def test_the_command_as_typed_is_sound(imclass, tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "my_pictures").mkdir()
+    outcome = imclass("check", *command[1:])
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_all_commands_run_in_order(imclass, tmp_path: Path) -> None:
+    for number in range(24):
+        folder = tmp_path / "my_pictures" / ("cats", "dogs")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40 + number, 30), (number * 9, 0, 128 * (number % 2))).save(
+            folder / f"{number}.png"
+        )
+    for command in COMMANDS:
+        outcome = imclass(*(shorten(command) if command[0] == "train" else command))
+        assert outcome.code == 0, (command, outcome.err)
+        if command[0] == "train" and "-m" not in command:
+            assert "test         accuracy" in outcome.out
+    run = tmp_path / "outputs/mine"
+    for row in re.findall(r"^\| (`.*?`) \|", README, re.MULTILINE):
+        for name in re.findall(r"`([^`]+)`", row):
+            assert list(run.rglob(Path(name).name)), name
+
+
+def test_the_picture_of_the_readme_exists() -> None:
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_scripts_run_what_the_readme_says() -> None:
+    assert "imclass train" in (ROOT / "scripts/train.sh").read_text()
+    assert "scripts/test.sh" in (ROOT / ".ci/run").read_text()
+
+
+def test_the_top_level_holds_what_the_design_says() -> None:
+    allowed = {"pyproject.toml", "configs", "src", "scripts", "tests", "outputs", "README.md", "LICENSE"}
+    assert {p.name for p in ROOT.iterdir() if not p.name.startswith(".")} == allowed
