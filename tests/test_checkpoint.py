@@ -1,5 +1,6 @@
 """Checkpoints: atomic, verified, never from code, found by step. Rows C1 to C11 of the list of faults."""
 
+import errno
 import os
 import pickle
 import stat
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imclass.checkpoint import Checkpointer, DamagedCheckpoint, read_checkpoint, read_header
-from imclass.errors import UserError
+from imclass.errors import StorageError, UserError
 
 STATE = {"model": {"weight": torch.arange(1000.0)}, "progress": {"step": 3, "best": {"accuracy": 0.5}}}
 
@@ -172,3 +173,19 @@ def test_no_more_than_two_and_nothing_else_is_kept(tmp_path: Path) -> None:
     checkpointer.save_best(STATE, {"step": 4})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "last.pt", "mine.pt", "previous.pt"]
     assert read_header(checkpointer.previous)["step"] == 3
+
+
+def test_a_full_disk_keeps_the_last_good_one_and_leaves_no_debris(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpointer = Checkpointer(tmp_path)
+    save(checkpointer, 1)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=r"last\.pt: [\d,]+ bytes cannot be written \(No space left"):
+        save(checkpointer, 2)
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+    assert checkpointer.latest()[1]["step"] == 1

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from imclass.errors import UserError
+from imclass.errors import StorageError, UserError
 
 State = dict[str, Any]
 TEMPORARY = ".tmp-"
@@ -96,12 +96,19 @@ def _write_verified(target: Path, state: State, header: Mapping[str, Any]) -> Pa
     torch.save(state, buffer)
     data = _with_comment(buffer.getvalue(), header)
     temporary = target.with_name(TEMPORARY + target.name)
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    if temporary.read_bytes() != data:
-        raise OSError(f"{temporary}: the disk does not return what was written")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if temporary.read_bytes() != data:
+            raise OSError("the disk does not return what was written")
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"{target}: {len(data):,} bytes cannot be written ({error.strerror or error}); the last good "
+            "checkpoint is kept: make room, and the same command resumes from it"
+        ) from error
     return temporary
 
 

@@ -17,6 +17,7 @@ from imclass.ema import Ema
 from imclass.errors import Diverged, Interrupted
 from imclass.loggers import RunLogger
 from imclass.metrics import Meter
+from imclass.models.weights import load_weights
 from imclass.progress import Plan, Progress, Stopwatch
 from imclass.reproducibility import seed_everything
 from imclass.result import Result
@@ -141,7 +142,10 @@ class Trainer:
     def load_state_dict(self, state: State) -> None:
         """Go back to where `state_dict` was taken; the logger is built at its position already."""
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+            if name == "model":
+                load_weights(part, state[name], source=str(self.checkpointer.last))
+            else:
+                part.load_state_dict(state[name])
         self.progress = Progress(**state["progress"])
         if self.progress.step < self.plan.steps:
             self.progress.stopped = ""  # continued on purpose, with a longer budget
