@@ -3,8 +3,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
   { echo "imclass needs Python 3.10 or newer: set PYTHON=/path/to/python3" >&2; exit 2; }
-[[ -x .venv/bin/pip ]] || "$python" -m venv .venv ||
-  { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 2; }
+if [[ ! -x .venv/bin/pip ]] && ! "$python" -m venv .venv >/dev/null 2>&1; then  # Debian splits ensurepip off
+  "$python" -m venv --clear --without-pip .venv
+  "$python" -m pip --quiet --python .venv/bin/python install pip
+fi
 stamp=.venv/installed${1:-}
 wanted=$(cksum pyproject.toml)
 if [[ ! -e $stamp || $(cat "$stamp") != "$wanted" ]]; then

@@ -103,13 +103,8 @@ def test_one_flipped_bit_anywhere_is_noticed(
     data = bytearray(checkpointer.last.read_bytes())
     data[int(position * len(data))] ^= 1 << bit
     checkpointer.last.write_bytes(data)
-    try:
-        header = read_header(checkpointer.last)
-    except DamagedCheckpoint as error:
-        assert str(checkpointer.last) in str(error)
-    else:  # the bit was in the header's own text: what it vouches for is still intact
-        assert torch.equal(read_checkpoint(checkpointer.last)["model"]["weight"], torch.arange(1000.0))
-        assert "sha256" in header
+    with pytest.raises(DamagedCheckpoint, match="is damaged"):
+        read_header(checkpointer.last)
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "hole"])
@@ -128,6 +123,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, damag
     assert (state["step"], header["step"]) == (1, 1)
     assert "last.pt is damaged" in warnings[0]
     assert "previous.pt" in warnings[1]
+    assert (tmp_path / "damaged-last.pt").read_bytes() == data[:size]  # kept, and out of the way
+    save(checkpointer, 2)
+    assert read_header(checkpointer.previous)["step"] == 1
 
 
 def test_when_all_are_damaged_it_says_so(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_tensorboard_holds_text_images_and_one_row_of_hparams(tmp_path: Path) ->
     assert events.Tags()["tensors"] == ["config/text_summary"]
     plugin = events.summary_metadata["_hparams_/session_start_info"].plugin_data
     assert plugin.plugin_name == "hparams"
+    assert [e.value for e in events.Scalars("best/test_accuracy")] == pytest.approx([0.9])
 
 
 def test_tensorboard_can_be_left_out(train) -> None:

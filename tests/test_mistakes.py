@@ -22,6 +22,7 @@ MISTAKES = [
     (["augment=cropflip"], ["augment=cropflip", "'crop_flip'"]),
     (["device=gpu"], ["device=gpu", "cuda"]),
     (["experiment=nothing_like_it"], ["experiment=nothing_like_it"]),
+    (["model=null"], ["model=null", "resnet18"]),
     (["model.name=resnt18"], ["model.name=resnt18", "'resnet18'"]),
     (["optimizer.name=adan"], ["optimizer.name=adan", "'adam'"]),
     (["model.stem=cifra"], ["model.stem=cifra", "cifar"]),
@@ -152,5 +153,5 @@ def test_escape_codes_in_a_value_are_not_printed_raw(imclass) -> None:
 
 def test_config_error_carries_every_problem() -> None:
     with pytest.raises(ConfigError) as caught:
-        run_hydra(lambda config, typed: None, "check", ["seed=-1", "train.epochs=0"])
+        run_hydra(lambda config: None, "check", ["seed=-1", "train.epochs=0"])
     assert len(caught.value.problems) == 2

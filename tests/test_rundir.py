@@ -84,6 +84,29 @@ def test_a_folder_that_is_no_run_is_left_alone(imclass, tmp_path: Path) -> None:
     assert [p.name for p in mine.iterdir()] == ["cat.jpg"]
 
 
+def test_debris_of_a_kill_while_starting_does_not_block(train, tmp_path: Path) -> None:
+    run = tmp_path / "outputs" / "again"
+    run.mkdir(parents=True)
+    (run / ".tmp-config.yaml").write_text("half")
+    assert train("again") == run
+
+
+def test_a_file_in_place_of_the_run_folder(imclass, tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "taken").write_text("a file")
+    outcome = imclass("train", "name=taken", *QUICK)
+    assert outcome.code == 2
+    assert "not a run folder" in outcome.err
+
+
+def test_a_broken_stored_configuration_is_named(imclass, train) -> None:
+    run = train("broken")
+    (run / "config.yaml").write_text("model: [unclosed")
+    outcome = imclass("train", "resume=outputs/broken")
+    assert outcome.code == 2
+    assert "config.yaml: cannot be read" in outcome.err
+
+
 def test_the_default_name_tells_date_model_and_data(tmp_path: Path) -> None:
     run = open_run(Config(output_dir=str(tmp_path)))
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_resnet18_fashion_mnist_mini", run.path.name)

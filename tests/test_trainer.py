@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import records
+from conftest import QUICK, merged, records
 from safetensors import safe_open
 
 from imclass.checkpoint import read_checkpoint
 from imclass.device import Device
+from imclass.result import Result
 
 ISO = ["augment=none", "model=vgg10_keras", "dataset.synthetic.shape=[1,32,32]", "dataset.synthetic.train=48"]
 ISO += ["train.batch_size=12", "train.steps=3", "train.epochs=null", "train.log_every=1st"]
@@ -189,12 +190,56 @@ def test_other_errors_are_not_taken_for_missing_memory(train, monkeypatch: pytes
 
 
 def test_gradients_are_clipped_to_the_norm(train) -> None:
-    free = train("free", "augment=none")
-    clipped = train("clipped", "augment=none", "train.grad_clip=0.01")
-    norms = [r["grad_norm"] for r in records(clipped, split="train")]
-    assert max(norms) > 0.01  # logged before clipping
-    change = [r["loss"] for r in records(clipped, split="train")]
-    assert abs(change[-1] - change[0]) < abs(records(free, split="train")[-1]["loss"] - change[0])
+    """One plain SGD step at rate 1 moves the weights by the gradient, which is as long as its bound."""
+    plain = "optimizer.lr=1", "optimizer.momentum=0", "optimizer.nesterov=false", "optimizer.weight_decay=0"
+    one = *plain, "scheduler=constant", "train.epochs=null", "train.log_every=1st"
+    first, second = (
+        train("one", *one, "train.steps=1", "train.grad_clip=0.01"),
+        train("two", *one, "train.steps=2", "train.grad_clip=0.01"),
+    )
+    a, b = (read_checkpoint(r / "checkpoints/last.pt")["model"] for r in (first, second))
+    moved = sum((a[k] - b[k]).square().sum() for k in a).sqrt()
+    assert moved.item() == pytest.approx(0.01, rel=1e-3)
+    assert records(second, split="train")[-1]["grad_norm"] > 0.01  # logged before clipping
+
+
+def test_a_validation_loss_that_is_not_finite_is_never_the_best(
+    train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C6."""
+    monkeypatch.setattr("imclass.build.evaluate", lambda model, loader, device: Result(math.nan, 0.9, 16))
+    run = train("notfinite", code=3)
+    assert not list((run / "checkpoints").glob("*.pt"))
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["status"], summary["best"]) == ("diverged", None)
+
+
+def test_the_suggested_command_runs(imclass, train) -> None:
+    for name, length in (
+        ("by_steps", ["train.steps=3", "train.epochs=null"]),
+        ("by_epochs", ["train.epochs=0.5"]),
+    ):
+        run = train(name, *length)
+        done = json.loads((run / "summary.json").read_text())["step"]
+        line = next(x for x in (run / "train.log").read_text().splitlines() if "train it longer" in x)
+        outcome = imclass(*line.split("imclass ")[1].split())
+        assert outcome.code == 0, outcome.err
+        assert json.loads((run / "summary.json").read_text())["step"] > done
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["augment.cutout=40"], "augment.cutout=40: expected at most 15"),
+        (["augment.randaugment=2", "dataset.synthetic.shape=[2,16,16]"], "need 1 or 3 channels, not 2"),
+        (["device.precision=fp16", "device.type=auto"], "device.precision=fp16: needs a GPU"),
+    ],
+)
+def test_what_only_the_data_or_the_device_can_tell(imclass, tmp_path: Path, typed, expected: str) -> None:
+    outcome = imclass("train", *merged(QUICK, typed))
+    assert outcome.code == 2
+    assert expected in outcome.err
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_weights_of_an_earlier_run_are_where_training_starts(train) -> None:
@@ -223,8 +268,6 @@ def test_header_says_what_was_chosen_and_why(train) -> None:
 
 
 def test_quiet_prints_the_last_block_only(imclass) -> None:
-    from conftest import QUICK
-
     outcome = imclass("train", *QUICK, "name=q", "logger.quiet=true")
     assert outcome.code == 0
     assert outcome.out.lstrip().startswith("best model")
@@ -232,8 +275,6 @@ def test_quiet_prints_the_last_block_only(imclass) -> None:
 
 
 def test_without_a_terminal_lines_are_few_and_plain(imclass) -> None:
-    from conftest import QUICK
-
     outcome = imclass("train", *QUICK, "name=plain", "train.log_every=1st", "train.eval_every=1st")
     assert "\r" not in outcome.out + outcome.err
     assert "\x1b" not in outcome.out + outcome.err

@@ -22,7 +22,6 @@ from imclass.build import build_job
 from imclass.checks import check_config
 from imclass.finish import begin, conclude, record_failure
 from imclass.rundir import open_run
-from imclass.signals import StopFlag
 from imclass.trainer import Learner
 
 
@@ -68,7 +67,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             config = dataclasses.replace(check_config(settings), output_dir=folder)
             run = open_run(config)
-            job = build_job(run, StopFlag())
+            job = build_job(run)
             images, targets = job.trainer.loader.batch(0)
             bare.append(bare_images_per_second(job.trainer.learner, images, targets, options.steps // 2))
             with record_failure(job):

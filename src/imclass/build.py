@@ -71,7 +71,7 @@ class Data:
         return channels, height, width
 
 
-def build_job(run: RunDir, stop: StopFlag) -> Job:
+def build_job(run: RunDir) -> Job:
     """Build all components, create the run folder, and load the newest checkpoint if there is one.
 
     Raises UserError for whatever the data, the model or the checkpoints do not allow; the folder of a
@@ -80,41 +80,42 @@ def build_job(run: RunDir, stop: StopFlag) -> Job:
     started = time.monotonic()
     config = run.config
     data = build_data(config)
-    checkpointer = Checkpointer(run.checkpoints)
-    state, header, warnings = _newest(checkpointer)
+    state, old, warnings = _newest(run)
     steps_per_epoch = len(data.splits.train) // config.train.batch_size
     plan = build_plan(config, steps_per_epoch)
-    device = resolve_device(config.device, steps=plan.steps, threads=header.get("threads"))
-    now = _header(data, device)
-    warnings += _compare(header, now, run.path)
+    device = resolve_device(config.device, steps=plan.steps, threads=old.get("threads"))
+    header = _header(data, device)
+    warnings += _compare(old, header, run.path)
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch)
+    images = [Images(split, device, data.mean, data.std) for split in data.parts]
+    augment = Augment(config.augment, len(data.dataset.classes))
+    train = TrainLoader(images[0], config.train.batch_size, augment, config.seed)
+    val, test = (EvalLoader(part, device.micro_batch or config.train.batch_size) for part in images[1:])
 
     run.create()
-    checkpointer = Checkpointer(run.checkpoints)
-    console = Console(run.path / "train.log", quiet=config.logger.quiet)
-    logger = RunLogger(run.path, console, state.get("logger", {}), tensorboard=config.logger.tensorboard)
-    images = [Images(split, device, data.mean, data.std) for split in data.parts]
-    train = TrainLoader(
-        images[0], config.train.batch_size, Augment(config.augment, len(data.dataset.classes)), config.seed
-    )
-    val, test = (EvalLoader(part, config.train.batch_size) for part in images[1:])
-    validate = partial(evaluate, loader=val, device=device)
     trainer = Trainer(
         learner,
         train,
-        validate,
+        partial(evaluate, loader=val, device=device),
         plan,
-        logger=logger,
-        checkpointer=checkpointer,
-        header=now,
+        logger=_logger(run, state.get("logger", {})),
+        checkpointer=Checkpointer(run.checkpoints),
+        header=header,
         about=_about(run, data),
-        stop=stop,
+        stop=StopFlag(),
     )
     for warning in warnings:
-        console.line(f"warning: {warning}")
+        trainer.logger.console.line(f"warning: {warning}")
     if state:
         trainer.load_state_dict(state)
+        if run.lengthened:
+            trainer.progress.stopped = ""
     return Job(run, trainer, test, device, data, resumed=bool(state), started=started)
+
+
+def _logger(run: RunDir, state: Mapping[str, Any]) -> RunLogger:
+    console = Console(run.path / "train.log", quiet=run.config.logger.quiet)
+    return RunLogger(run.path, console, state, tensorboard=run.config.logger.tensorboard)
 
 
 def build_data(config: Config) -> Data:
@@ -124,7 +125,8 @@ def build_data(config: Config) -> Data:
     if config.train.batch_size > len(splits.train):
         size = f"the training split ({len(splits.train)} images)"
         raise ConfigError([f"train.batch_size={config.train.batch_size}: larger than {size}"])
-    channels = splits.train.images.shape[1]
+    channels, side, _ = splits.train.images.shape[1:]
+    _check_augmentation(config, channels, side)
     mean, std = config.dataset.mean, config.dataset.std
     if mean is None or std is None:
         mean, std = channel_mean_std(splits.train.images)
@@ -136,6 +138,20 @@ def build_data(config: Config) -> Data:
             [f"dataset.mean={mean}: {len(mean)} values, but the images have {channels} channels"]
         )
     return Data(dataset, splits, mean, std)
+
+
+def _check_augmentation(config: Config, channels: int, side: int) -> None:
+    """Raise ConfigError for augmentation that images of this shape cannot take."""
+    augment = config.augment
+    problems = [
+        f"augment.{key}={getattr(augment, key)}: expected at most {limit} for images of {side}x{side}"
+        for key, limit in (("crop", side), ("cutout", side - 1))
+        if getattr(augment, key) > limit
+    ]
+    if (augment.randaugment or augment.trivialaugment) and channels not in (1, 3):
+        problems.append(f"augment.randaugment, augment.trivialaugment: need 1 or 3 channels, not {channels}")
+    if problems:
+        raise ConfigError(problems)
 
 
 def build_learner(config: Config, data: Data, device: Device, steps: int, steps_per_epoch: int) -> Learner:
@@ -185,9 +201,10 @@ def build_plan(config: Config, steps_per_epoch: int) -> Plan:
     )
 
 
-def _newest(checkpointer: Checkpointer) -> tuple[State, dict[str, Any], list[str]]:
+def _newest(run: RunDir) -> tuple[State, dict[str, Any], list[str]]:
+    """Return state, header and warnings of the run's newest checkpoint; empty for a run without one."""
     try:
-        return checkpointer.latest()
+        return Checkpointer(run.checkpoints).latest()
     except FileNotFoundError:
         return {}, {}, []
 
@@ -199,6 +216,9 @@ def _header(data: Data, device: Device) -> dict[str, Any]:
         "threads": device.threads,
         "hardware": device.hardware,
         "precision": device.precision,
+        "memory_format": str(device.memory_format),
+        "compile": device.compile,
+        "micro_batch": device.micro_batch,
         "torch": torch.__version__,
     }
 

@@ -68,4 +68,4 @@ def _description(group: str, name: str) -> str:
     file = config_dir() / group / f"{name}.yaml"
     lines = file.read_text().splitlines() if file.exists() else []
     comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-    return next((comment for comment in comments if not comment.startswith("@package")), "")
+    return next((comment for comment in comments if not comment.startswith(("@package", "imclass "))), "")

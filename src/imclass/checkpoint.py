@@ -5,10 +5,11 @@ The rule of resuming: a checkpoint is a dict of `state_dict`s, and everything ra
 cut the logs back to where they were when it was written, go on at its step.
 
 A file is an ordinary torch zip file, which `torch.load(path, weights_only=True)` reads; its zip comment
-is a JSON header with the step and the SHA-256 of all other bytes. A save writes a temporary file beside
+is a JSON header with the step, and the SHA-256 of both. A save writes a temporary file beside
 the target, syncs it, reads it back, and renames; the previous `last.pt` is kept as `previous.pt`.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -26,7 +27,7 @@ State = dict[str, Any]
 TEMPORARY = ".tmp-"
 
 
-class DamagedCheckpoint(Exception):
+class DamagedCheckpoint(UserError):
     """The file is not what was written; the message names it."""
 
 
@@ -37,19 +38,21 @@ class Checkpointer:
         self.last, self.previous, self.best = (folder / f"{n}.pt" for n in ("last", "previous", "best"))
 
     def save_last(self, state: State, header: Mapping[str, Any]) -> None:
-        """Write `last.pt`; what was there becomes `previous.pt`, so that two are always complete."""
-        temporary = _write_verified(self.last, state, header)
-        if self.last.exists():
-            self.last.replace(self.previous)
-        _rename(temporary, self.last)
+        """Write `last.pt`; what was there becomes `previous.pt`, so that two are always complete.
+
+        Raises StorageError when the disk does not take it; the files that were there stay.
+        """
+        _save(self.last, state, header, previous=self.previous)
 
     def save_best(self, state: State, header: Mapping[str, Any]) -> None:
-        _rename(_write_verified(self.best, state, header), self.best)
+        """Write `best.pt`. Raises StorageError."""
+        _save(self.best, state, header)
 
     def latest(self) -> tuple[State, dict[str, Any], list[str]]:
         """Return state and header of the newest checkpoint that verifies, and warnings about others.
 
-        Newest is the highest step in a verified header, never the file's time or name.
+        Newest is the highest step in a verified header, never the file's time or name. A damaged file is
+        put aside as `damaged-...`, so that it never takes the place of a good one.
         Raises UserError when there are checkpoints but all are damaged, FileNotFoundError if there are none.
         """
         found: list[tuple[dict[str, Any], Path]] = []
@@ -62,10 +65,14 @@ class Checkpointer:
                     warnings.append(str(error))
         if not found and warnings:
             raise UserError(
-                f"{'; '.join(warnings)}: no checkpoint is left to resume from; choose another name"
+                f"{'; '.join(warnings)}: no checkpoint is left to resume from; choose another name="
             )
         if not found:
             raise FileNotFoundError(self.last)
+        good = {path for _, path in found}
+        for path in {self.last, self.previous} - good:
+            if path.exists():
+                path.replace(path.with_name(f"damaged-{path.name}"))
         header, path = max(found, key=lambda item: item[0]["step"])
         if warnings:
             warnings.append(f"falling back to {path}, step {header['step']}")
@@ -89,43 +96,50 @@ def read_checkpoint(path: Path) -> State:
     return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
 
 
-def _write_verified(target: Path, state: State, header: Mapping[str, Any]) -> Path:
-    """Write a temporary file beside `target`, sync it, read it back and compare; return its path."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _save(target: Path, state: State, header: Mapping[str, Any], previous: Path | None = None) -> None:
+    """Write a temporary file beside `target`, sync it, read it back, rename it, sync the folder."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = _with_comment(buffer.getvalue(), header)
     temporary = target.with_name(TEMPORARY + target.name)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         if temporary.read_bytes() != data:
             raise OSError("the disk does not return what was written")
+        if previous is not None and target.exists():
+            target.replace(previous)
+        temporary.replace(target)
+        _sync_folder(target.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StorageError(
             f"{target}: {len(data):,} bytes cannot be written ({error.strerror or error}); the last good "
             "checkpoint is kept: make room, and the same command resumes from it"
         ) from error
-    return temporary
 
 
-def _rename(temporary: Path, target: Path) -> None:
-    temporary.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _with_comment(payload: bytes, header: Mapping[str, Any]) -> bytes:
-    """Return the zip file `payload` with the header and its own digest as the archive's comment."""
+    """Return the zip file `payload` with the header, and the digest of both, as the archive's comment."""
     assert payload[-2:] == b"\0\0", "torch.save ended the zip file with a comment"
-    text = json.dumps({**header, "sha256": hashlib.sha256(payload).hexdigest()}).encode()
+    text = json.dumps({"sha256": _digest(payload, header), "header": dict(header)}).encode()
     return payload[:-2] + len(text).to_bytes(2, "little") + text
+
+
+def _digest(payload: bytes, header: Mapping[str, Any]) -> str:
+    return hashlib.sha256(payload + json.dumps(dict(header)).encode()).hexdigest()
 
 
 def _verify(path: Path) -> tuple[dict[str, Any], bytes]:
@@ -133,9 +147,9 @@ def _verify(path: Path) -> tuple[dict[str, Any], bytes]:
     data = path.read_bytes()
     try:
         comment = zipfile.ZipFile(io.BytesIO(data)).comment
-        header = json.loads(comment)
-        payload = data[: -len(comment) - 2] + b"\0\0"
-        intact = header["sha256"] == hashlib.sha256(payload).hexdigest()
+        written = json.loads(comment)
+        header, payload = written["header"], data[: -len(comment) - 2] + b"\0\0"
+        intact = written["sha256"] == _digest(payload, header)
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpoint(f"{path} is damaged ({error})") from error
     if not intact:

@@ -1,8 +1,7 @@
 """imclass <command>: dispatch only. Torch is imported by the commands, once they have work to do."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from imclass.config import Config
 from imclass.errors import UserError, did_you_mean, exit_code_of
@@ -32,8 +31,8 @@ def check(argv: Sequence[str]) -> None:
     from imclass.compose import run_hydra
     from imclass.rundir import open_run
 
-    def report(config: Config, typed: Mapping[str, Any]) -> None:
-        run = open_run(config, typed)
+    def report(config: Config) -> None:
+        run = open_run(config)
         where = f"continues {run.path}" if run.exists else f"into {run.path}"
         print(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}")
 

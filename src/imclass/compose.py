@@ -6,21 +6,23 @@ the rest is composed without them, and the problems of both are reported togethe
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from imclass.checks import all_keys, check_config, sections, show, unknown_key, value_problem
-from imclass.config import Config, config_dir, group_choices
+from imclass.config import Config, config_dir, group_choices, plugin_names
 from imclass.errors import ConfigError, ImclassError, Interrupted, UserError, did_you_mean
+from imclass.rundir import stored_with
 
 # Flags of Hydra's own command line that take a value.
 _VALUED_FLAGS = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c"}
 _VALUED_FLAGS |= {"--package", "-p", "--hydra-help-choice", "--info", "-i"}
 
 
-def run_hydra(task: Callable[[Config, Mapping[str, Any]], None], command: str, argv: Sequence[str]) -> None:
-    """Run `task` on the configuration that `argv` composes and on what was typed; with `-m` once per job.
+def run_hydra(task: Callable[[Config], None], command: str, argv: Sequence[str]) -> None:
+    """Run `task` on the configuration that `argv` composes; with `-m` once per job.
 
     Raises ConfigError with all problems of the configuration.
     """
@@ -42,14 +44,16 @@ def run_hydra(task: Callable[[Config, Mapping[str, Any]], None], command: str, a
         if any(isinstance(failure, Interrupted) for failure in failures):
             return  # -m: the jobs after an interrupted one wait for the same command
         try:
-            task(_checked(composed), _typed_overrides())
+            task(_checked(composed))
         except ImclassError as error:  # -m: the other jobs go on
             failures.append(error)
 
-    try:
-        main()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_one_line(error)) from error
+    with tempfile.TemporaryDirectory() as scratch:  # of a multirun's own record: ours is in each run folder
+        sys.argv.append(f"hydra.sweep.dir={scratch}")
+        try:
+            main()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(_one_line(error)) from error
     for failure in failures[:-1]:
         print(f"imclass: {failure}", file=sys.stderr)
     if failures:
@@ -69,6 +73,8 @@ def _checked(composed: Any) -> Config:
     from omegaconf import OmegaConf
 
     plain: Any = OmegaConf.to_container(composed, resolve=True)
+    if isinstance(plain.get("resume"), str) and plain["resume"] not in ("auto", "never"):
+        return stored_with(Path(plain["resume"]), _typed_overrides())
     return check_config(plain)
 
 
@@ -78,7 +84,11 @@ def _register_schema() -> None:
 
     from hydra.core.config_store import ConfigStore
 
-    ConfigStore.instance().store(name="schema", node=dataclasses.asdict(Config()))
+    store = ConfigStore.instance()
+    store.store(name="schema", node=dataclasses.asdict(Config()))
+    for group in ("model", "dataset", "optimizer"):
+        for plugin in plugin_names(group):
+            store.store(group=group, name=plugin, node={"name": plugin})
 
 
 def _split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], list[Path]]:
@@ -153,7 +163,7 @@ def _choice_problem(group: str, override: Any, config_dirs: Sequence[Path]) -> s
         return None
     value, known = override.value(), group_choices(group, *config_dirs)
     for choice in value if isinstance(value, list) else [value]:
-        if choice is not None and str(choice) not in known:
+        if (choice is None and group != "experiment") or (choice is not None and str(choice) not in known):
             near = did_you_mean(str(choice), known)
             among = f" among {', '.join(known)}" if len(known) <= 8 or not near else ""
             return f"{group}={show(choice)}: no such choice{among}{near}"
@@ -165,12 +175,17 @@ def _problems_of(overrides: Sequence[str], config_dirs: Sequence[Path]) -> list[
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
-    if config_dirs or any(o.startswith("hydra") for o in overrides):
+    if any(override.startswith(("hydra", "resume=")) for override in overrides):
         return []
     _register_schema()
+    search = (
+        [f"hydra.searchpath=[{','.join(f'file://{d.absolute()}' for d in config_dirs)}]"]
+        if config_dirs
+        else []
+    )
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
-            _checked(compose(config_name="train", overrides=list(overrides)))
+            _checked(compose(config_name="train", overrides=[*overrides, *search]))
     except ConfigError as error:
         return list(error.problems)
     except HydraException as error:

@@ -66,7 +66,7 @@ class OptimizerConfig:
     """Values come from `configs/optimizer/*.yaml`; null: the optimizer has no such setting."""
 
     name: str = "sgd"
-    lr: float = 0.1
+    lr: float = 0.0
     weight_decay: float = 0.0
     decay_norm_and_bias: bool = False  # also decay one-dimensional parameters
     momentum: float | None = None  # sgd, rmsprop, muon
@@ -154,4 +154,9 @@ def config_dir() -> Path:
 def group_choices(group: str, *extra_dirs: Path) -> list[str]:
     """Return the choices of a config group: its YAML files and the names that plugins add."""
     files = [p.stem for folder in (config_dir(), *extra_dirs) for p in (folder / group).glob("*.yaml")]
-    return sorted({*files, *entry_points(group=f"imclass.{group}s").names})
+    return sorted({*files, *plugin_names(group)})
+
+
+def plugin_names(group: str) -> list[str]:
+    """Return the names that other packages add to a group through entry points."""
+    return sorted(entry_points(group=f"imclass.{group}s").names)

@@ -148,7 +148,7 @@ def _device(config: Config) -> Iterator[str]:
     device = config.device
     if device.type.startswith("cuda") and not _has_gpu_driver():
         yield f"device.type={device.type}: this machine has no CUDA driver; use device=cpu or device=auto"
-    if device.type == "mps" and not (sys.platform == "darwin" and platform.machine() == "arm64"):
+    if device.type == "mps" and not _is_apple():
         yield "device.type=mps: needs an Apple computer with its own GPU; use device=cpu or device=auto"
     if device.type == "cpu" and device.precision == "fp16":
         yield "device.precision=fp16: needs a GPU; use bf16, fp32 or auto on device.type=cpu"
@@ -159,11 +159,11 @@ def _device(config: Config) -> Iterator[str]:
 
 def _files(config: Config) -> Iterator[str]:
     weights, root = config.model.weights, config.dataset.root
-    if weights is not None and not Path(weights).is_file():
+    if weights is not None and not Path(weights).expanduser().is_file():
         yield f"model.weights={weights}: no such file"
     if weights is not None and config.model.pretrained:
         yield "model.weights, model.pretrained: both say where to start from; choose one"
-    if root is not None and not Path(root).is_dir():
+    if root is not None and not Path(root).expanduser().is_dir():
         yield f"dataset.root={root}: no such folder"
     if config.resume not in ("auto", "never") and not Path(config.resume, "checkpoints").is_dir():
         yield f"resume={config.resume}: expected auto, never, or a run folder with checkpoints"
@@ -172,6 +172,10 @@ def _files(config: Config) -> Iterator[str]:
     )
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
         yield f"output_dir={config.output_dir}: {existing} is not a folder that can be written to"
+
+
+def _is_apple() -> bool:
+    return sys.platform == "darwin" and platform.machine() == "arm64"
 
 
 def _has_gpu_driver() -> bool:

@@ -129,6 +129,8 @@ def _choose_threads(wanted: object, earlier: int | None, reasons: list[str]) -> 
 
 
 def _choose_precision(wanted: str, device: torch.device, reasons: list[str]) -> str:
+    if wanted == "fp16" and device.type == "cpu":
+        raise UserError("device.precision=fp16: needs a GPU, and none was found; use bf16, fp32 or auto")
     fast = _has_bf16_units(device)
     if wanted == "auto":
         precision, why = ("bf16", "has") if fast else ("fp32", "has no")

@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import json
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,19 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from imclass.build import Job
-from imclass.checkpoint import read_checkpoint
+from imclass.checkpoint import read_checkpoint, read_header
 from imclass.checks import flatten
+from imclass.config import Config
+from imclass.durations import parse_duration
 from imclass.errors import Diverged, Interrupted
 from imclass.evaluation import evaluate
 from imclass.loggers import read_metrics
-from imclass.models.stem import first_conv
 from imclass.models.summary import describe, format_summary
 from imclass.plots import plot_curves
 from imclass.provenance import provenance
 from imclass.result import Result
 from imclass.rundir import RunDir, write_atomically
+from imclass.trainer import Trainer
 
 Summary = dict[str, Any]
 
@@ -47,6 +50,7 @@ def conclude(job: Job) -> None:
     """Read the test set once, with the best weights; write what the run leaves; show its last block."""
     trainer, run = job.trainer, job.run
     best = read_checkpoint(trainer.checkpointer.best)
+    _use_figures_of(trainer, read_header(trainer.checkpointer.best))
     model = trainer.learner.ema.module
     model.load_state_dict(best["model"])
     test = evaluate(model, job.test, job.device)
@@ -57,13 +61,21 @@ def conclude(job: Job) -> None:
     trainer.logger.tensorboard.hparams(flatten(dataclasses.asdict(run.config)), figures)
     plot_curves(read_metrics(trainer.logger.metrics.path), trainer.progress.best, run.plots / "curves.png")
     summary = _write_summary(job, "finished", test)
-    trainer.logger.console.block(last_block(summary, run.path))
+    trainer.logger.console.block(last_block(summary, run))
+
+
+def _use_figures_of(trainer: Trainer, header: Mapping[str, Any]) -> None:
+    """Report the figures of the weights in best.pt: after a restart that was not exact they may be newer."""
+    figures = {key: header[key] for key in trainer.progress.best}
+    if figures != trainer.progress.best:
+        trainer.logger.console.line(f"warning: best.pt is of step {figures['step']}, from before a restart")
+        trainer.progress.best = figures
 
 
 def repeat_last_block(run: RunDir) -> None:
     """Say that there is nothing left to do, and show the figures of the finished run."""
     print(f"{run.path}: finished already; a longer train.epochs= continues it, another name= starts anew")
-    print(last_block(run.summary, run.path))
+    print(last_block(run.summary, run))
 
 
 @contextlib.contextmanager
@@ -74,8 +86,9 @@ def record_failure(job: Job) -> Iterator[None]:
     except BaseException as error:
         kinds = {Interrupted: "interrupted", Diverged: "diverged"}
         status = next((kinds[kind] for kind in kinds if isinstance(error, kind)), "failed")
-        _write_summary(job, status)
-        job.trainer.logger.console.line(f"{status}: {error}")
+        with contextlib.suppress(OSError):  # a full disk: the error itself is told
+            _write_summary(job, status)
+            job.trainer.logger.console.note(f"{status}: {error}")
         raise
     finally:
         job.trainer.logger.close()
@@ -109,8 +122,9 @@ def header(job: Job) -> str:
     return "\n".join(lines)
 
 
-def last_block(summary: Summary, path: Path) -> str:
+def last_block(summary: Summary, run: RunDir) -> str:
     """Return the lines that end a finished run: its figures, where they lie, and what to try next."""
+    path = shlex.quote(str(run.path))
     best, test, seconds = summary["best"], summary["test"], summary["seconds"]
     ended = f"; training ended early: {summary['stopped']}" if summary["stopped"] else ""
     return "\n".join(
@@ -125,7 +139,7 @@ def last_block(summary: Summary, path: Path) -> str:
             "next",
             f"  look at the curves        {path}/plots/curves.png",
             f"  look at every figure      tensorboard --logdir {path}/tensorboard",
-            f"  train it twice as long    imclass train resume={path} train.epochs={2 * summary['epoch']:g}",
+            f"  train it longer           imclass train resume={path} {_longer(run.config)}",
             "  see the other models      imclass list models",
         ]
     )
@@ -171,12 +185,21 @@ def _export_safetensors(path: Path, best: dict[str, Any], figures: dict[str, flo
 def _stem(job: Job) -> str:
     """Say how the first layer looks at the images, and what chose it."""
     model = job.trainer.learner.model
-    conv = model.get_submodule(first_conv(model))
-    assert isinstance(conv, torch.nn.Conv2d)
+    conv = next((m for m in model.modules() if isinstance(m, torch.nn.Conv2d)), None)
+    if conv is None:
+        return "no convolution"
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     choice, size = job.run.config.model.stem, "x".join(map(str, job.data.shape[1:]))
     why = f"auto, for {size} images" if choice == "auto" else choice
     return f"{kernel}x{kernel} convolution, stride {stride} (model.stem={why})"
+
+
+def _longer(config: Config) -> str:
+    """Return the override that doubles what limits the training."""
+    train = config.train
+    if train.max_time is not None:
+        return f"train.max_time={2 * parse_duration(train.max_time, ('s',)).value:g}s"
+    return f"train.steps={2 * train.steps}" if train.steps else f"train.epochs={2 * (train.epochs or 0):g}"
 
 
 def _clock(seconds: float) -> str:

@@ -49,6 +49,10 @@ class Console:
             self._shown = now
             self.line(text)
 
+    def note(self, text: str) -> None:
+        """Write a line to train.log only: the terminal shows it in another way."""
+        self._write(text, to_terminal=False)
+
     def block(self, text: str) -> None:
         """Show the last block, also when quiet."""
         self._write(text, to_terminal=True)
@@ -99,7 +103,7 @@ class MetricsFile:
     def __init__(self, path: Path, size: int):
         self.path = path
         self._file = path.open("ab")
-        self._file.truncate(size)
+        self._file.truncate(min(size, path.stat().st_size))
 
     def write(self, record: Record) -> None:
         safe = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
@@ -157,6 +161,8 @@ class TensorBoard:
             }
             for summary in hparams(values, dict(metrics)):
                 self._writer.file_writer.add_summary(summary)
+            for tag, value in metrics.items():
+                self._writer.add_scalar(tag, value)
 
     def sizes(self) -> dict[str, int]:
         """Return the byte sizes of the event files, after everything so far was written to them."""

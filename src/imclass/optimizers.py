@@ -38,7 +38,8 @@ def parameter_groups(parameters: Iterable[Tensor], config: OptimizerConfig) -> G
 
 def _sgd(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     groups = parameter_groups(model.parameters(), config)
-    momentum = config.momentum or 0.0
+    momentum = config.momentum
+    assert momentum is not None
     nesterov = bool(config.nesterov) and momentum > 0
     return torch.optim.SGD(groups, lr=config.lr, momentum=momentum, nesterov=nesterov, fused=True)
 
@@ -52,8 +53,8 @@ def _adamw(config: OptimizerConfig, model: nn.Module) -> Optimizer:
 
 
 def _adam_settings(config: OptimizerConfig) -> dict[str, Any]:
-    betas = tuple(config.betas or (0.9, 0.999))
-    return {"lr": config.lr, "betas": betas, "eps": config.eps, "fused": True}
+    assert config.betas is not None
+    return {"lr": config.lr, "betas": tuple(config.betas), "eps": config.eps, "fused": True}
 
 
 def _rmsprop(config: OptimizerConfig, model: nn.Module) -> Optimizer:
@@ -87,7 +88,9 @@ class Muon(Optimizer):
     def _muon_step(self, parameter: Tensor, group: dict[str, Any]) -> None:
         grad = parameter.grad
         assert grad is not None
-        momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        if "momentum" not in self.state[parameter]:
+            self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        momentum = self.state[parameter]["momentum"]
         momentum.lerp_(grad, 1 - group["momentum"])
         update = grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
         matrix = orthogonalize(update.flatten(1))
@@ -131,7 +134,8 @@ def _muon(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     rest = [p for p in model.parameters() if id(p) not in ids]
     groups: Groups = [g | {"muon": True} for g in parameter_groups(hidden, config)]
     groups += [g | {"lr": config.adamw_lr} for g in parameter_groups(rest, config)]
-    return Muon(groups, config.lr, config.momentum or 0.0, bool(config.nesterov), betas=(0.9, 0.95))
+    assert config.momentum is not None
+    return Muon(groups, config.lr, config.momentum, bool(config.nesterov), betas=(0.9, 0.95))
 
 
 OPTIMIZERS: dict[str, Callable[[OptimizerConfig, nn.Module], Optimizer]] = {

@@ -39,17 +39,16 @@ def _version(package: str) -> str | None:
 
 def _git(folder: Path) -> dict[str, str | None]:
     """Return commit and hash of the uncommitted changes of the checkout that the code runs from."""
-    commit = _run_git(folder, "rev-parse", "HEAD")
+    ours = _run_git(folder, "ls-files", "--error-unmatch", __file__)  # not a repository around a venv
+    commit = _run_git(folder, "rev-parse", "HEAD") if ours else None
     difference = _run_git(folder, "diff", "HEAD") if commit else None
-    digest = hashlib.sha256(difference.encode()).hexdigest() if difference else None
-    return {"commit": commit, "diff_sha256": digest}
+    digest = hashlib.sha256(difference).hexdigest() if difference else None
+    return {"commit": commit.decode().strip() if commit else None, "diff_sha256": digest}
 
 
-def _run_git(folder: Path, *arguments: str) -> str | None:
+def _run_git(folder: Path, *arguments: str) -> bytes | None:
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20
-        )
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout if done.returncode == 0 else None

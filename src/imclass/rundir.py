@@ -23,18 +23,32 @@ SAFE = (
     "debug",
     "resume",
     "output_dir",
+    "dataset.root",  # the fingerprint of the data guards what is found there
+    "dataset.download",
 )
 LENGTH = ("train.epochs", "train.steps")
 
 
 class RunDir:
-    """`outputs/<name>`: paths, the stored configuration, and the summary."""
+    """`outputs/<name>`: paths, the stored configuration, and the summary.
+
+    notes: what differs, safely, from how the run was started.
+    """
 
     def __init__(self, path: Path, config: Config, *, exists: bool, notes: tuple[str, ...] = ()):
         self.path, self.config, self.exists, self.notes = path, config, exists, notes
-        self.checkpoints = path / "checkpoints"
-        self.plots = path / "plots"
-        self.summary_file = path / "summary.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    @property
+    def summary_file(self) -> Path:
+        return self.path / "summary.json"
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -45,11 +59,16 @@ class RunDir:
         """True when there is nothing left to do: the same command has already ended well."""
         return self.summary.get("status") == "finished" and not self.notes
 
+    @property
+    def lengthened(self) -> bool:
+        """True when the continuation is to train longer than the run was meant to."""
+        return any(note.startswith((*LENGTH, "train.max_time")) for note in self.notes)
+
     def create(self) -> None:
         """Make the folder and store the configuration in it; `mkdir` decides between two jobs."""
         if not self.exists:
             self.path = _make_unique(self.path, exact=self.config.name is not None)
-            self.__init__(self.path, self.config, exists=True, notes=self.notes)  # type: ignore[misc]
+            self.exists = True
         self.config = dataclasses.replace(self.config, name=self.path.name, resume="auto")
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(dataclasses.asdict(self.config)))
 
@@ -57,21 +76,21 @@ class RunDir:
         write_atomically(self.summary_file, json.dumps(summary, indent=2) + "\n")
 
 
-def open_run(config: Config, typed: Mapping[str, Any] | None = None) -> RunDir:
+def open_run(config: Config) -> RunDir:
     """Find out what `config` asks for: a new run, or the continuation of one that exists.
 
-    typed: what the user typed, {key: value}; with `resume=DIR` only this changes the run's settings.
     Nothing is created. Raises UserError when a run of that name has other settings.
     """
     if config.resume not in ("auto", "never"):
-        return _continue(Path(config.resume), _stored_with(Path(config.resume), typed or {}))
+        return _continue(Path(config.resume), config)
     if config.name is None:
         stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         path = Path(config.output_dir) / f"{stamp}_{config.model.name}_{config.dataset.name}"
         return RunDir(path, config, exists=False)
     path = Path(config.output_dir) / config.name
     if not (path / "config.yaml").exists():
-        if path.exists() and any(path.iterdir()):
+        debris = path.is_dir() and all(p.name.startswith(".tmp-") for p in path.iterdir())
+        if path.exists() and not debris:
             raise UserError(f"{path}: exists and is not a run folder of imclass; choose another name=")
         return RunDir(path, config, exists=False)
     if config.resume == "never":
@@ -113,19 +132,22 @@ def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -
 
 def _read_config(path: Path) -> dict[str, Any]:
     if not (path / "config.yaml").exists():
-        raise UserError(f"{path}: expected a run folder with a config.yaml")
-    loaded = OmegaConf.load(path / "config.yaml")
-    return OmegaConf.to_container(loaded, resolve=False)  # type: ignore[return-value]
+        raise UserError(f"resume={path}: expected auto, never, or a run folder with a config.yaml")
+    try:
+        stored: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"), resolve=False)
+    except Exception as error:  # the parser's own exceptions are of many kinds
+        raise UserError(f"{path / 'config.yaml'}: cannot be read as YAML settings ({error})") from error
+    return stored
 
 
-def _stored_with(path: Path, typed: Mapping[str, Any]) -> Config:
-    """Return the run's own configuration with what the user typed on top."""
+def stored_with(path: Path, typed: Mapping[str, Any]) -> Config:
+    """Return the run's own configuration with what the user typed on top: {key: value}, groups as `key=`."""
     groups = [key.rstrip("=") for key in typed if key.endswith("=")]
     if groups:
         raise UserError(f"{groups[0]}=...: resume={path} takes its settings from the run; leave this out")
     stored = OmegaConf.create(_read_config(path))
     for key, value in typed.items():
-        if key not in ("resume", "name") and not key.startswith("hydra"):
+        if key != "name" and not key.startswith("hydra"):
             OmegaConf.update(stored, key, value)
     return check_config(OmegaConf.to_container(stored))  # type: ignore[arg-type]
 

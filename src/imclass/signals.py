@@ -20,13 +20,12 @@ class StopFlag:
 
 
 @contextlib.contextmanager
-def catch_signals() -> Iterator[StopFlag]:
-    """Within the block, the signals that ask a job to stop set the flag instead of ending the process."""
-    flag = StopFlag()
+def catch_signals(flag: StopFlag) -> Iterator[None]:
+    """Within the block, the signals that ask a job to stop set `flag` instead of ending the process."""
     numbers = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])
     previous = {number: signal.signal(number, flag.set) for number in numbers}
     try:
-        yield flag
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -4,16 +4,13 @@ imclass train [group=choice ...] [key=value ...], or python -m imclass.train [th
 """
 
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from imclass.config import Config
 
 
-def train(config: Config, typed: Mapping[str, Any] | None = None) -> None:
-    """Train, pick the best model on validation data, read the test set once.
+def train(config: Config) -> None:
+    """Train, pick the best model on validation data, read the test set once; one run folder comes out.
 
-    typed: the overrides that the user typed, for `resume=RUN`. Everything lands in one run folder.
     Raises UserError, Diverged, Interrupted, StorageError.
     """
     from imclass.build import build_job
@@ -21,16 +18,15 @@ def train(config: Config, typed: Mapping[str, Any] | None = None) -> None:
     from imclass.rundir import open_run
     from imclass.signals import catch_signals
 
-    run = open_run(config, typed)
+    run = open_run(config)
     if run.finished:
         repeat_last_block(run)
         return
-    with catch_signals() as stop:
-        job = build_job(run, stop)
-        with record_failure(job):
-            begin(job)
-            job.trainer.fit()
-            conclude(job)
+    job = build_job(run)
+    with catch_signals(job.trainer.stop), record_failure(job):
+        begin(job)
+        job.trainer.fit()
+        conclude(job)
 
 
 if __name__ == "__main__":

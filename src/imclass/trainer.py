@@ -14,7 +14,7 @@ from imclass.data.loader import TrainLoader
 from imclass.device import Device
 from imclass.divergence import DivergenceWatch, all_finite
 from imclass.ema import Ema
-from imclass.errors import Diverged, Interrupted
+from imclass.errors import Diverged, Interrupted, UserError
 from imclass.loggers import RunLogger
 from imclass.metrics import Meter
 from imclass.models.weights import load_weights
@@ -99,7 +99,6 @@ class Trainer:
         """Take one optimizer step on the batch of this step."""
         step, learner = self.progress.step, self.learner
         images, targets = self.loader.batch(step)
-        seed_everything(learner.seed, "dropout", step)
         learner.schedule.apply(learner.optimizer, step)
         loss = self._backward_within_memory(images, targets)
         self.scaler.unscale_(learner.optimizer)
@@ -141,14 +140,18 @@ class Trainer:
 
     def load_state_dict(self, state: State) -> None:
         """Go back to where `state_dict` was taken; the logger is built at its position already."""
-        for name, part in self._parts().items():
-            if name == "model":
-                load_weights(part, state[name], source=str(self.checkpointer.last))
-            else:
-                part.load_state_dict(state[name])
+        parts = self._parts()
+        if missing := sorted(parts.keys() - state.keys()):
+            raise UserError(
+                f"{self.checkpointer.last}: has no {', '.join(missing)}; was it written by imclass?"
+            )
+        load_weights(self.learner.model, state["model"], source=str(self.checkpointer.last))
+        for name in parts.keys() - {"model"}:
+            if state[name]:  # empty: the component had nothing to remember
+                parts[name].load_state_dict(state[name])
         self.progress = Progress(**state["progress"])
-        if self.progress.step < self.plan.steps:
-            self.progress.stopped = ""  # continued on purpose, with a longer budget
+        if self.learner.device.micro_batch is not None:
+            self.progress.micro_batch = self.learner.device.micro_batch
 
     def _parts(self) -> dict[str, Any]:
         learner = self.learner
@@ -179,6 +182,7 @@ class Trainer:
     def _backward(self, images: Tensor, targets: Tensor) -> Tensor:
         """Sum the gradients of the micro-batches, each weighted by its share of the batch."""
         self.learner.optimizer.zero_grad(set_to_none=True)
+        seed_everything(self.learner.seed, "dropout", self.progress.step)
         size = self.progress.micro_batch
         outputs = []
         for part, part_targets in zip(images.split(size), targets.split(size), strict=True):
@@ -218,14 +222,15 @@ class Trainer:
         """Raise Diverged when a loss or a weight is not finite, naming what is needed to replay it."""
         step = self.watch.first_step
         if step is None:
-            if all_finite(self.learner.model.parameters()):
+            tensors = self.learner.ema.module.state_dict().values()
+            if all_finite(t for t in (*self.learner.model.parameters(), *tensors) if t.is_floating_point()):
                 return
             step = self.progress.step - 1
         epoch, batch = divmod(step, self.loader.steps_per_epoch)
         rate = self.learner.optimizer.param_groups[0]["initial_lr"] * self.learner.schedule.factor(step)
         raise Diverged(
             f"training diverged: loss or weights are not finite at step {step + 1} (epoch {epoch + 1}, batch "
-            f"{batch + 1}, lr {rate:g}); the last finite checkpoint is kept in "
+            f"{batch + 1}, lr {rate:g}); the last finite checkpoint, if there is one, is kept in "
             f"{self.checkpointer.last.parent}; try a lower optimizer.lr, more warm-up or train.grad_clip=1"
         )
 
@@ -235,6 +240,10 @@ class Trainer:
         result = self.evaluate(self.learner.ema.module)
         self.stopwatch.book("evaluate")
         self._raise_if_diverged()
+        if not result.is_finite:
+            raise Diverged(
+                f"the validation loss is not finite at step {self.progress.step}; nothing was saved"
+            )
         self.logger.evaluated("val", self.progress.step, self.epoch, result)
         improved = self.progress.record(result, self.epoch, self.plan.metric)
         self.learner.schedule.observe(improved)

@@ -62,7 +62,7 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     if "test" not in parts:
         parts["train"], parts["test"] = _hold_out(parts["train"], config.test_split)
     files = list(chain.from_iterable(part.files for part in parts.values()))
-    key = cache_key(FORMAT, PIL.__version__, config.resize, files)
+    key = cache_key(FORMAT, PIL.__version__, str(root.resolve()), config.resize, files)
     images = _images(root, files, config.resize, key)
     splits: dict[str, Split] = {}
     start = 0
@@ -75,21 +75,6 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     counts = {name: len(part.files) for name, part in parts.items()}
     digest = cached_text(cache_key(key, counts, classes), lambda: fingerprint((train, test, val), classes))
     return Dataset(train, test, val, classes, digest)
-
-
-def damaged_images(root: Path) -> list[tuple[str, str]]:
-    """Decode every image of a folder; return (file, what is wrong) for those that cannot be read."""
-    _, found = scan_folder(root)
-    files = list(chain.from_iterable(found.values()))
-
-    def problem(file: ImageFile) -> tuple[str, str] | None:
-        try:
-            decode_image(root / file.name, None, 3)
-        except UserError as error:
-            return file.name, str(error)
-        return None
-
-    return [result for result in _parallel(problem, files) if result is not None]
 
 
 def _hold_out(part: _Part, fraction: float) -> tuple[_Part, _Part]:

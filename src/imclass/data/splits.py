@@ -2,7 +2,6 @@
 
 import fnmatch
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,9 +45,9 @@ def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> Splits:
         held = _matching(train.files, config.val_split)
         kept, val, source = ~held, _select(train, held), f"files {', '.join(config.val_split)}"
     elif dataset.val is not None:
-        if config.val_split != DEFAULT_VAL_SPLIT:
-            warnings.warn(f"dataset.val_split={config.val_split} has no effect: val/ is used", stacklevel=2)
-        kept, val, source = None, dataset.val, "val/ folder"
+        unused = config.val_split != DEFAULT_VAL_SPLIT
+        note = f" (dataset.val_split={config.val_split} has no effect)" if unused else ""
+        kept, val, source = None, dataset.val, f"val/ folder{note}"
     else:
         count, source = _count(config.val_split, len(train))
         held = stratified(labels, count, generator)

@@ -19,7 +19,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     path: a .safetensors file, or a torch file that holds a state dict or a dict with one under
     "model" (our checkpoints). Nothing but tensors and plain values is unpickled.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f"{path}: no such file of weights")
     try:
