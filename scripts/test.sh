@@ -2,7 +2,8 @@
 # Lints, type-checks and tests on a fresh machine: makes .venv and installs imclass with its dev extras.
 #   bash scripts/test.sh [pytest arguments]
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/venv.sh" "[dev]"
+extras="[dev]"
+source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 export PATH="$PWD/.venv/bin:$PATH"
 ruff check .
 ruff format --check .

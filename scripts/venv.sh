@@ -1,4 +1,4 @@
-# Sourced by train.sh and test.sh: makes .venv and installs imclass in it, with the extras named in $1.
+# Sourced by train.sh, test.sh and the benchmarks: makes .venv and installs imclass in it, with $extras.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
@@ -7,10 +7,10 @@ if [[ ! -x .venv/bin/pip ]] && ! "$python" -m venv .venv >/dev/null 2>&1; then  
   "$python" -m venv --clear --without-pip .venv
   "$python" -m pip --quiet --python .venv/bin/python install pip
 fi
-stamp=.venv/installed${1:-}
+stamp=.venv/installed${extras:-}
 wanted=$(cksum pyproject.toml)
 if [[ ! -e $stamp || $(cat "$stamp") != "$wanted" ]]; then
   echo "installing imclass into .venv (a few minutes the first time)"
-  .venv/bin/pip install --quiet --disable-pip-version-check -e ".${1:-}" 2> >(grep -v '^WARNING: Location' >&2)
+  .venv/bin/pip install --quiet --disable-pip-version-check -e ".${extras:-}" 2> >(grep -v '^WARNING: Location' >&2)
   printf '%s' "$wanted" >"$stamp"
 fi
