@@ -10,7 +10,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from imclass import loggers
-from imclass.loggers import Console, MetricsFile, RunLogger, evaluation_rows, read_metrics
+from imclass.loggers import Console, MetricsFile, RunLogger
+from imclass.records import evaluation_rows, read_metrics
 from imclass.result import Result
 
 RESULT = Result(loss=0.5, accuracy=0.75, images=64)

@@ -20,10 +20,10 @@ from imclass.config import Config
 from imclass.durations import parse_duration
 from imclass.errors import Diverged, Interrupted
 from imclass.evaluation import evaluate
-from imclass.loggers import read_metrics
 from imclass.models.summary import describe, format_summary
 from imclass.plots import plot_curves
 from imclass.provenance import provenance
+from imclass.records import read_metrics
 from imclass.result import Result
 from imclass.rundir import RunDir, write_atomically
 from imclass.trainer import Trainer

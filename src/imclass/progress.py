@@ -22,6 +22,10 @@ class Plan:
     metric: str  # what makes a model the best on validation data: accuracy, loss
     max_norm: float  # of all gradients together; inf: not clipped
 
+    def save_is_due(self, step: int, seconds_since_save: float) -> bool:
+        due_by_step = self.save_every is not None and step % self.save_every == 0
+        return due_by_step or (self.save_seconds is not None and seconds_since_save >= self.save_seconds)
+
 
 @dataclass(slots=True)
 class Progress:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from imclass.checkpoint import Checkpointer, State
 from imclass.data.loader import TrainLoader
 from imclass.device import Device
-from imclass.divergence import DivergenceWatch, all_finite
+from imclass.divergence import DivergenceWatch, all_finite, diverged
 from imclass.ema import Ema
 from imclass.errors import Diverged, Interrupted, UserError
 from imclass.loggers import RunLogger
@@ -121,7 +121,7 @@ class Trainer:
             self._log_training()
         if evaluating:
             self._validate()
-        if evaluating or self.stop or self._save_is_due():
+        if evaluating or self.stop or plan.save_is_due(step, self.stopwatch.since_save):
             self.save()
         if self.stop:
             raise Interrupted(f"stopped by {self.stop.signal} at step {step}; the same command resumes")
@@ -195,11 +195,6 @@ class Trainer:
         self.meter.update(total * len(images), torch.cat([logits for _, logits in outputs]), targets)
         return total
 
-    def _save_is_due(self) -> bool:
-        every, seconds = self.plan.save_every, self.plan.save_seconds
-        due_by_step = every is not None and self.progress.step % every == 0
-        return due_by_step or (seconds is not None and self.stopwatch.since_save >= seconds)
-
     def _show_progress(self) -> None:
         result = self.meter.compute()
         name = f"epoch {self.epoch:.2f}, step {self.progress.step} of {self.plan.steps}"
@@ -226,13 +221,8 @@ class Trainer:
             if all_finite(t for t in (*self.learner.model.parameters(), *tensors) if t.is_floating_point()):
                 return
             step = self.progress.step - 1
-        epoch, batch = divmod(step, self.loader.steps_per_epoch)
         rate = self.learner.optimizer.param_groups[0]["initial_lr"] * self.learner.schedule.factor(step)
-        raise Diverged(
-            f"training diverged: loss or weights are not finite at step {step + 1} (epoch {epoch + 1}, batch "
-            f"{batch + 1}, lr {rate:g}); the last finite checkpoint, if there is one, is kept in "
-            f"{self.checkpointer.last.parent}; try a lower optimizer.lr, more warm-up or train.grad_clip=1"
-        )
+        raise diverged(step, self.loader.steps_per_epoch, rate, self.checkpointer.last.parent)
 
     def _validate(self) -> None:
         """Evaluate on the validation split, and keep the model if it is the best so far."""
