@@ -45,7 +45,7 @@ def test_hydra_help_shows_groups_and_settings(imclass) -> None:
     code, out, _ = imclass("train", "--help")
     assert code == 0
     assert "model: alexnet" in out
-    assert "batch_size: 64" in out
+    assert "batch_size: 32" in out
 
 
 def test_hydra_cfg_job_prints_the_composed_configuration(imclass) -> None:

@@ -104,7 +104,7 @@ class DeviceConfig:
 class TrainConfig:
     epochs: float | None = 6  # may be fractional
     steps: int | None = None  # instead of epochs
-    batch_size: int = 64
+    batch_size: int = 32
     eval_every: Any = "1ep"  # duration
     log_every: Any = "0.1ep"  # duration
     label_smoothing: float = 0.0  # 0 <= s < 1
