@@ -21,7 +21,7 @@ class Meter:
         """Add a batch. loss_sum: scalar, summed over images. labels: int64 (N,), or soft (N, classes)."""
         hard = labels if labels.ndim == 1 else labels.argmax(dim=1)
         correct = (logits.argmax(dim=1) == hard).sum()
-        self.sums += torch.stack([loss_sum.detach().float(), correct, correct.new_tensor(len(hard))]).to(
+        self.sums += torch.stack([loss_sum.detach().float(), correct, correct.new_full((), len(hard))]).to(
             self.sums
         )
 
