@@ -50,6 +50,21 @@ def test_plain_status_lines_come_at_most_every_ten_seconds(tmp_path: Path, clock
     assert (tmp_path / "train.log").read_text().splitlines() == shown
 
 
+def test_an_evaluation_that_comes_too_early_takes_the_next_lines_place(
+    tmp_path: Path, clock: Clock, capsys
+) -> None:
+    console = Console(tmp_path / "train.log", quiet=False)
+    for second in range(31):
+        clock.now = 100.0 + second
+        if second == 13:
+            console.status("validated")
+        if console.advance():
+            console.progress(f"at {second}", RESULT, 1.0)
+    console.close()
+    shown = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["at 0", "at 10", "validated", "at 30"]
+
+
 def test_a_terminal_gets_a_bar_and_the_log_no_control_characters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:

@@ -37,17 +37,23 @@ class Console:
         self._terminal = sys.stdout.isatty() and sys.stderr.isatty() and not quiet
         self._bar: tqdm | None = None
         self._shown = self._refreshed = 0.0
+        self._held: str | None = None
 
     def line(self, text: str) -> None:
         """Show a line that must not be missed."""
         self._write(text, to_terminal=not self._quiet)
 
     def status(self, text: str) -> None:
-        """Show a line of a series; without a terminal only when the last one is old enough."""
+        """Show the result of an evaluation; without a terminal not before the last line is old enough.
+
+        Until then it is held back, and takes the place of the next line of progress.
+        """
         now = time.monotonic()
         if self._terminal or now - self._shown >= PLAIN_SECONDS:
-            self._shown = now
+            self._shown, self._held = now, None
             self.line(text)
+        else:
+            self._held = text
 
     def note(self, text: str) -> None:
         """Write a line to train.log only: the terminal shows it in another way."""
@@ -77,7 +83,7 @@ class Console:
         if self._bar is not None:
             self._bar.set_postfix_str(figures)
         else:
-            self.status(f"{text}: {figures}")
+            self.status(self._held or f"{text}: {figures}")
 
     def end_epoch(self) -> None:
         if self._bar is not None:
