@@ -52,3 +52,8 @@ def pixels(path: Path, mode: str = "RGB") -> Tensor:
     with Image.open(path) as image:
         array = np.array(image.convert(mode))
     return torch.from_numpy(array).permute(2, 0, 1) if array.ndim == 3 else torch.from_numpy(array)[None]
+
+
+def colours(file: Path) -> set[tuple[int, ...]]:
+    """All colours of a picture."""
+    return {tuple(pixel) for pixel in pixels(file).flatten(1).T.tolist()}

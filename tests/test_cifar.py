@@ -1,12 +1,8 @@
 """CIFAR-10 and -100: exact pixels from the exact format, and nothing in a pickle or an archive is trusted."""
 
 import gzip
-import hashlib
-import io
 import os
 import pickle
-import shutil
-import struct
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torchvision
+from originals import SOURCES, accept, make_cifar, pack, python2_pickle
 
 from imclass.config import DatasetConfig
 from imclass.data.cifar import _parse
@@ -33,77 +30,6 @@ def fails(**settings: Any) -> str:
         load_dataset(DatasetConfig(**settings))
     assert "\n" not in str(error.value)
     return str(error.value)
-
-
-SOURCES = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
-
-
-_Pickler: Any = pickle._Pickler  # in Python, so that it can be changed
-
-
-class Python2Pickler(_Pickler):
-    """Writes bytes as Python 2 did its strings, like the originals: torchvision's reader needs that."""
-
-    dispatch = _Pickler.dispatch.copy()
-
-    def save_bytes(self, value: bytes) -> None:
-        short = len(value) < 256
-        self.write(
-            (b"U" + struct.pack("<B", len(value)) if short else b"T" + struct.pack("<i", len(value))) + value
-        )
-        self.memoize(value)
-
-    dispatch[bytes] = save_bytes
-
-
-def python2_pickle(value: Any) -> bytes:
-    file = io.BytesIO()
-    Python2Pickler(file, protocol=2).dump(value)
-    return file.getvalue()
-
-
-def make_cifar(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[bytes, Any]]:
-    """Write a small CIFAR in the exact format; torchvision's checksums are set to those of the files."""
-    source = SOURCES[name]
-    rng = np.random.default_rng(0)
-    classes = 10 if name == "cifar10" else 100
-    batches: dict[str, dict[bytes, Any]] = {}
-    for file, _ in [*source.train_list, *source.test_list]:
-        labels = rng.integers(0, classes, 7).tolist()
-        batches[file] = {
-            b"data": rng.integers(0, 256, (7, 3072), dtype=np.uint8),
-            b"batch_label": file.encode(),
-            b"filenames": [b"%d.png" % i for i in range(7)],
-            **({b"labels": labels} if classes == 10 else {b"fine_labels": labels, b"coarse_labels": [0] * 7}),
-        }
-    meta = {source.meta["key"].encode(): [b"class%d" % i for i in range(classes)], b"num_vis": 3072}
-    contents = {file: python2_pickle(batch) for file, batch in batches.items()}
-    contents[source.meta["filename"]] = python2_pickle(meta)
-    folder = folder / source.base_folder
-    folder.mkdir(parents=True)
-    for file, content in contents.items():
-        (folder / file).write_bytes(content)
-    accept(name, folder, monkeypatch)
-    return batches
-
-
-def accept(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = SOURCES[name]
-    md5 = {file.name: hashlib.md5(file.read_bytes()).hexdigest() for file in folder.iterdir()}
-    monkeypatch.setattr(source, "train_list", [[file, md5[file]] for file, _ in source.train_list])
-    monkeypatch.setattr(source, "test_list", [[file, md5[file]] for file, _ in source.test_list])
-    monkeypatch.setattr(source, "meta", {**source.meta, "md5": md5[source.meta["filename"]]})
-
-
-def pack(name: str, root: Path, extra: list[tarfile.TarInfo] | None = None) -> Path:
-    """Turn the unpacked folder into the archive."""
-    source = SOURCES[name]
-    with tarfile.open(root / source.filename, "w:gz") as archive:
-        for member in extra or []:
-            archive.addfile(member, io.BytesIO(b"x" * member.size))
-        archive.add(root / source.base_folder, source.base_folder)
-    shutil.rmtree(root / source.base_folder)
-    return root / source.filename
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])

@@ -1,6 +1,5 @@
 """Every shipped YAML file is found here and does what it says."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -87,26 +86,6 @@ def test_augment_files_build(choice: str) -> None:
     images = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8)
     changed = not torch.equal(augment(images, torch.Generator().manual_seed(0)), images)
     assert changed == (choice != "none")
-
-
-@pytest.mark.parametrize("choice", group_choices("experiment"))
-def test_experiments_run_for_some_steps(imclass, tmp_path: Path, choice: str) -> None:
-    """On noise in the shape of CIFAR-10, with the experiment's own model, optimizer and augmentation."""
-    small = [
-        f"experiment={choice}",
-        "dataset=synthetic",
-        "dataset.synthetic.train=40",
-        "dataset.synthetic.test=16",
-        "dataset.val_split=8",
-        "train.batch_size=8",
-        "train.epochs=null",
-        "train.steps=2",
-        "device.threads=1",
-        "name=some_steps",
-    ]
-    outcome = imclass("train", *small)
-    assert outcome.code == 0, outcome.err
-    assert json.loads((tmp_path / "outputs/some_steps/summary.json").read_text())["step"] == 2
 
 
 def test_no_setting_is_declared_in_two_places() -> None:

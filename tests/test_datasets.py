@@ -1,10 +1,9 @@
-"""What all data sets share: names, plug-ins, resizing, fingerprints; and the synthetic one."""
+"""What all data sets share: names, plug-ins, fingerprints; and the synthetic one."""
 
 from typing import Any
 
 import pytest
 import torch
-import torchvision
 
 from imclass.config import DatasetConfig, SyntheticConfig, config_dir
 from imclass.data import datasets
@@ -47,18 +46,6 @@ def test_synthetic_is_balanced_repeatable_and_learnable() -> None:
 )
 def test_impossible_synthetic_sizes_name_their_key(change: dict[str, Any], key: str) -> None:
     assert f"dataset.synthetic.{key}=" in fails(name="synthetic", synthetic=SyntheticConfig(**change))
-
-
-def test_resize_is_torchvisions_and_stays_uint8() -> None:
-    small = load_dataset(DatasetConfig())
-    data = load_dataset(DatasetConfig(resize=20))
-    assert data.train.images.shape == (6000, 1, 20, 20)
-    assert data.train.images.dtype == torch.uint8
-    resize = torchvision.transforms.v2.functional.resize
-    assert torch.equal(data.test.images[:9], resize(small.test.images[:9], [20, 20], antialias=True))
-    assert data.fingerprint != small.fingerprint
-    assert load_dataset(DatasetConfig(resize=28)).fingerprint == small.fingerprint
-    assert "dataset.resize=0" in fails(resize=0)
 
 
 def test_fingerprint_changes_with_each_part_of_the_contents() -> None:

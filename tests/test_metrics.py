@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -27,7 +28,7 @@ def device() -> Device:
 @pytest.fixture
 def images(device: Device) -> Images:
     config = DatasetConfig(name="synthetic", synthetic=SyntheticConfig(shape=[3, 8, 8], classes=4, train=50))
-    return Images(load_dataset(config).train, device, [0.5] * 3, [0.25] * 3)
+    return Images(load_dataset(config).train, device, 8, [0.5] * 3, [0.25] * 3)
 
 
 @given(n=st.integers(1, 40), classes=st.integers(2, 6), cut=st.integers(1, 40), seed=st.integers(0, 99))
@@ -132,3 +133,11 @@ def test_images_are_normalised(images: Images) -> None:
     at = loader.indices(0)
     torch.testing.assert_close(batch, (images.images[at].float() / 255 - 0.5) / 0.25)
     assert torch.equal(labels, images.labels[at])
+
+
+def test_resize_is_torchvisions_on_uint8(device: Device) -> None:
+    split = load_dataset(DatasetConfig()).test
+    loader = EvalLoader(Images(split, device, 20, [0.0], [1.0]), 9)
+    first, _ = next(iter(loader))
+    expected = torchvision.transforms.v2.functional.resize(split.images[:9], [20, 20], antialias=True)
+    assert torch.equal((first * 255).round().to(torch.uint8), expected)

@@ -3,14 +3,14 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 import torch
 import torchvision
 from omegaconf import OmegaConf
+from originals import cache_weights
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from imclass import models
@@ -398,26 +398,6 @@ def test_weights_that_do_not_fit_are_listed() -> None:
 
 
 # torchvision's ImageNet weights
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of torch's, and no network."""
-
-    def offline(*args: object, **kwargs: object) -> None:
-        raise URLError("no network")
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    (tmp_path / "checkpoints").mkdir()
-    return tmp_path / "checkpoints"
-
-
-def cache_weights(hub: Path, name: str, **options: object) -> dict[str, Tensor]:
-    """Write random weights where torch looks for the downloaded ones of `name`."""
-    state: dict[str, Tensor] = torchvision.models.get_model(name, **options).state_dict()
-    torch.save(state, hub / Path(torchvision.models.get_model_weights(name).DEFAULT.url).name)
-    return state
 
 
 def test_pretrained_keeps_all_but_the_head(hub: Path) -> None:

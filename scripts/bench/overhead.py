@@ -39,7 +39,7 @@ def bare_images_per_second(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-    float(loss)
+    float(loss.detach())
     return steps * len(images) / (time.perf_counter() - start)
 
 

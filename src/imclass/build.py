@@ -56,6 +56,7 @@ class Data:
 
     dataset: Dataset
     splits: Splits
+    side: int  # of the images as the network sees them, in pixels
     mean: list[float]  # per channel, on a scale of 0 to 1
     std: list[float]
 
@@ -66,9 +67,8 @@ class Data:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        channels, height, width = self.splits.train.images.shape[1:]
-        return channels, height, width
+        """Channels, height and width of the images as the network sees them."""
+        return self.splits.train.images.shape[1], self.side, self.side
 
 
 def build_job(run: RunDir) -> Job:
@@ -87,7 +87,7 @@ def build_job(run: RunDir) -> Job:
     header = _header(data, device)
     warnings += _compare(old, header, run.path)
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch)
-    images = [Images(split, device, data.mean, data.std) for split in data.parts]
+    images = [Images(split, device, data.side, data.mean, data.std) for split in data.parts]
     augment = Augment(config.augment, len(data.dataset.classes))
     train = TrainLoader(images[0], config.train.batch_size, augment, config.seed)
     val, test = (EvalLoader(part, device.micro_batch or config.train.batch_size) for part in images[1:])
@@ -125,7 +125,7 @@ def build_data(config: Config) -> Data:
     if config.train.batch_size > len(splits.train):
         size = f"the training split ({len(splits.train)} images)"
         raise ConfigError([f"train.batch_size={config.train.batch_size}: larger than {size}"])
-    channels, side, _ = splits.train.images.shape[1:]
+    channels, side = splits.train.images.shape[1], config.dataset.resize or splits.train.images.shape[2]
     _check_augmentation(config, channels, side)
     mean, std = config.dataset.mean, config.dataset.std
     if mean is None or std is None:
@@ -137,7 +137,7 @@ def build_data(config: Config) -> Data:
         raise ConfigError(
             [f"dataset.mean={mean}: {len(mean)} values, but the images have {channels} channels"]
         )
-    return Data(dataset, splits, mean, std)
+    return Data(dataset, splits, side, mean, std)
 
 
 def _check_augmentation(config: Config, channels: int, side: int) -> None:
@@ -177,8 +177,9 @@ def build_network(config: Config, data: Data) -> nn.Module:
     """Build the model for the data's channels, size and classes, and load the weights it starts from."""
     channels, size, _ = data.shape
     model = build_model(config.model, in_channels=channels, classes=len(data.dataset.classes), size=size)
-    if config.model.weights is not None:
-        load_weights(model, read_weights(config.model.weights), source=config.model.weights)
+    weights = config.model.weights
+    if weights is not None and (config.model.weights_required or Path(weights).expanduser().exists()):
+        load_weights(model, read_weights(weights), source=weights)
     return model
 
 

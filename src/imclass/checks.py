@@ -19,17 +19,18 @@ from imclass.rules import DURATIONS, MAY_BE_ZERO, REQUIRED, RULES
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list"}
 
 
-def check_config(composed: Mapping[str, Any]) -> Config:
+def check_config(composed: Mapping[str, Any], *, to_train: bool = True) -> Config:
     """Return the typed configuration, or raise ConfigError with all problems of `composed`.
 
-    composed: nested plain containers, interpolations resolved; missing keys take their defaults.
+    composed: nested plain containers, interpolations resolved; missing keys take their defaults. to_train:
+    look for contradictions too, and for files or a GPU that are missing here; a finished run needs neither.
     """
     problems: list[str] = []
     config = _build(Config, composed, "", problems)
     faulty = {problem.split("=")[0].split(":")[0] for problem in problems}
     values = flatten(dataclasses.asdict(config))
     problems += [p for key in values if key not in faulty for p in _value_problems(key, values[key])]
-    if not problems:
+    if not problems and to_train:
         problems += contradictions(config)
     if problems:
         raise ConfigError(problems)

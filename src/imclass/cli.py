@@ -11,12 +11,16 @@ imclass: train image classifiers in PyTorch from YAML.
 
   imclass train [group=choice ...] [key=value ...] [-m]   train; the same command resumes
   imclass check [the same]                                find every mistake, touch nothing
-  imclass list  models|datasets|optimizers|schedulers|augments|experiments
+  imclass evaluate RUN [--split val] [--tta flip]         all figures of a trained model, and its plots
+  imclass predict  RUN FILE|DIR ... [--sheet OUT.png]     what is on these pictures?
+  imclass report   RUN|FOLDER ... [--out FILE.html]       one run, or a comparison of many
+  imclass list     models|datasets|optimizers|schedulers|augments|experiments
 
   imclass train                                           ResNet-18 on bundled Fashion-MNIST images
   imclass train model=vgg11 dataset=cifar10 train.epochs=20 name=mine
   imclass train dataset=image_folder dataset.root=FOLDER  your own pictures: one folder per class
   imclass train --help                                    groups, choices and settings
+  imclass evaluate --help                                 likewise for the other commands
 """
 
 
@@ -45,7 +49,32 @@ def list_choices(argv: Sequence[str]) -> None:
     print_choices(argv)
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "check": check, "list": list_choices}
+def evaluate(argv: Sequence[str]) -> None:
+    from imclass.evaluate import evaluate_command
+
+    evaluate_command(argv)
+
+
+def predict(argv: Sequence[str]) -> None:
+    from imclass.predict import predict_command
+
+    predict_command(argv)
+
+
+def report(argv: Sequence[str]) -> None:
+    from imclass.report import report_command
+
+    report_command(argv)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train,
+    "check": check,
+    "evaluate": evaluate,
+    "predict": predict,
+    "report": report,
+    "list": list_choices,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

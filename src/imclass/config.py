@@ -20,6 +20,7 @@ class ModelConfig:
     stem: str = "auto"  # auto (cifar up to 64x64), cifar (3x3, stride 1, no pooling), imagenet
     pretrained: bool = False  # start from torchvision's ImageNet weights, with a new head
     weights: str | None = None  # start from this file: our best.pt/.safetensors, or a state dict
+    weights_required: bool = True  # false: start afresh while that file does not exist
     dropout: float | None = None  # in the head, 0 <= p < 1; null: as the architecture has it
     summary: bool = False  # print every layer's output shape before training
 
@@ -42,7 +43,7 @@ class DatasetConfig:
     val_split: Any = 0.1  # fraction, count, `test`, or a list of file name patterns
     test_split: float = 0.1  # of an image folder that has no test images
     fraction: float = 1.0  # use this part of the training data, stratified
-    resize: int | None = None  # side in pixels; null: as the images are
+    resize: int | None = None  # side in pixels of what the network sees; null: as the images are
     mean: list[float] | None = None  # per channel, on a scale of 0 to 1; null: of the training split
     std: list[float] | None = None
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
@@ -69,6 +70,7 @@ class OptimizerConfig:
     lr: float = 0.0
     weight_decay: float = 0.0
     decay_norm_and_bias: bool = False  # also decay one-dimensional parameters
+    head_weight_decay: float | None = None  # of the last layer's weights; null: weight_decay
     momentum: float | None = None  # sgd, rmsprop, muon
     nesterov: bool | None = None  # sgd, muon
     betas: list[float] | None = None  # adam, adamw
@@ -102,7 +104,7 @@ class DeviceConfig:
 
 @dataclass(slots=True, kw_only=True)
 class TrainConfig:
-    epochs: float | None = 6  # may be fractional
+    epochs: float | None = 3  # may be fractional
     steps: int | None = None  # instead of epochs
     batch_size: int = 32
     eval_every: Any = "1ep"  # duration

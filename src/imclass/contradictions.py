@@ -111,7 +111,7 @@ def _length(config: Config) -> Iterator[str]:
     previous = -1.0
     for milestone in scheduler.milestones or []:
         at = parse_duration(milestone, units).steps(steps_per_epoch, total)
-        if at <= previous:
+        if at < previous:
             yield f"scheduler.milestones={scheduler.milestones}: expected rising values"
         elif at > total:
             yield f"scheduler.milestones: {milestone} is after the end of {shown}; remove it, or train longer"
@@ -159,8 +159,8 @@ def _device(config: Config) -> Iterator[str]:
 
 def _files(config: Config) -> Iterator[str]:
     weights, root = config.model.weights, config.dataset.root
-    if weights is not None and not Path(weights).expanduser().is_file():
-        yield f"model.weights={weights}: no such file"
+    if weights is not None and config.model.weights_required and not Path(weights).expanduser().is_file():
+        yield f"model.weights={weights}: no such file (model.weights_required=false starts without it)"
     if weights is not None and config.model.pretrained:
         yield "model.weights, model.pretrained: both say where to start from; choose one"
     if root is not None and not Path(root).expanduser().is_dir():

@@ -44,6 +44,12 @@ class StorageError(ImclassError):
     exit_code = EXIT_STORAGE
 
 
+class PartialFailure(ImclassError):
+    """Some of what was asked for could not be done; the rest was."""
+
+    exit_code = 1
+
+
 class Interrupted(ImclassError):
     """Stopped by a signal after a checkpoint was saved: the same command resumes."""
 

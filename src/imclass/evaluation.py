@@ -1,7 +1,11 @@
-"""Loss and accuracy of a model over a whole split."""
+"""What a model says of a whole split, and the loss and accuracy of that."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from imclass.data.loader import EvalLoader
 from imclass.device import Device
@@ -10,18 +14,64 @@ from imclass.metrics import Meter
 from imclass.result import Result
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """The logits of every image of a split, in its order, on the CPU."""
+
+    logits: Tensor  # float32 (N, classes)
+    labels: Tensor  # int64 (N,)
+    result: Result
+
+    @property
+    def probabilities(self) -> Tensor:
+        """float32 (N, classes), rows of sum 1."""
+        return self.logits.softmax(dim=1)
+
+
 def evaluate(model: nn.Module, loader: EvalLoader, device: Device) -> Result:
     """Return the exact mean cross entropy (no smoothing) and accuracy over every image of `loader`.
 
     The model is left in the mode that it was in.
     """
+    meter = Meter(device.device)
+    for logits, labels in _outputs(model, loader, device):
+        meter.update(cross_entropy_sum(logits, labels), logits, labels)
+    return meter.compute()
+
+
+def predictions_of(model: nn.Module, loader: EvalLoader, device: Device) -> Predictions:
+    """Return what `model` says of every image of `loader`; `result` is what `evaluate` returns, exactly."""
+    meter = Meter(device.device)
+    outputs = list(_outputs(model, loader, device))
+    for logits, labels in outputs:
+        meter.update(cross_entropy_sum(logits, labels), logits, labels)
+    logits, labels = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
+    return Predictions(logits, labels, meter.compute())
+
+
+@torch.inference_mode()
+def logits_of(model: nn.Module, images: Tensor, device: Device) -> Tensor:
+    """Return float32 logits (N, classes) of normalised images (N, C, H, W) on the device.
+
+    Where the memory does not suffice for all of them at once, they pass in halves.
+    """
+    try:
+        with device.autocast():
+            logits: Tensor = model(images).float()
+        return logits
+    except RuntimeError as error:
+        if len(images) == 1 or not device.is_out_of_memory(error):
+            raise
+    halves = images.split(math.ceil(len(images) / 2))
+    return torch.cat([logits_of(model, half, device) for half in halves])
+
+
+def _outputs(model: nn.Module, loader: EvalLoader, device: Device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield logits and labels batch by batch, the model in evaluation mode meanwhile."""
     was_training = model.training
     model.eval()
-    meter = Meter(device.device)
-    for images, labels in loader:
-        with device.autocast():
-            logits = model(images).float()
-        meter.update(cross_entropy_sum(logits, labels), logits, labels)
-    model.train(was_training)
-    return meter.compute()
+    try:
+        for images, labels in loader:
+            yield logits_of(model, images, device), labels
+    finally:
+        model.train(was_training)

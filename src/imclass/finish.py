@@ -13,15 +13,17 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
+from imclass.assessment import SHOWN, write_assessment
 from imclass.build import Job
 from imclass.checkpoint import read_checkpoint, read_header
 from imclass.checks import flatten
 from imclass.config import Config
 from imclass.durations import parse_duration
 from imclass.errors import Diverged, Interrupted
-from imclass.evaluation import evaluate
+from imclass.evaluation import predictions_of
 from imclass.models.summary import describe, format_summary
-from imclass.plots import plot_curves
+from imclass.pages import write_run_page
+from imclass.plots import Picture, plot_curves, plot_pictures
 from imclass.provenance import provenance
 from imclass.records import read_metrics
 from imclass.result import Result
@@ -41,8 +43,8 @@ def begin(job: Job) -> None:
     if not job.resumed:
         origin = provenance(job.device, job.data.dataset.fingerprint)
         write_atomically(job.run.path / "provenance.json", json.dumps(origin, indent=2) + "\n")
-        loader = job.trainer.loader
-        job.trainer.logger.tensorboard.start(config_text, loader.samples(32))
+        job.trainer.logger.tensorboard.text("config", f"```yaml\n{config_text}\n```")
+        _plot_samples(job)
     _write_summary(job, "running")
 
 
@@ -53,15 +55,32 @@ def conclude(job: Job) -> None:
     _use_figures_of(trainer, read_header(trainer.checkpointer.best))
     model = trainer.learner.ema.module
     model.load_state_dict(best["model"])
-    test = evaluate(model, job.test, job.device)
+    predictions = predictions_of(model, job.test, job.device)
+    test = predictions.result
     trainer.stopwatch.book("evaluate")
     trainer.logger.evaluated("test", trainer.progress.step, trainer.epoch, test)
     _export_safetensors(run.path / "best.safetensors", best, trainer.progress.best)
     figures = {"best/val_accuracy": trainer.progress.best["accuracy"], "best/test_accuracy": test.accuracy}
     trainer.logger.tensorboard.hparams(flatten(dataclasses.asdict(run.config)), figures)
+    about = {"split": "test", "weights": "best", "tta": "none"}
+    write_assessment(run.path, job.data.splits.test, predictions, job.data.dataset.classes, about)
     plot_curves(read_metrics(trainer.logger.metrics.path), trainer.progress.best, run.plots / "curves.png")
+    trainer.logger.tensorboard.plots(
+        sorted(p for p in run.plots.glob("*.png") if p.stem != "samples"), trainer.progress.step
+    )
     summary = _write_summary(job, "finished", test)
+    write_run_page(run.path, run.path / "report.html")
     trainer.logger.console.block(last_block(summary, run))
+
+
+def _plot_samples(job: Job) -> None:
+    """Draw training images as the network sees them."""
+    images, labels = job.trainer.loader.samples(SHOWN)
+    classes = job.data.dataset.classes
+    pictures = [Picture(image, classes[label]) for image, label in zip(images, labels.tolist(), strict=True)]
+    title = "Training images as the network sees them, augmented"
+    plot_pictures(pictures, title, job.run.plots / "samples.png")
+    job.trainer.logger.tensorboard.plots([job.run.plots / "samples.png"], 0)
 
 
 def _use_figures_of(trainer: Trainer, header: Mapping[str, Any]) -> None:
@@ -137,8 +156,9 @@ def last_block(summary: Summary, run: RunDir) -> str:
             f"{summary['images_per_second']:,.0f} images/s",
             f"run folder   {path}",
             "next",
-            f"  look at the curves        {path}/plots/curves.png",
+            f"  look at the result        {path}/report.html",
             f"  look at every figure      tensorboard --logdir {path}/tensorboard",
+            f"  use the model             imclass predict {path} FILE ...",
             f"  train it longer           imclass train resume={path} {_longer(run.config)}",
             "  see the other models      imclass list models",
         ]

@@ -10,11 +10,12 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from imclass.records import Record, evaluation_rows, read_metrics
@@ -149,13 +150,17 @@ class TensorBoard:
             for tag, value in values.items():
                 self._writer.add_scalar(tag, value, step)
 
-    def start(self, config_text: str, images: Tensor) -> None:
-        """Write the configuration, and sample images: uint8 (N, C, H, W)."""
+    def text(self, tag: str, text: str) -> None:
         if self._writer:
-            from torchvision.utils import make_grid
+            self._writer.add_text(tag, text, 0)
 
-            self._writer.add_text("config", f"```yaml\n{config_text}\n```", 0)
-            self._writer.add_image("train/samples", make_grid(images, nrow=8), 0)
+    def plots(self, files: Iterable[Path], step: int) -> None:
+        """Show PNG files under `plots/<their name>`."""
+        if self._writer:
+            for file in files:
+                with Image.open(file) as image:
+                    pixels = np.asarray(image.convert("RGB"))
+                self._writer.add_image(f"plots/{file.stem}", pixels, step, dataformats="HWC")
 
     def hparams(self, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Write the one row of the hparams table: settings with the figures that they led to."""

@@ -1,5 +1,6 @@
 """Optimizers by name, with no weight decay on norms and biases unless asked for."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from typing import Any
@@ -28,11 +29,19 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
 
 
 def parameter_groups(parameters: Iterable[Tensor], config: OptimizerConfig) -> Groups:
-    """Split into parameters that decay (two or more dimensions) and those that do not (norms, biases)."""
+    """Split into the head's weights, other parameters that decay, and those that do not (norms, biases).
+
+    Parameters of two or more dimensions decay; the last of them is the head's kernel, as modules register
+    their layers in the order of their use.
+    """
     trainable = [p for p in parameters if p.requires_grad]
     decayed = [p for p in trainable if p.ndim > 1 or config.decay_norm_and_bias]
     others = [p for p in trainable if not (p.ndim > 1 or config.decay_norm_and_bias)]
     groups = [(decayed, config.weight_decay), (others, 0.0)]
+    if config.head_weight_decay is not None:
+        head = [p for p in trainable if p.ndim > 1][-1]
+        decayed[:] = [p for p in decayed if p is not head]
+        groups.append(([head], config.head_weight_decay))
     return [{"params": params, "weight_decay": decay} for params, decay in groups if params]
 
 
@@ -132,7 +141,8 @@ def _muon(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     hidden = weights[1:-1]  # the first and the last layer are no maps between hidden features
     ids = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in ids]
-    groups: Groups = [g | {"muon": True} for g in parameter_groups(hidden, config)]
+    plain = dataclasses.replace(config, head_weight_decay=None)
+    groups: Groups = [g | {"muon": True} for g in parameter_groups(hidden, plain)]
     groups += [g | {"lr": config.adamw_lr} for g in parameter_groups(rest, config)]
     assert config.momentum is not None
     return Muon(groups, config.lr, config.momentum, bool(config.nesterov), betas=(0.9, 0.95))

@@ -1,9 +1,14 @@
-"""metrics.jsonl read back: its records, and the table of evaluations made from them."""
+"""What a run has written, read back: metrics.jsonl, the table made from it, and the other records."""
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from imclass.checks import flatten
+from imclass.errors import UserError
+from imclass.rundir import read_settings
 
 Record = dict[str, Any]
 
@@ -44,3 +49,42 @@ def _row(val: Record, train: list[Record]) -> Record:
         "val_accuracy": val["accuracy"],
         "lr": train[-1]["lr"] if train else None,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """All that a run folder tells, read back; empty where the run has not come so far."""
+
+    path: Path
+    settings: dict[str, Any]  # {'train.epochs': 5, ...}
+    summary: dict[str, Any]
+    provenance: dict[str, Any]
+    metrics: list[Record]
+    scores: dict[str, Any]  # evaluation.json
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def status(self) -> str:
+        return str(self.summary.get("status", "failed"))
+
+
+def is_run(path: Path) -> bool:
+    return (path / "config.yaml").is_file()
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read a run folder's records. Raises UserError naming a file that is not what a run writes."""
+    settings, parts, file = flatten(read_settings(path)), [], path
+    try:
+        for name in ("summary.json", "provenance.json", "evaluation.json"):
+            file = path / name
+            parts.append(json.loads(file.read_text(encoding="utf-8")) if file.exists() else {})
+        file = path / "metrics.jsonl"
+        metrics = read_metrics(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as a run's record ({str(error).splitlines()[0]})") from error
+    summary, provenance, scores = parts
+    return RunRecord(path, settings, summary, provenance, metrics, scores)

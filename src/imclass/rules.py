@@ -84,6 +84,7 @@ RULES: dict[str, Rule] = {
     "optimizer.lr": _POSITIVE,
     "optimizer.adamw_lr": _POSITIVE,
     "optimizer.weight_decay": _number(0),
+    "optimizer.head_weight_decay": _number(0),
     "optimizer.momentum": _number(0, 1, below=True),
     "optimizer.betas": (
         lambda xs: len(xs) == 2 and all(0 <= x < 1 for x in xs),

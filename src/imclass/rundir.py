@@ -109,7 +109,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 def _continue(path: Path, config: Config) -> RunDir:
     """Compare with what the run was started with; differences that are safe are applied and noted."""
-    stored = flatten(_read_config(path))
+    stored = flatten(read_settings(path))
     wanted = flatten(dataclasses.asdict(config))
     differing = [k for k in wanted if k in stored and stored[k] != wanted[k] and k not in ("name", "resume")]
     changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
@@ -130,7 +130,11 @@ def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -
     return key in LENGTH and None not in (stored[key], wanted[key]) and wanted[key] > stored[key]
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings in a run's config.yaml, nested, as plain data: nothing in them is resolved.
+
+    Raises UserError when there is no such file, or it is no YAML.
+    """
     if not (path / "config.yaml").exists():
         raise UserError(f"resume={path}: expected auto, never, or a run folder with a config.yaml")
     try:
@@ -145,7 +149,7 @@ def stored_with(path: Path, typed: Mapping[str, Any]) -> Config:
     groups = [key.rstrip("=") for key in typed if key.endswith("=")]
     if groups:
         raise UserError(f"{groups[0]}=...: resume={path} takes its settings from the run; leave this out")
-    stored = OmegaConf.create(_read_config(path))
+    stored = OmegaConf.create(read_settings(path))
     for key, value in typed.items():
         if key != "name" and not key.startswith("hydra"):
             OmegaConf.update(stored, key, value)

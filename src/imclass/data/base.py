@@ -4,7 +4,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
@@ -35,10 +34,8 @@ class Dataset:
     fingerprint: str  # sha256 of the contents, see `fingerprint`
 
 
-def make_dataset(train: Split, test: Split, classes: tuple[str, ...], *, resize: int | None) -> Dataset:
-    """Resize both parts if `resize` (side in pixels) is given, and fingerprint the result."""
-    if resize is not None:
-        train, test = _resized(train, resize), _resized(test, resize)
+def make_dataset(train: Split, test: Split, classes: tuple[str, ...]) -> Dataset:
+    """Return a data set of two parts with its fingerprint."""
     return Dataset(train, test, None, classes, fingerprint((train, test), classes))
 
 
@@ -56,11 +53,12 @@ def fingerprint(parts: tuple[Split | None, ...], classes: tuple[str, ...]) -> st
     return digest.hexdigest()
 
 
-def _resized(split: Split, size: int) -> Split:
-    if split.images.shape[-2:] == (size, size):
-        return split
-    chunks = [
-        transforms.resize(chunk, [size, size], InterpolationMode.BILINEAR, antialias=True)
-        for chunk in split.images.split(CHUNK)
-    ]
-    return Split(torch.cat(chunks), split.labels, split.files)
+def resize_images(images: Tensor, side: int) -> Tensor:
+    """Return uint8 images (N, C, side, side), bilinear and antialiased; the same object if nothing changes.
+
+    images: uint8 (N, C, H, W).
+    """
+    if images.shape[-2:] == (side, side):
+        return images
+    resized: Tensor = transforms.resize(images, [side, side], InterpolationMode.BILINEAR, antialias=True)
+    return resized

@@ -65,7 +65,7 @@ def _load(
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{where}: not the layout of {source.__name__} ({error!r})") from error
-    return make_dataset(train, test, classes, resize=config.resize)
+    return make_dataset(train, test, classes)
 
 
 def _split(batches: Mapping[str, dict[bytes, Any]], label_key: bytes) -> Split:

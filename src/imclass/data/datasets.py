@@ -1,7 +1,8 @@
 """The data sets by name. Other packages add theirs through the entry points `imclass.datasets`.
 
 Every loader takes the section `dataset` of the configuration and returns uint8 images in their own
-size, or in `config.resize`; nothing is normalised, shuffled or split here.
+size; nothing is normalised, shuffled or split here. `dataset.resize` is applied to each batch, so that a
+data set needs no more memory for it (only an image folder's files are brought to it as they are decoded).
 """
 
 from collections.abc import Callable
@@ -32,8 +33,6 @@ def load_dataset(config: DatasetConfig) -> Dataset:
 
     Raises UserError when there is no such data set, or its files are missing, damaged or inconsistent.
     """
-    if config.resize is not None and config.resize < 1:
-        raise UserError(f"dataset.resize={config.resize}: expected a side in pixels, at least 1, or null")
     if config.name in DATASETS:
         return DATASETS[config.name](config)
     added = {point.name: point for point in entry_points(group=ENTRY_POINTS)}

@@ -57,17 +57,15 @@ def load_fashion_mnist(config: DatasetConfig) -> Dataset:
     folder = _find(config.root)
     if folder is None:
         folder = _download(config)
-    return load_idx_folder(folder, OFFICIAL, config.resize)
+    return load_idx_folder(folder, OFFICIAL)
 
 
 def load_fashion_mnist_mini(config: DatasetConfig) -> Dataset:
     """Load the bundled 6,000 + 1,000 images: 600 and 100 of each class. `config.root` is not used."""
-    return load_idx_folder(BUNDLED, MINI, config.resize, remedy="reinstall imclass")
+    return load_idx_folder(BUNDLED, MINI, remedy="reinstall imclass")
 
 
-def load_idx_folder(
-    folder: Path, checksums: Mapping[str, str], resize: int | None, *, remedy: str = REMEDY
-) -> Dataset:
+def load_idx_folder(folder: Path, checksums: Mapping[str, str], *, remedy: str = REMEDY) -> Dataset:
     """Read the four files named by `checksums` from `folder`, verified, plain or gzipped.
 
     `remedy` is the advice in the UserError about a file that is missing, damaged or another.
@@ -82,7 +80,7 @@ def load_idx_folder(
         )
         for part in ("train", "t10k")
     )
-    return make_dataset(train, test, CLASSES, resize=resize)
+    return make_dataset(train, test, CLASSES)
 
 
 def read_verified(path: Path, sha256: str, remedy: str = REMEDY) -> bytes:

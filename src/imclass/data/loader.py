@@ -6,19 +6,21 @@ import torch
 from torch import Tensor
 
 from imclass.data.augment import Augment, normalize
-from imclass.data.base import Split
+from imclass.data.base import Split, resize_images
 from imclass.device import Device
 from imclass.reproducibility import generator
 
 
 class Images:
-    """A split on the device (or in memory, if the device has no room), and its normalisation.
+    """A split on the device (or in memory, if the device has no room), its side and its normalisation.
 
-    mean, std: per channel, on a scale of 0 to 1.
+    side: of the images as the network sees them, in pixels; a batch is resized when it is gathered, so
+    that large images of a small data set take no memory. mean, std: per channel, on a scale of 0 to 1.
     """
 
-    def __init__(self, split: Split, device: Device, mean: list[float], std: list[float]):
+    def __init__(self, split: Split, device: Device, side: int, mean: list[float], std: list[float]):
         resident = device.fits(split.images.nbytes)
+        self.side = side
         self.device = device
         self.images = split.images.to(device.device) if resident else split.images
         self.labels = split.labels.to(self.images.device)
@@ -32,7 +34,8 @@ class Images:
         """Return uint8 images (n, C, H, W) and int64 labels (n,) at int64 `indices` (n,), on the device."""
         at = indices.to(self.images.device)
         target = self.device.device
-        return self.images[at].to(target, non_blocking=True), self.labels[at].to(target, non_blocking=True)
+        images = self.images[at].to(target, non_blocking=True)
+        return resize_images(images, self.side), self.labels[at].to(target, non_blocking=True)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return float32 images in the device's memory format, zero mean and unit variance."""
@@ -67,10 +70,10 @@ class TrainLoader:
         images = self.images.normalize(self.augment(images, draws))
         return self.augment.mix(images, labels, draws)
 
-    def samples(self, count: int) -> Tensor:
-        """Return up to `count` uint8 images (n, C, H, W) of the first batch as the network sees them."""
-        images, _ = self.images.gather(self.indices(0)[:count])
-        return self.augment(images, generator(self.seed, "augment", 0))
+    def samples(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return the first uint8 images (n, C, H, W) as the network sees them, and labels; n <= count."""
+        images, labels = self.images.gather(self.indices(0)[:count])
+        return self.augment(images, generator(self.seed, "augment", 0)), labels
 
 
 class EvalLoader:

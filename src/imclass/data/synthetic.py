@@ -34,7 +34,7 @@ def load_synthetic(config: DatasetConfig) -> Dataset:
     patterns = (smooth * 127).to(torch.uint8)
     train, test = (_draw(patterns, count, generator) for count in (wanted.train, wanted.test))
     classes = tuple(f"class{index}" for index in range(wanted.classes))
-    return make_dataset(train, test, classes, resize=config.resize)
+    return make_dataset(train, test, classes)
 
 
 def _draw(patterns: Tensor, count: int, generator: torch.Generator) -> Split:

@@ -1,0 +1,69 @@
+"""What is found out about a model on one split, and written down: evaluation.json and the plots of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imclass.data.base import Split
+from imclass.evaluation import Predictions
+from imclass.plots import Picture, plot_calibration, plot_confusion_matrix, plot_pictures
+from imclass.rundir import write_atomically
+from imclass.scores import Scores, score
+
+SHOWN = 32  # pictures on a sheet
+
+
+def write_assessment(
+    folder: Path, split: Split, predictions: Predictions, classes: Sequence[str], about: Mapping[str, Any]
+) -> Scores:
+    """Write `evaluation.json` and four plots into `folder`, and return what the former holds.
+
+    about: what was evaluated (split, weights, tta, data); it opens the file.
+    """
+    scores = {**about, **score(predictions, classes)}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "evaluation.json", json.dumps(scores, indent=1) + "\n")
+    plots = folder / "plots"
+    draw_scores(scores, plots)
+    first = torch.arange(min(SHOWN, len(split)))
+    title = f"The first {len(first)} images of {about['split']}: what is said of them, wrong ones in red"
+    plot_pictures(_pictures(first, split, predictions, classes), title, plots / "predictions.png")
+    worst = most_confident_mistakes(predictions)[:SHOWN]
+    title = f"The {len(worst)} most confident mistakes on {about['split']}, of {_wrong(predictions):,} in all"
+    plot_pictures(_pictures(worst, split, predictions, classes), title, plots / "mistakes.png")
+    return scores
+
+
+def draw_scores(scores: Scores, plots: Path) -> None:
+    """Draw what `evaluation.json` has all the figures for: confusion matrix and calibration."""
+    names = [row["name"] for row in scores["classes"]]
+    plot_confusion_matrix(scores["confusion_matrix"], names, plots / "confusion_matrix.png")
+    error = scores["expected_calibration_error"]
+    plot_calibration(scores["calibration"], error, plots / "calibration.png")
+
+
+def most_confident_mistakes(predictions: Predictions) -> torch.Tensor:
+    """Return the indices of all wrong predictions, the highest probability first; int64."""
+    confidence, predicted = predictions.probabilities.max(dim=1)
+    wrong = (predicted != predictions.labels).nonzero().flatten()
+    return wrong[confidence[wrong].argsort(descending=True, stable=True)]
+
+
+def _wrong(predictions: Predictions) -> int:
+    return int((predictions.logits.argmax(dim=1) != predictions.labels).sum())
+
+
+def _pictures(
+    indices: torch.Tensor, split: Split, predictions: Predictions, classes: Sequence[str]
+) -> list[Picture]:
+    pictures = []
+    for index in indices.tolist():
+        probability, predicted = predictions.probabilities[index].max(dim=0)
+        true, said = int(predictions.labels[index]), int(predicted)
+        caption = f"{classes[said]} {float(probability):.0%}\n"
+        caption += f"is {classes[true]}" if said != true else ""
+        pictures.append(Picture(split.images[index], caption, said == true))
+    return pictures

@@ -1,0 +1,88 @@
+"""Several runs side by side: what differs, and mean and spread over seeds."""
+
+import csv
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imclass.checks import show
+from imclass.records import RunRecord
+
+# Not what makes two runs different systems.
+IGNORED = ("name", "output_dir", "resume", "debug", "seed", "logger.", "device.threads", "model.summary")
+FIGURES = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One configuration: its runs differ in the seed only."""
+
+    settings: dict[str, str]  # those that differ between the configurations, as the user types them
+    runs: tuple[RunRecord, ...]
+    figures: dict[str, list[float]]  # of each run; empty if none finished
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.figures["val_accuracy"])
+
+    @property
+    def label(self) -> str:
+        return ", ".join(f"{key.rsplit('.', 1)[-1]} {value}" for key, value in self.settings.items())
+
+    def mean(self, figure: str) -> float:
+        return statistics.fmean(self.figures[figure])
+
+    def deviation(self, figure: str) -> float | None:
+        """Return the sample standard deviation over the runs; None for one run."""
+        values = self.figures[figure]
+        return statistics.stdev(values) if len(values) > 1 else None
+
+
+def compare(runs: Sequence[RunRecord]) -> list[Row]:
+    """Return one row per configuration, the best validation accuracy first, unfinished ones last."""
+    differing = differing_settings(runs)
+    groups: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        values = {key: run.settings.get(key) for key in differing}
+        groups.setdefault(json.dumps([values, run.status == "finished"]), []).append(run)
+    rows = [_row(group, differing) for group in groups.values()]
+    return sorted(rows, key=lambda row: -row.mean("val_accuracy") if row.finished else 1.0)
+
+
+def differing_settings(runs: Sequence[RunRecord]) -> list[str]:
+    """Return the keys, without seed, name and the like, that do not have one value in all runs."""
+    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
+    keys = [key for key in keys if not key.startswith(IGNORED)]
+    return [key for key in keys if len({json.dumps(run.settings.get(key)) for run in runs}) > 1]
+
+
+def write_csv(rows: Sequence[Row], file: Path) -> None:
+    """Write the table: settings, number and status of runs, mean and standard deviation of each figure."""
+    settings = list(rows[0].settings)
+    names = [name for figure in FIGURES for name in (figure, f"{figure}_std")]
+    with file.open("w", newline="", encoding="utf-8") as output:
+        writer = csv.writer(output, lineterminator="\n")
+        writer.writerow(["runs", "count", "status", *settings, *names])
+        for row in rows:
+            figures: list[Any] = [None] * len(names)
+            if row.finished:
+                figures = [value for f in FIGURES for value in (row.mean(f), row.deviation(f))]
+            status = row.runs[0].status
+            runs = " ".join(run.name for run in row.runs)
+            writer.writerow([runs, len(row.runs), status, *row.settings.values(), *figures])
+
+
+def _row(runs: Sequence[RunRecord], differing: Sequence[str]) -> Row:
+    settings = {key: show(runs[0].settings.get(key)) for key in differing}
+    finished = [run.summary for run in runs if run.status == "finished"]
+    figures = {
+        "val_accuracy": [summary["best"]["accuracy"] for summary in finished],
+        "val_loss": [summary["best"]["loss"] for summary in finished],
+        "test_accuracy": [summary["test"]["accuracy"] for summary in finished],
+        "test_loss": [summary["test"]["loss"] for summary in finished],
+        "seconds": [summary["seconds"]["total"] for summary in finished],
+    }
+    return Row(settings, tuple(runs), figures)

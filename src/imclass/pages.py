@@ -1,0 +1,111 @@
+"""HTML pages that need nothing but a browser: of one run, and of a comparison. Pictures are inside."""
+
+import base64
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from imclass.assessment import draw_scores
+from imclass.checks import flatten, show
+from imclass.comparison import Row, compare, write_csv
+from imclass.config import Config
+from imclass.plots import plot_comparison, plot_curves
+from imclass.records import RunRecord, read_run
+from imclass.rundir import write_atomically
+
+PLOTS = {
+    "curves": "Accuracy, loss and learning rate while it trained",
+    "confusion_matrix": "Which classes are taken for which",
+    "calibration": "Is it right as often as it says?",
+    "mistakes": "Where it is wrong and most certain",
+    "predictions": "What it says of the first test images",
+    "samples": "What it saw while it trained",
+}
+
+
+def write_run_page(path: Path, file: Path) -> None:
+    """Write the report of the run folder `path` as one HTML file.
+
+    Curves, confusion matrix and calibration are drawn again from the run's records; sheets of images are
+    taken as they lie in `plots/`. Raises UserError when the records cannot be read.
+    """
+    run = read_run(path)
+    if run.summary.get("best"):
+        plot_curves(run.metrics, run.summary["best"], path / "plots/curves.png")
+    if run.scores:
+        draw_scores(run.scores, path / "plots")
+    pictures = {name: path / "plots" / f"{name}.png" for name in PLOTS}
+    page = _template("run.html").render(
+        run=run,
+        changed=_changed(run),
+        settings={key: show(value) for key, value in run.settings.items()},
+        classes=sorted(run.scores.get("classes", []), key=lambda row: row["f1"]),
+        plots={name: (PLOTS[name], _embedded(file)) for name, file in pictures.items() if file.exists()},
+        command=shlex.join(run.provenance.get("command", [])),
+        facts=flatten({k: v for k, v in run.provenance.items() if k != "command"}),
+    )
+    write_atomically(file, page)
+
+
+def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
+    """Write a comparison as one HTML file, and its table beside it as `comparison.csv`; return the table."""
+    rows = compare(runs)
+    finished = [row for row in rows if row.finished]
+    curves = file.with_name(f".tmp-{file.stem}-curves.png")
+    plot_comparison([(_name(row), row.runs[0].metrics) for row in finished], curves)
+    page = _template("comparison.html").render(
+        rows=finished,
+        failed=[(run, _last_words(run)) for row in rows if not row.finished for run in row.runs],
+        settings=list(rows[0].settings),
+        curves=_embedded(curves),
+        count=len(runs),
+        on_test=any(run.settings.get("dataset.val_split") == "test" for run in runs),
+    )
+    curves.unlink()
+    write_atomically(file, page)
+    write_csv(rows, file.with_name("comparison.csv"))
+    return rows
+
+
+def _name(row: Row) -> str:
+    return row.label or row.runs[0].name
+
+
+def _changed(run: RunRecord) -> dict[str, str]:
+    """Return the settings that are not imclass's defaults, as the user types them."""
+    defaults: dict[str, Any] = flatten(dataclasses.asdict(Config()))
+    others = {key: value for key, value in run.settings.items() if value != defaults.get(key)}
+    return {key: show(value) for key, value in others.items() if key not in ("name", "output_dir")}
+
+
+def _last_words(run: RunRecord) -> str:
+    log = run.path / "train.log"
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def _embedded(file: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("imclass"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda value: f"{100 * value:.2f} %"
+    environment.filters["clock"] = _clock
+    return environment.get_template(f"{name}.j2")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,166 @@
+"""imclass evaluate: training's figure again, other splits, weights, views and data, from the run alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import records
+from pictures import make_folder
+
+from imclass.checkpoint import read_checkpoint
+from imclass.config import DatasetConfig, SyntheticConfig
+from imclass.data.datasets import load_dataset
+
+NAMES = ["confusion_matrix.png", "calibration.png", "mistakes.png", "predictions.png"]
+
+
+def evaluated(imclass, *argv: str) -> dict:
+    outcome = imclass("evaluate", *argv, "--json")
+    assert outcome.code == 0, outcome.err
+    return json.loads(outcome.out)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_figures_of_training_are_repeated_exactly(imclass, train, precision: str) -> None:
+    run = train("run", f"device.precision={precision}", "train.ema=0.8")
+    last = records(run)[-1]
+    before = (run / "evaluation.json").read_text()
+    test = evaluated(imclass, "run")  # by its name under outputs/
+    assert (test["loss"], test["accuracy"], test["images"]) == (last["loss"], last["accuracy"], 64)
+    assert json.loads(before) == {k: v for k, v in test.items() if k != "data"}
+    best = json.loads((run / "summary.json").read_text())["best"]
+    val = evaluated(imclass, str(run), "--split", "val")
+    assert (val["loss"], val["accuracy"]) == (best["loss"], best["accuracy"])
+    assert sum(map(sum, val["confusion_matrix"])) == val["images"]
+
+
+def test_last_weights_are_those_of_the_last_evaluation(imclass, train) -> None:
+    run = train("run", "train.ema=0.8", "optimizer.lr=0.5")
+    final = records(run, split="val")[-1]
+    val = evaluated(imclass, "run", "--split", "val", "--weights", "last")
+    assert (val["loss"], val["accuracy"]) == (final["loss"], final["accuracy"])
+    exported = evaluated(imclass, "run", "--weights", str(run / "best.safetensors"))
+    assert exported["loss"] == records(run)[-1]["loss"]
+
+
+def test_other_evaluations_do_not_replace_that_of_training(imclass, train) -> None:
+    run = train("run")
+    before = {name: (run / "plots" / name).read_bytes() for name in NAMES}
+    text = (run / "evaluation.json").read_text()
+    evaluated(imclass, "run", "--split", "train", "--tta", "flip_shift")
+    folder = run / "evaluations/train_flip_shift"
+    assert json.loads((folder / "evaluation.json").read_text())["tta"] == "flip_shift"
+    assert sorted(p.name for p in (folder / "plots").iterdir()) == sorted(NAMES)
+    assert {name: (run / "plots" / name).read_bytes() for name in NAMES} == before
+    assert (run / "evaluation.json").read_text() == text
+
+
+def test_flip_averages_the_probabilities_of_the_mirror_image(imclass, train) -> None:
+    run = train("run")
+    plain, flipped = (evaluated(imclass, "run", "--tta", tta)["loss"] for tta in ("none", "flip"))
+    assert plain != flipped
+    best = read_checkpoint(run / "checkpoints/best.pt")
+    sizes = SyntheticConfig(shape=[1, 16, 16], classes=4, train=160, test=64)
+    test = load_dataset(DatasetConfig(name="synthetic", synthetic=sizes)).test
+    from imclass.config import ModelConfig
+    from imclass.models import build_model
+
+    model = build_model(ModelConfig(name="lenet"), in_channels=1, classes=4, size=16).eval()
+    model.load_state_dict(best["model"])
+    mean, std = best["about"]["mean"][0], best["about"]["std"][0]
+    images = (test.images / 255 - mean) / std
+    with torch.no_grad():
+        both = (model(images).softmax(1) + model(images.flip(3)).softmax(1)) / 2
+    expected = torch.nn.functional.nll_loss(both.log(), test.labels).item()
+    assert flipped == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_table_says_what_was_evaluated_and_where_it_is(imclass, train) -> None:
+    train("run")
+    outcome = imclass("evaluate", "run", "--split", "val")
+    assert outcome.code == 0
+    assert outcome.out.startswith("val, 16 images, best weights, test-time augmentation: none\naccuracy ")
+    assert "class3" in outcome.out
+    assert "outputs/run/evaluations/val/evaluation.json" in outcome.out
+
+
+def folder_run(imclass, tmp_path: Path, **parts: int) -> None:
+    make_folder(tmp_path / "pictures", parts or {"train": 12, "test": 4}, size=(16, 16))
+    small = [
+        "model=lenet",
+        "train.batch_size=4",
+        "train.epochs=1",
+        "device.threads=1",
+        "device.precision=fp32",
+    ]
+    outcome = imclass("train", "name=run", "dataset=image_folder", "dataset.root=pictures", *small)
+    assert outcome.code == 0, outcome.err
+
+
+def test_another_folder_with_the_same_classes(imclass, tmp_path: Path) -> None:
+    folder_run(imclass, tmp_path)
+    make_folder(tmp_path / "flat", {".": 3}, size=(40, 20))
+    assert evaluated(imclass, "run", "--data", "flat")["images"] == 6
+    make_folder(tmp_path / "other/test", {".": 2}, classes="abc")
+    make_folder(tmp_path / "other/train", {".": 2}, classes="abc")
+    outcome = imclass("evaluate", "run", "--data", "other")
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert "class folders are not the model's 2 classes; only on one side: c" in outcome.err
+
+
+def test_an_exported_folder_of_the_test_images_gives_the_figures_of_the_data_set(
+    imclass, train, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    train("run")
+    sizes = SyntheticConfig(shape=[1, 16, 16], classes=4, train=160, test=64)
+    data = load_dataset(DatasetConfig(name="synthetic", synthetic=sizes))
+    for index, (image, label) in enumerate(zip(data.test.images, data.test.labels.tolist(), strict=True)):
+        folder = tmp_path / "exported" / data.classes[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(folder / f"{index:03}.png")
+    own, exported = evaluated(imclass, "run"), evaluated(imclass, "run", "--data", "exported")
+    assert exported["confusion_matrix"] == own["confusion_matrix"]
+    assert exported["loss"] == pytest.approx(own["loss"], rel=1e-6)
+
+
+def test_changed_data_are_told(imclass, tmp_path: Path) -> None:
+    folder_run(imclass, tmp_path)
+    make_folder(tmp_path / "pictures", {"test": 1}, size=(16, 16), mode="L")
+    outcome = imclass("evaluate", "run")
+    assert outcome.code == 0
+    assert "warning: these images are not those that the run was trained on" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["nowhere"], "nowhere: no run folder here or in outputs/"),
+        (["run", "--weights", "none.pt"], "none.pt: no such file of weights"),
+        (["run", "--data", "nowhere"], "no such folder"),
+    ],
+)
+def test_mistakes_are_one_line(imclass, train, argv: list[str], expected: str) -> None:
+    train("run", "train.epochs=0.2")
+    outcome = imclass("evaluate", *argv)
+    assert outcome.code == 2
+    assert expected in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_run_without_checkpoint_and_a_damaged_one(imclass, train) -> None:
+    run = train("run", "train.epochs=0.2")
+    best = run / "checkpoints/best.pt"
+    data = bytearray(best.read_bytes())
+    data[len(data) // 2] ^= 1
+    best.write_bytes(data)
+    outcome = imclass("evaluate", "run")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "best.pt is damaged" in outcome.err
+    assert "--weights last" in outcome.err
+    best.unlink()
+    outcome = imclass("evaluate", "run")
+    assert "best.pt: no such file" in outcome.err

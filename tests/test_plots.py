@@ -1,0 +1,82 @@
+"""Plots are PNG files of the sizes that they promise, for any number of classes and any names."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pictures import colours
+from PIL import Image
+
+from imclass.plots import (
+    Picture,
+    plot_calibration,
+    plot_comparison,
+    plot_confusion_matrix,
+    plot_curves,
+    plot_pictures,
+)
+
+ODD = ["$x_1$", "a\nb", "名前", "a very long name of a class that goes on", "%", "\\", "<b>"]
+
+
+def records(accuracies: list[float]) -> list[dict]:
+    rows = []
+    for epoch, accuracy in enumerate(accuracies, start=1):
+        figures = {"step": epoch, "epoch": epoch, "loss": 1 - accuracy, "accuracy": accuracy, "images": 10}
+        rows += [{"split": "train", "lr": 0.1, **figures}, {"split": "val", **figures}]
+    return rows
+
+
+def size(file: Path) -> tuple[int, int]:
+    with Image.open(file) as image:
+        assert image.format == "PNG"
+        return image.size
+
+
+@pytest.mark.parametrize("classes", [2, 7, 10, 30, 100, 300])
+def test_confusion_matrix_at_any_number_of_classes(tmp_path: Path, classes: int) -> None:
+    matrix = (np.eye(classes, dtype=int) * 9 + 1).tolist()
+    names = [*ODD, *(f"class{i}" for i in range(300))][:classes]
+    plot_confusion_matrix(matrix, names, tmp_path / "matrix.png")
+    assert 300 < max(size(tmp_path / "matrix.png")) < 2000
+    plot_confusion_matrix(np.zeros((classes, classes), int).tolist(), names, tmp_path / "empty.png")
+
+
+def test_wrong_pictures_have_a_red_frame_and_right_ones_none(tmp_path: Path) -> None:
+    image, red = torch.zeros(1, 8, 8, dtype=torch.uint8), (0xD5, 0x5E, 0x00)
+    for right in (True, False, None):
+        plot_pictures([Picture(image, "x", right)] * 3, "title", tmp_path / "sheet.png")
+        assert (red in colours(tmp_path / "sheet.png")) == (right is False)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (4, 8, 8), (3, 300, 300)])
+@pytest.mark.parametrize("count", [0, 1, 8, 33])
+def test_sheets_grow_with_the_number_of_pictures(tmp_path: Path, shape: tuple[int, ...], count: int) -> None:
+    images = torch.randint(256, (count, *shape), dtype=torch.uint8)
+    pictures = [Picture(image, ODD[i % 7]) for i, image in enumerate(images)]
+    plot_pictures(pictures, "$title", tmp_path / "sheet.png")
+    _, height = size(tmp_path / "sheet.png")
+    rows = max(1, -(-count // 8))
+    assert 150 * rows < height < 170 * rows + 50
+
+
+def test_curves_of_one_evaluation_and_of_many(tmp_path: Path) -> None:
+    for accuracies in ([0.5], [0.1 * i for i in range(9)]):
+        rows = records(accuracies)
+        plot_curves(rows, rows[-1], tmp_path / "curves.png")
+        assert size(tmp_path / "curves.png")[0] == 1210
+
+
+def test_comparison_of_more_runs_than_there_are_colours(tmp_path: Path) -> None:
+    runs = [(f"run{i}", records([0.1, 0.2 + i / 100])) for i in range(12)]
+    plot_comparison(runs, tmp_path / "comparison.png")
+    seen = colours(tmp_path / "comparison.png")
+    assert {(0x00, 0x72, 0xB2), (0xBB, 0xBB, 0xBB)} <= seen
+
+
+def test_calibration_of_one_bin_and_none(tmp_path: Path) -> None:
+    row = {"confidence": 0.9, "accuracy": 0.5, "images": 10}
+    for bins in ([row], []):
+        plot_calibration(bins, 0.4, tmp_path / "calibration.png")
+        assert size(tmp_path / "calibration.png") == (506, 572)

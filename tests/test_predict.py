@@ -1,0 +1,115 @@
+"""imclass predict: the same pixels as evaluate, any file, three formats, a sheet."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from pictures import colours, make_folder, save
+from PIL import Image
+
+from imclass.config import DatasetConfig, SyntheticConfig
+from imclass.data.datasets import load_dataset
+
+SYNTHETIC = SyntheticConfig(shape=[1, 16, 16], classes=4, train=160, test=64)
+KINDS = ["RGB", "L", "RGBA", "P", "1", "LA", "CMYK"]
+
+
+def test_exported_test_images_get_the_predictions_of_evaluate(imclass, train, tmp_path: Path) -> None:
+    train("run")
+    data = load_dataset(DatasetConfig(name="synthetic", synthetic=SYNTHETIC))
+    for index, image in enumerate(data.test.images):
+        (tmp_path / "exported").mkdir(exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(tmp_path / f"exported/{index:03}.png")
+    outcome = imclass("predict", "run", "exported", "--format", "json")
+    assert outcome.code == 0, outcome.err
+    said = [json.loads(line)["class"] for line in outcome.out.splitlines()]
+    matrix = torch.zeros(4, 4, dtype=torch.int64)
+    for label, name in zip(data.test.labels.tolist(), said, strict=True):
+        matrix[label, data.classes.index(name)] += 1
+    evaluation = json.loads((tmp_path / "outputs/run/evaluation.json").read_text())
+    assert matrix.tolist() == evaluation["confusion_matrix"]
+
+
+def test_a_resized_data_set_is_resized_in_the_same_way(imclass, train, tmp_path: Path) -> None:
+    run = train("run", "dataset.resize=24")
+    data = load_dataset(DatasetConfig(name="synthetic", synthetic=SYNTHETIC))
+    (tmp_path / "exported").mkdir()
+    for index, image in enumerate(data.test.images):
+        Image.fromarray(image[0].numpy()).save(tmp_path / f"exported/{index:03}.png")
+    outcome = imclass("predict", "run", "exported", "--format", "json")
+    rows = [json.loads(line) for line in outcome.out.splitlines()]
+    right = sum(r["class"] == data.classes[y] for r, y in zip(rows, data.test.labels.tolist(), strict=True))
+    assert right / 64 == json.loads((run / "summary.json").read_text())["test"]["accuracy"]
+
+
+def test_any_size_mode_and_name_and_what_is_no_image(imclass, train, tmp_path: Path) -> None:
+    train("run")
+    names = ["a b.png", "-x.png", "ü%d.gif", "$1.png", "UPPER.PNG", "no_extension", "q'.tiff"]
+    for number, (name, mode) in enumerate(zip(names, KINDS, strict=True)):
+        plain = tmp_path / "in" / f"{number}.png"
+        save(plain, (5 + 90 * number, 300), "RGB")
+        with Image.open(plain) as image:
+            kind = "TIFF" if mode == "CMYK" else "GIF" if name.endswith("gif") else "PNG"
+            image.convert(mode).save(tmp_path / "in" / name, format=kind)
+        plain.unlink()
+    (tmp_path / "in/text.png").write_text("no image")
+    files = [f"in/{name}" for name in [*names, "text.png", "missing.jpg"]]
+    outcome = imclass("predict", "run", *files, "--format", "csv", "--top-k", "9")
+    assert outcome.code == 1
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    assert [row["file"] for row in rows] == files[:-2]
+    assert all(abs(sum(float(v) for k, v in row.items() if "prob" in k) - 1) < 1e-4 for row in rows)
+    assert list(rows[0])[:5] == ["file", "class", "probability", "class_2", "probability_2"]
+    assert "in/text.png: not an image that Pillow can read" in outcome.err
+    assert "in/missing.jpg: No such file or directory" in outcome.err
+    assert outcome.err.endswith("imclass: 2 of 9 files could not be read as images\n")
+
+
+def test_table_lists_the_likeliest_classes_first(imclass, train, tmp_path: Path) -> None:
+    train("run")
+    save(tmp_path / "one.png", (16, 16))
+    outcome = imclass("predict", "outputs/run", "one.png", "--top-k", "2")
+    name, first, p1, second, p2 = outcome.out.split()
+    assert (name, outcome.code) == ("one.png", 0)
+    assert float(p1.rstrip("%")) >= float(p2.rstrip("%"))
+    assert {first, second} <= {f"class{i}" for i in range(4)}
+
+
+def test_the_sheet_is_red_where_the_folder_knows_better(imclass, train, tmp_path: Path) -> None:
+    train("run")
+    save(tmp_path / "x/class0/1.png", (16, 16))
+    outcome = imclass("predict", "run", "x", "--format", "json")
+    said = json.loads(outcome.out)["class"]
+    reds = {}
+    for folder in (said, "class1" if said == "class0" else "class0"):
+        save(tmp_path / f"y/{folder}/1.png", (16, 16))
+        target = tmp_path / f"{folder}.png"
+        assert imclass("predict", "run", f"y/{folder}", "--sheet", str(target)).code == 0
+        reds[folder] = (0xD5, 0x5E, 0x00) in colours(target)
+    assert reds[said] is False
+    assert sum(reds.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [(["run", "empty"], "empty: no images in this folder"), (["none", "x.png"], "none: no run folder")],
+)
+def test_mistakes_are_one_line(imclass, train, tmp_path: Path, argv: list[str], expected: str) -> None:
+    train("run", "train.epochs=0.2")
+    (tmp_path / "empty").mkdir()
+    save(tmp_path / "x.png")
+    outcome = imclass("predict", *argv)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert expected in outcome.err
+
+
+def test_a_sheet_that_cannot_be_written_is_one_line(imclass, train, tmp_path: Path) -> None:
+    train("run", "train.epochs=0.2")
+    make_folder(tmp_path / "p", {".": 2})
+    outcome = imclass("predict", "run", "p", "--sheet", "no/folder/here.png")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "--sheet no/folder/here.png: no such folder" in outcome.err
+    assert outcome.out == ""
