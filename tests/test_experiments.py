@@ -97,8 +97,8 @@ def test_tutorials_on_cifar_run_on_files_in_its_exact_format(
 
 
 def test_keras_pixels_are_divided_by_255_and_nothing_else() -> None:
-    config = compose("experiment=fashion_mnist_resnet18_keras", *SMALL, *GREY)
-    job = build_job(open_run(config))
+    small = [setting for setting in SMALL if "val_split" not in setting]
+    job = build_job(open_run(compose("experiment=fashion_mnist_resnet18_keras", *small, *GREY)))
     job.trainer.logger.close()
     split = job.data.splits.val
     images, _ = next(iter(job.test))

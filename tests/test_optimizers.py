@@ -164,3 +164,32 @@ def test_a_plugin_adds_an_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imclass.optimizers.entry_points", lambda group: [Point()])
     optimizer = build_optimizer(OptimizerConfig(name="mine", lr=0.3), network())
     assert optimizer.param_groups[0]["initial_lr"] == 0.3
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_decay_of_the_head_is_an_l2_penalty_on_its_weights_alone(name: str) -> None:
+    """A decay of 2 * 0.01 gives the steps that adding 0.01 * sum of squares to the loss gives (Keras' l2)."""
+    settings = {"weight_decay": 0.0, "nesterov": False} if name == "sgd" else {"weight_decay": 0.0}
+    ours, reference = network(), network()
+    reference.load_state_dict(ours.state_dict())
+    decayed = build_optimizer(config(name, head_weight_decay=0.02, **settings), ours)
+    plain = build_optimizer(config(name, **settings), reference)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(5):
+        images, labels = torch.randn(8, 3, 8, 8, generator=generator), torch.arange(8) % 4
+        penalty = 0.01 * reference[-1].weight.square().sum()
+        for model, optimizer, extra in ((ours, decayed, 0.0), (reference, plain, penalty)):
+            optimizer.zero_grad()
+            (nn.functional.cross_entropy(model(images), labels) + extra).backward()
+            optimizer.step()
+    for mine, theirs in zip(ours.parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-6)
+
+
+def test_decay_of_the_head_under_muon_takes_no_parameter_twice() -> None:
+    model = network()
+    optimizer = build_optimizer(config("muon", head_weight_decay=0.5), model)
+    decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))
+    assert decay[id(model[-1].weight)] == 0.5
+    assert decay[id(model[3].weight)] == 0.1

@@ -187,6 +187,40 @@ def test_running_out_of_memory_splits_the_batch_and_goes_on(train, monkeypatch: 
         assert x["loss"] == pytest.approx(y["loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize(("norm", "least"), [("none", 1), ("batch", 2)])
+def test_no_memory_for_the_smallest_batch_is_one_line(
+    imclass, monkeypatch: pytest.MonkeyPatch, norm: str, least: int
+) -> None:
+    def forward(self, images):
+        raise MemoryError
+
+    model = [
+        "model=vgg10_keras" if norm == "none" else "model=resnet18_d2l",
+        "dataset.synthetic.shape=[1,32,32]",
+    ]
+    target = "torch.nn.Sequential.forward"
+
+    monkeypatch.setattr("imclass.models.check_fits", lambda *arguments: None)
+    monkeypatch.setattr("imclass.finish.header", lambda job: "")
+    monkeypatch.setattr(target, forward)
+    outcome = imclass("train", "name=none", *merged(QUICK, model))
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert f"out of memory with {least} images at a time" in outcome.err
+
+
+@pytest.mark.parametrize("setting", ["train.batch_size=1", "device.micro_batch=1"])
+def test_batch_norm_of_one_image_is_refused(imclass, tmp_path: Path, setting: str) -> None:
+    outcome = imclass("train", *merged(QUICK, ["model=resnet18", setting]))
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert f"{setting}: resnet18 has batch norm, which needs at least 2 images" in outcome.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_batch_of_one_is_fine_without_batch_norm(train) -> None:
+    run = train("one", "train.batch_size=1", "train.epochs=null", "train.steps=3")
+    assert json.loads((run / "summary.json").read_text())["step"] == 3
+
+
 def test_other_errors_are_not_taken_for_missing_memory(train, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: Device) -> None:
         raise RuntimeError("something else")

@@ -21,8 +21,8 @@ import torch
 from imclass.build import build_job
 from imclass.checks import check_config
 from imclass.finish import begin, conclude, record_failure
+from imclass.learner import Learner
 from imclass.rundir import open_run
-from imclass.trainer import Learner
 
 
 def bare_images_per_second(

@@ -15,15 +15,14 @@ from torch import nn
 from imclass.checkpoint import Checkpointer, State
 from imclass.config import Config
 from imclass.data.augment import Augment
-from imclass.data.base import Dataset, Split
-from imclass.data.datasets import load_dataset
 from imclass.data.loader import EvalLoader, Images, TrainLoader
-from imclass.data.splits import Splits, channel_mean_std, split_dataset
+from imclass.data.prepared import Data, prepare_data
 from imclass.device import Device, resolve_device
 from imclass.durations import parse_duration
 from imclass.ema import Ema
 from imclass.errors import ConfigError, UserError
 from imclass.evaluation import evaluate
+from imclass.learner import Learner
 from imclass.loggers import Console, RunLogger
 from imclass.losses import build_loss
 from imclass.models import build_model
@@ -34,7 +33,7 @@ from imclass.reproducibility import seed_everything, use_deterministic_kernels
 from imclass.rundir import RunDir
 from imclass.schedules import build_schedule
 from imclass.signals import StopFlag
-from imclass.trainer import Learner, Trainer
+from imclass.trainer import Trainer
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,30 +44,9 @@ class Job:
     trainer: Trainer
     test: EvalLoader
     device: Device
-    data: "Data"
+    data: Data
     resumed: bool
     started: float  # time.monotonic()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Data:
-    """The splits of a run, and how their images are normalised."""
-
-    dataset: Dataset
-    splits: Splits
-    side: int  # of the images as the network sees them, in pixels
-    mean: list[float]  # per channel, on a scale of 0 to 1
-    std: list[float]
-
-    @property
-    def parts(self) -> tuple[Split, Split, Split]:
-        """Training, validation and test split."""
-        return self.splits.train, self.splits.val, self.splits.test
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images as the network sees them."""
-        return self.splits.train.images.shape[1], self.side, self.side
 
 
 def build_job(run: RunDir) -> Job:
@@ -87,6 +65,7 @@ def build_job(run: RunDir) -> Job:
     header = _header(data, device)
     warnings += _compare(old, header, run.path)
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch)
+    _check_batch(config, learner)
     images = [Images(split, device, data.side, data.mean, data.std) for split in data.parts]
     augment = Augment(config.augment, len(data.dataset.classes))
     train = TrainLoader(images[0], config.train.batch_size, augment, config.seed)
@@ -120,24 +99,13 @@ def _logger(run: RunDir, state: Mapping[str, Any]) -> RunLogger:
 
 def build_data(config: Config) -> Data:
     """Load the data set, split it, and find mean and standard deviation of the training images."""
-    dataset = load_dataset(config.dataset)
-    splits = split_dataset(dataset, config.dataset, config.seed)
-    if config.train.batch_size > len(splits.train):
-        size = f"the training split ({len(splits.train)} images)"
+    data = prepare_data(config.dataset, config.seed)
+    images = len(data.splits.train)
+    if config.train.batch_size > images:
+        size = f"the training split ({images} images)"
         raise ConfigError([f"train.batch_size={config.train.batch_size}: larger than {size}"])
-    channels, side = splits.train.images.shape[1], config.dataset.resize or splits.train.images.shape[2]
-    _check_augmentation(config, channels, side)
-    mean, std = config.dataset.mean, config.dataset.std
-    if mean is None or std is None:
-        mean, std = channel_mean_std(splits.train.images)
-        std = [s or 1.0 for s in std]  # a channel without contrast stays 0
-    if len(mean) == 1:
-        mean, std = mean * channels, std * channels
-    if len(mean) != channels:
-        raise ConfigError(
-            [f"dataset.mean={mean}: {len(mean)} values, but the images have {channels} channels"]
-        )
-    return Data(dataset, splits, side, mean, std)
+    _check_augmentation(config, data.shape[0], data.side)
+    return data
 
 
 def _check_augmentation(config: Config, channels: int, side: int) -> None:
@@ -152,6 +120,16 @@ def _check_augmentation(config: Config, channels: int, side: int) -> None:
         problems.append(f"augment.randaugment, augment.trivialaugment: need 1 or 3 channels, not {channels}")
     if problems:
         raise ConfigError(problems)
+
+
+def _check_batch(config: Config, learner: Learner) -> None:
+    """Raise ConfigError when a forward pass would have fewer images than the model's layers need."""
+    key = "device.micro_batch" if learner.device.micro_batch else "train.batch_size"
+    images = learner.device.micro_batch or config.train.batch_size
+    if images < learner.smallest_batch:
+        raise ConfigError(
+            [f"{key}={images}: {config.model.name} has batch norm, which needs at least 2 images"]
+        )
 
 
 def build_learner(config: Config, data: Data, device: Device, steps: int, steps_per_epoch: int) -> Learner:

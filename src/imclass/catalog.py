@@ -1,9 +1,9 @@
 """imclass list: what there is to choose from, each with what its file says about it."""
 
-import argparse
 import re
 from collections.abc import Sequence
 
+from imclass.arguments import Arguments
 from imclass.config import ModelConfig, config_dir, group_choices
 from imclass.errors import UserError
 
@@ -19,7 +19,7 @@ GROUPS = {
 
 def print_choices(argv: Sequence[str]) -> None:
     """Print the choices of one group; for models also their size for an input of a given shape."""
-    parser = argparse.ArgumentParser(prog="imclass list")
+    parser = Arguments(prog="imclass list")
     parser.add_argument("what", choices=GROUPS)
     parser.add_argument(
         "--input", default="3x32x32", help="models: channels x height x width (default 3x32x32)"
@@ -30,8 +30,10 @@ def print_choices(argv: Sequence[str]) -> None:
     if options.what == "models":
         _print_models(_parse_shape(options.input), options.classes)
         return
-    for name in group_choices(group):
-        print(f"{name:20} {_description(group, name)}")
+    choices = group_choices(group)
+    width = max(map(len, choices))
+    for name in choices:
+        print(f"{name:{width}}  {_description(group, name)}")
 
 
 def _print_models(shape: tuple[int, int, int], classes: int) -> None:
@@ -64,8 +66,9 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 
 
 def _description(group: str, name: str) -> str:
-    """Return the comment that opens the choice's YAML file; empty for a plugin's."""
+    """Return the first sentence of the comment that opens the choice's YAML file; empty for a plugin's."""
     file = config_dir() / group / f"{name}.yaml"
     lines = file.read_text().splitlines() if file.exists() else []
     comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-    return next((comment for comment in comments if not comment.startswith(("@package", "imclass "))), "")
+    text = " ".join(c for c in comments if not c.startswith(("@package", "imclass ")))
+    return re.split(r"(?<=[a-z0-9)%])\. (?=[A-Z])", text)[0].rstrip(".")

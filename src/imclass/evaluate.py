@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imclass.arguments import Arguments
+
 if TYPE_CHECKING:
     from imclass.trained import Trained
 
@@ -37,7 +39,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="imclass evaluate", description="Evaluate a trained model.")
+    parser = Arguments(prog="imclass evaluate", description="Evaluate a trained model.")
     parser.add_argument("run", help="a run folder, or its name under outputs/")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
     parser.add_argument("--weights", default="best", help="best (default), last, or a file of weights")

@@ -59,7 +59,7 @@ def logits_of(model: nn.Module, images: Tensor, device: Device) -> Tensor:
         with device.autocast():
             logits: Tensor = model(images).float()
         return logits
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if len(images) == 1 or not device.is_out_of_memory(error):
             raise
     halves = images.split(math.ceil(len(images) / 2))

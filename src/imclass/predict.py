@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from imclass.arguments import Arguments
 from imclass.errors import PartialFailure, UserError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def predict_command(argv: Sequence[str]) -> None:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="imclass predict", description="Predict the classes of pictures.")
+    parser = Arguments(prog="imclass predict", description="Predict the classes of pictures.")
     parser.add_argument("run", help="a run folder, or its name under outputs/")
     parser.add_argument("pictures", nargs="+", type=Path, metavar="FILE|DIR")
     parser.add_argument("--top-k", type=_count, default=3, help="classes told for each picture (default 3)")

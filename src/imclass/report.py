@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from imclass.arguments import Arguments
 from imclass.errors import UserError
 
 
@@ -42,9 +43,7 @@ def report_command(argv: Sequence[str]) -> None:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="imclass report", description="Write a report of one run or of many."
-    )
+    parser = Arguments(prog="imclass report", description="Write a report of one run or of many.")
     parser.add_argument(
         "runs", nargs="+", metavar="RUN|FOLDER", help="run folders, their names, or folders of runs"
     )

@@ -11,13 +11,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from imclass.build import Data, build_data
 from imclass.checkpoint import DamagedCheckpoint, State, read_checkpoint, read_header
 from imclass.checks import check_config
 from imclass.config import Config, DeviceConfig
 from imclass.data.base import Split
 from imclass.data.loader import EvalLoader, Images
 from imclass.data.pictures import split_of_class_folders
+from imclass.data.prepared import Data, prepare_data
 from imclass.device import Device, resolve_device
 from imclass.errors import UserError
 from imclass.models import build_model
@@ -50,7 +50,7 @@ class Trained:
         """
         dataset = self.config.dataset
         dataset = dataclasses.replace(dataset, mean=self.mean, std=self.std, root=root or dataset.root)
-        data = build_data(dataclasses.replace(self.config, dataset=dataset))
+        data = prepare_data(dataset, self.config.seed)
         if data.dataset.fingerprint != self.header["data_fingerprint"]:
             print("imclass: warning: these images are not those that the run was trained on", file=sys.stderr)
         return data

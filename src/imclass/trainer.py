@@ -7,35 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from imclass.checkpoint import Checkpointer, State
 from imclass.data.loader import TrainLoader
-from imclass.device import Device
 from imclass.divergence import DivergenceWatch, all_finite, diverged
-from imclass.ema import Ema
 from imclass.errors import Diverged, Interrupted, UserError
+from imclass.learner import Learner
 from imclass.loggers import RunLogger
 from imclass.metrics import Meter
 from imclass.models.weights import load_weights
 from imclass.progress import Plan, Progress, Stopwatch
-from imclass.reproducibility import seed_everything
 from imclass.result import Result
-from imclass.schedules import Schedule
 from imclass.signals import StopFlag
-
-
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Learner:
-    """What learns, and how: everything that one optimizer step touches."""
-
-    model: nn.Module
-    loss: nn.Module  # logits (N, classes), targets -> scalar mean
-    optimizer: Optimizer
-    schedule: Schedule
-    ema: Ema
-    device: Device
-    seed: int
 
 
 class Trainer:
@@ -167,33 +150,27 @@ class Trainer:
 
     def _backward_within_memory(self, images: Tensor, targets: Tensor) -> Tensor:
         """Leave the batch's gradients in the model and return its loss, in parts that fit the memory."""
+        learner, progress = self.learner, self.progress
         while True:
             try:
-                return self._backward(images, targets)
-            except RuntimeError as error:
-                if not self.learner.device.is_out_of_memory(error) or self.progress.micro_batch == 1:
+                loss, logits = learner.backward(
+                    images, targets, self.scaler, progress.step, progress.micro_batch
+                )
+                self.meter.update(loss * len(images), logits, targets)
+                return loss
+            except (RuntimeError, MemoryError) as error:
+                if not learner.device.is_out_of_memory(error):
                     raise
-            self.progress.micro_batch = math.ceil(self.progress.micro_batch / 2)
+                if progress.micro_batch <= learner.smallest_batch:
+                    raise UserError(
+                        f"out of memory with {progress.micro_batch} images at a time; "
+                        "choose a smaller model= or dataset.resize="
+                    ) from error
+            progress.micro_batch = math.ceil(progress.micro_batch / 2)
             self.logger.console.line(
-                f"out of memory: batches now pass the model in parts of {self.progress.micro_batch} images "
+                f"out of memory: batches now pass the model in parts of {progress.micro_batch} images "
                 "(the gradients add up to the same, but batch norm sees the parts)"
             )
-
-    def _backward(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Sum the gradients of the micro-batches, each weighted by its share of the batch."""
-        self.learner.optimizer.zero_grad(set_to_none=True)
-        seed_everything(self.learner.seed, "dropout", self.progress.step)
-        size = self.progress.micro_batch
-        outputs = []
-        for part, part_targets in zip(images.split(size), targets.split(size), strict=True):
-            with self.learner.device.autocast():
-                logits = self.learner.model(part).float()
-                loss = self.learner.loss(logits, part_targets) * (len(part) / len(images))
-            self.scaler.scale(loss).backward()
-            outputs.append((loss.detach(), logits.detach()))
-        total = torch.stack([loss for loss, _ in outputs]).sum()
-        self.meter.update(total * len(images), torch.cat([logits for _, logits in outputs]), targets)
-        return total
 
     def _show_progress(self) -> None:
         result = self.meter.compute()

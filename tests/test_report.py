@@ -1,0 +1,167 @@
+"""imclass report: one file that needs nothing else; comparisons with mean and spread over seeds."""
+
+import csv
+import json
+import re
+import statistics
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import QUICK, merged
+
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and collects the text and what would be fetched from elsewhere."""
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.open: list[str] = []
+        self.text, self.links = "", []
+        self.pictures = 0
+        self.feed(file.read_text(encoding="utf-8"))
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.pictures += tag == "img"
+        for name, value in attrs:
+            if name in ("src", "href") and not (value or "").startswith("data:image/png;base64,"):
+                self.links.append(value)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += " ".join(data.split()) + " "
+
+
+def test_a_run_ends_with_a_report_that_needs_nothing_else(train) -> None:
+    run = train("run", "optimizer.lr=0.03")
+    page = Page(run / "report.html")
+    assert page.links == []
+    assert page.pictures == 6
+    summary = json.loads((run / "summary.json").read_text())
+    for text in (
+        f"test accuracy {100 * summary['test']['accuracy']:.2f} %",
+        "lenet on synthetic, finished",
+        "imclass train name=run",
+        "optimizer.lr 0.03",
+        summary["run"],
+        "data_fingerprint",
+        "class3",
+    ):
+        assert text in page.text, text
+    assert "flattered" not in page.text
+    assert "<script" not in (run / "report.html").read_text()
+
+
+def test_validation_on_the_test_set_is_stamped_into_the_report(train) -> None:
+    assert "dataset.val_split=test" in Page(train("run", "dataset.val_split=test") / "report.html").text
+
+
+def test_report_is_written_again_on_demand(imclass, train, tmp_path: Path) -> None:
+    run = train("run")
+    before = Page(run / "report.html").text
+    for file in (run / "report.html", run / "plots/curves.png", run / "plots/confusion_matrix.png"):
+        file.unlink()
+    outcome = imclass("report", "run")
+    assert (outcome.code, outcome.out) == (0, "outputs/run/report.html\n")
+    assert Page(run / "report.html").text == before
+    assert Page(run / "report.html").pictures == 6
+    assert imclass("report", str(run), "--out", "here.html").out == "here.html\n"
+    assert (tmp_path / "here.html").exists()
+
+
+def test_a_diverged_run_has_a_report_too(imclass, train) -> None:
+    train("run", "optimizer.lr=1e30", code=3)
+    outcome = imclass("report", "run")
+    assert outcome.code == 0, outcome.err
+    assert "diverged" in Page(Path("outputs/run/report.html")).text
+
+
+def test_names_from_elsewhere_are_no_markup(imclass, train) -> None:
+    run = train("run")
+    scores = json.loads((run / "evaluation.json").read_text())
+    scores["classes"][0]["name"] = "<script>alert(1)</script>"
+    (run / "evaluation.json").write_text(json.dumps(scores))
+    assert imclass("report", "run").code == 0
+    assert "<script" not in (run / "report.html").read_text()
+
+
+@pytest.fixture
+def sweep(imclass, train, tmp_path: Path) -> Path:
+    """Two rates with two seeds each, and one run that diverged."""
+    for name, overrides in {
+        "a0": ["optimizer.lr=0.05", "seed=0"],
+        "a1": ["optimizer.lr=0.05", "seed=1"],
+        "b0": ["optimizer.lr=0.0001", "seed=0"],
+        "b1": ["optimizer.lr=0.0001", "seed=1"],
+    }.items():
+        train(name, *overrides)
+    train("c", "optimizer.lr=1e30", code=3)
+    return tmp_path / "outputs"
+
+
+def test_comparison_groups_seeds_and_puts_the_best_first(imclass, sweep: Path) -> None:
+    outcome = imclass("report", "outputs")
+    assert outcome.code == 0, outcome.err
+    rows = list(csv.DictReader((sweep / "comparison.csv").read_text().splitlines()))
+    assert [(row["runs"], row["count"], row["status"]) for row in rows] == [
+        ("a0 a1", "2", "finished"),
+        ("b0 b1", "2", "finished"),
+        ("c", "1", "diverged"),
+    ]
+    assert [row["optimizer.lr"] for row in rows] == ["0.05", "0.0001", "1e+30"]
+    assert not {"seed", "name", "model.name"} & set(rows[0])
+    tests = [json.loads((sweep / n / "summary.json").read_text())["test"]["accuracy"] for n in ("a0", "a1")]
+    assert float(rows[0]["test_accuracy"]) == pytest.approx(statistics.fmean(tests))
+    assert float(rows[0]["test_accuracy_std"]) == pytest.approx(statistics.stdev(tests))
+    page = Page(sweep / "comparison.html")
+    assert page.pictures == 1
+    assert page.links == []
+    assert page.text.index("a0, a1") < page.text.index("b0, b1") < page.text.index("diverged")
+    assert f"{100 * statistics.fmean(tests):.2f} % ± {100 * statistics.stdev(tests):.2f}" in page.text
+    assert "optimizer.lr" in page.text
+    assert "train.epochs" not in page.text
+    assert re.search(r"validation \d+\.\d\d%  test .* 2 seeds  lr 0.05", outcome.out)
+    assert not list(sweep.glob(".tmp*"))
+
+
+def test_runs_by_name_and_a_place_for_the_page(imclass, sweep: Path, tmp_path: Path) -> None:
+    assert imclass("report", "a0", "outputs/b0", "--out", "two.html").code == 0
+    rows = list(csv.DictReader((tmp_path / "comparison.csv").read_text().splitlines()))
+    assert [row["runs"] for row in rows] == ["a0", "b0"]
+    assert rows[0]["test_accuracy_std"] == ""
+
+
+def test_a_multirun_is_compared(imclass, tmp_path: Path) -> None:
+    assert imclass("train", "-m", "seed=0,1", *merged(QUICK, ["train.epochs=0.5"])).code == 0
+    outcome = imclass("report", "outputs")
+    assert outcome.code == 0
+    assert "2 seeds" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["nothing"], "nothing: no run, and no folder with runs"),
+        (["run", "--out", "no/folder.html"], "--out no/folder.html: no such folder"),
+    ],
+)
+def test_mistakes_are_one_line(imclass, train, argv: list[str], expected: str) -> None:
+    train("run", "train.epochs=0.2")
+    outcome = imclass("report", *argv)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert expected in outcome.err
+
+
+def test_a_damaged_record_is_named(imclass, train) -> None:
+    run = train("run", "train.epochs=0.2")
+    (run / "summary.json").write_text("{")
+    outcome = imclass("report", "run")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "summary.json: cannot be read" in outcome.err
