@@ -37,7 +37,7 @@ class Learner:
         """Leave the batch's gradients in the model; return its mean loss and float32 logits (N, classes).
 
         images: normalised (N, C, H, W). targets: int64 (N,), or soft (N, classes). They pass the model
-        in parts of at most `micro_batch` images, of nearly equal size, each weighted by its share of the batch.
+        in parts of at most `micro_batch` images of nearly equal size, each weighted by its share.
         """
         self.optimizer.zero_grad(set_to_none=True)
         seed_everything(self.seed, "dropout", step)
