@@ -48,6 +48,7 @@ def imclass(
 ) -> Callable[..., Outcome]:
     """Run `imclass ...` in this process, in an empty folder; return exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)  # it would name the runs
 
     def run(*argv: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["imclass", *argv])

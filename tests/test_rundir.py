@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from conftest import QUICK, merged, records
 
 from imclass.config import Config
@@ -122,6 +123,23 @@ def test_sixteen_runs_in_the_same_second_get_sixteen_folders(tmp_path: Path) -> 
     assert len({run.path for run in runs}) == 16
     assert all((run.path / "config.yaml").exists() for run in runs)
     assert {run.config.name for run in runs} == {run.path.name for run in runs}
+
+
+def test_a_requeued_batch_job_without_a_name_finds_its_folder_again(
+    imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    assert imclass("train", *QUICK).code == 0
+    (run,) = (p for p in (tmp_path / "outputs").iterdir() if p.is_dir())
+    assert re.fullmatch(r"slurm4711_lenet_synthetic_[0-9a-f]{8}", run.name)
+    before = tree(run)
+    outcome = imclass("train", *QUICK)
+    assert "finished already" in outcome.out
+    assert tree(run) == before
+    assert imclass("train", *merged(QUICK, ["seed=1"])).code == 0  # another command of the same job
+    monkeypatch.setenv("SLURM_JOB_ID", "4712")
+    assert imclass("train", *QUICK).code == 0
+    assert len([p for p in (tmp_path / "outputs").iterdir() if p.is_dir()]) == 3
 
 
 def test_missing_data_leave_no_run_folder(imclass, tmp_path: Path) -> None:

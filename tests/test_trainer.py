@@ -293,6 +293,16 @@ def test_weights_of_an_earlier_run_are_where_training_starts(train) -> None:
     assert records(third) == records(second)
 
 
+def test_damaged_weights_of_an_earlier_run_are_refused(imclass, train) -> None:
+    best = train("first") / "checkpoints/best.pt"
+    data = bytearray(best.read_bytes())
+    data[len(data) // 2] ^= 1
+    best.write_bytes(data)
+    outcome = imclass("train", *merged(QUICK, [f"model.weights={best}"]))
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "best.pt is damaged" in outcome.err
+
+
 def test_model_summary_prints_every_layer(imclass, train) -> None:
     run = train("layers", "model.summary=true", "train.epochs=0.2")
     log = (run / "train.log").read_text()

@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from imclass.checkpoint import Checkpointer, State
+from imclass.checkpoint import Checkpointer, State, read_model_weights
 from imclass.config import Config
 from imclass.data.augment import Augment
 from imclass.data.loader import EvalLoader, Images, TrainLoader
@@ -26,7 +26,7 @@ from imclass.learner import Learner
 from imclass.loggers import Console, RunLogger
 from imclass.losses import build_loss
 from imclass.models import build_model
-from imclass.models.weights import load_weights, read_weights
+from imclass.models.weights import load_weights
 from imclass.optimizers import build_optimizer
 from imclass.progress import Plan
 from imclass.reproducibility import seed_everything, use_deterministic_kernels
@@ -157,7 +157,7 @@ def build_network(config: Config, data: Data) -> nn.Module:
     model = build_model(config.model, in_channels=channels, classes=len(data.dataset.classes), size=size)
     weights = config.model.weights
     if weights is not None and (config.model.weights_required or Path(weights).expanduser().exists()):
-        load_weights(model, read_weights(weights), source=weights)
+        load_weights(model, read_model_weights(weights), source=weights)
     return model
 
 

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from imclass.errors import StorageError, UserError
+from imclass.models.weights import read_weights
 
 State = dict[str, Any]
 TEMPORARY = ".tmp-"
@@ -94,6 +96,23 @@ def read_checkpoint(path: Path) -> State:
     """
     _, payload = _verify(path)
     return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+
+
+def read_model_weights(path: str | Path) -> dict[str, Tensor]:
+    """Return the model's weights in a file: of our checkpoints once their digest is right, else of any other.
+
+    Raises DamagedCheckpoint, and whatever `read_weights` does.
+    """
+    path = Path(path).expanduser()
+    return read_checkpoint(path)["model"] if _is_ours(path) else read_weights(path)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.comment.startswith(b'{"sha256"')
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _save(target: Path, state: State, header: Mapping[str, Any], previous: Path | None = None) -> None:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import datetime
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,8 @@ def open_run(config: Config) -> RunDir:
     """
     if config.resume not in ("auto", "never"):
         return _continue(Path(config.resume), config)
+    if config.name is None and "SLURM_JOB_ID" in os.environ:
+        config = dataclasses.replace(config, name=_name_of_job(os.environ["SLURM_JOB_ID"], config))
     if config.name is None:
         stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         path = Path(config.output_dir) / f"{stamp}_{config.model.name}_{config.dataset.name}"
@@ -98,6 +102,13 @@ def open_run(config: Config) -> RunDir:
             f"{path}: this run exists and resume=never; choose another name=, or leave resume out"
         )
     return _continue(path, config)
+
+
+def _name_of_job(job: str, config: Config) -> str:
+    """Return a name that a requeued job finds again: of its number and what it trains, not of the clock."""
+    settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    return f"slurm{job}_{config.model.name}_{config.dataset.name}_{digest}"
 
 
 def write_atomically(path: Path, text: str) -> None:

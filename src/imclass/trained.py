@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from imclass.checkpoint import DamagedCheckpoint, State, read_checkpoint, read_header
+from imclass.checkpoint import DamagedCheckpoint, State, read_checkpoint, read_header, read_model_weights
 from imclass.checks import check_config
 from imclass.config import Config, DeviceConfig
 from imclass.data.base import Split
@@ -21,7 +21,7 @@ from imclass.data.prepared import Data, prepare_data
 from imclass.device import Device, resolve_device
 from imclass.errors import UserError
 from imclass.models import build_model
-from imclass.models.weights import load_weights, read_weights
+from imclass.models.weights import load_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def find_run(text: str) -> Path:
 def open_trained(path: Path, weights: str = "best") -> Trained:
     """Build the model of a run and load its weights.
 
-    weights: best, last, or a file that `read_weights` reads. It runs on the kind of device, and in the
+    weights: best, last, or a file that `read_model_weights` reads. It runs on the kind of device, and in the
     precision, that it was trained in, if this machine has it; else on what `auto` chooses.
     Raises UserError for a folder without checkpoints, a damaged file, and weights that do not fit.
     """
@@ -91,7 +91,7 @@ def open_trained(path: Path, weights: str = "best") -> Trained:
     config = check_config(settings, to_train=False)
     channels, height, width = about["shape"]
     device = _device(config.device, header)
-    tensors = read_weights(weights) if weights not in ("best", "last") else _evaluated(state)
+    tensors = read_model_weights(weights) if weights not in ("best", "last") else _evaluated(state)
     plain = dataclasses.replace(config.model, pretrained=False)
     model = build_model(plain, in_channels=channels, classes=len(about["classes"]), size=height)
     load_weights(model, tensors, source=str(path) if weights in ("best", "last") else weights)
