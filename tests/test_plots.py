@@ -44,7 +44,7 @@ def test_confusion_matrix_at_any_number_of_classes(tmp_path: Path, classes: int)
 
 
 def test_wrong_pictures_have_a_red_frame_and_right_ones_none(tmp_path: Path) -> None:
-    image, red = torch.zeros(1, 8, 8, dtype=torch.uint8), (0xD5, 0x5E, 0x00)
+    image, red = torch.zeros(1, 8, 8, dtype=torch.uint8), (0xCC, 0x33, 0x11)
     for right in (True, False, None):
         plot_pictures([Picture(image, "x", right)] * 3, "title", tmp_path / "sheet.png")
         assert (red in colours(tmp_path / "sheet.png")) == (right is False)

@@ -88,7 +88,7 @@ def test_the_sheet_is_red_where_the_folder_knows_better(imclass, train, tmp_path
         save(tmp_path / f"y/{folder}/1.png", (16, 16))
         target = tmp_path / f"{folder}.png"
         assert imclass("predict", "run", f"y/{folder}", "--sheet", str(target)).code == 0
-        reds[folder] = (0xD5, 0x5E, 0x00) in colours(target)
+        reds[folder] = (0xCC, 0x33, 0x11) in colours(target)
     assert reds[said] is False
     assert sum(reds.values()) == 1
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe & Ito 2008 (jfly.uni-koeln.de/color), and greys.
-ORANGE, BLUE, RED, GREEN = "#E69F00", "#0072B2", "#D55E00", "#009E73"
+# Okabe & Ito 2008 (jfly.uni-koeln.de/color), with a stronger red, and greys.
+ORANGE, BLUE, GREEN, RED = "#E69F00", "#0072B2", "#009E73", "#CC3311"
 SKY, PURPLE, YELLOW, BLACK = "#56B4E9", "#CC79A7", "#B8A800", "#000000"
 SERIES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK)
 GREY, GRID = "#555555", "#DDDDDD"
