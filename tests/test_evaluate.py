@@ -1,12 +1,13 @@
 """imclass evaluate: training's figure again, other splits, weights, views and data, from the run alone."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import records
-from pictures import make_folder
+from pictures import make_folder, save
 
 from imclass.checkpoint import read_checkpoint
 from imclass.config import DatasetConfig, SyntheticConfig
@@ -28,7 +29,7 @@ def test_the_figures_of_training_are_repeated_exactly(imclass, train, precision:
     before = (run / "evaluation.json").read_text()
     test = evaluated(imclass, "run")  # by its name under outputs/
     assert (test["loss"], test["accuracy"], test["images"]) == (last["loss"], last["accuracy"], 64)
-    assert json.loads(before) == {k: v for k, v in test.items() if k != "data"}
+    assert json.loads(before) == test
     best = json.loads((run / "summary.json").read_text())["best"]
     val = evaluated(imclass, str(run), "--split", "val")
     assert (val["loss"], val["accuracy"]) == (best["loss"], best["accuracy"])
@@ -130,16 +131,55 @@ def test_an_exported_folder_of_the_test_images_gives_the_figures_of_the_data_set
 def test_changed_data_are_told(imclass, tmp_path: Path) -> None:
     folder_run(imclass, tmp_path)
     make_folder(tmp_path / "pictures", {"test": 1}, size=(16, 16), mode="L")
+    text = (tmp_path / "outputs/run/evaluation.json").read_text()
     outcome = imclass("evaluate", "run")
     assert outcome.code == 0
     assert "warning: these images are not those that the run was trained on" in outcome.err
+    assert (tmp_path / "outputs/run/evaluation.json").read_text() == text
+    assert (tmp_path / "outputs/run/evaluations/test_data-changed/evaluation.json").exists()
+
+
+def test_a_moved_folder_gives_the_runs_own_split_again(imclass, tmp_path: Path) -> None:
+    folder_run(imclass, tmp_path, **{".": 20})
+    before = (tmp_path / "outputs/run/evaluation.json").read_text()
+    (tmp_path / "pictures").rename(tmp_path / "moved")
+    again = evaluated(imclass, "run", "--data", "moved")
+    assert (again["images"], again["loss"]) == (4, json.loads(before)["loss"])
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_folder_without_the_part_that_was_asked_for(imclass, tmp_path: Path, part: str) -> None:
+    folder_run(imclass, tmp_path)
+    make_folder(tmp_path / "other", {"train": 2, "val": 2}, size=(16, 16))
+    assert evaluated(imclass, "run", "--data", "other", "--split", part)["images"] == 4
+    outcome = imclass("evaluate", "run", "--data", "other")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "has no test/ beside train, val/" in outcome.err
+
+
+def test_a_folder_that_has_nothing_to_do_with_the_run(imclass, train, tmp_path: Path) -> None:
+    train("run", "train.epochs=0.2")
+    (tmp_path / "other").mkdir()
+    save(tmp_path / "other/1.png")
+    outcome = imclass("evaluate", "run", "--data", "other")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "--data other: has no folders of the model's classes" in outcome.err
+
+
+def test_evaluations_of_two_files_have_two_folders(imclass, train, tmp_path: Path) -> None:
+    run = train("run", "train.epochs=0.2")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(run / "best.safetensors", tmp_path / name)
+        evaluated(imclass, "run", "--weights", f"{name}/best.safetensors")
+    assert len(list((run / "evaluations").iterdir())) == 2
 
 
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
         (["nowhere"], "nowhere: no run folder here or in outputs/"),
-        (["run", "--weights", "none.pt"], "none.pt: no such file of weights"),
+        (["run", "--weights", "none.pt"], "--weights none.pt: expected best, last, or a file"),
         (["run", "--data", "nowhere"], "no such folder"),
     ],
 )
@@ -160,7 +200,7 @@ def test_a_run_without_checkpoint_and_a_damaged_one(imclass, train) -> None:
     outcome = imclass("evaluate", "run")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "best.pt is damaged" in outcome.err
-    assert "--weights last" in outcome.err
+    assert "--weights best, last or FILE" in outcome.err
     best.unlink()
     outcome = imclass("evaluate", "run")
     assert "best.pt: no such file" in outcome.err

@@ -69,8 +69,8 @@ def test_curves_of_one_evaluation_and_of_many(tmp_path: Path) -> None:
 
 
 def test_comparison_of_more_runs_than_there_are_colours(tmp_path: Path) -> None:
-    runs = [(f"run{i}", records([0.1, 0.2 + i / 100])) for i in range(12)]
-    plot_comparison(runs, tmp_path / "comparison.png")
+    groups = [(f"run{i}", [records([0.1, 0.2 + i / 100])] * 2) for i in range(12)]
+    plot_comparison(groups, tmp_path / "comparison.png")
     seen = colours(tmp_path / "comparison.png")
     assert {(0x00, 0x72, 0xB2), (0xBB, 0xBB, 0xBB)} <= seen
 

@@ -68,6 +68,16 @@ def test_any_size_mode_and_name_and_what_is_no_image(imclass, train, tmp_path: P
     assert outcome.err.endswith("imclass: 2 of 9 files could not be read as images\n")
 
 
+def test_parts_of_a_batch_are_all_predicted_and_names_are_escaped(imclass, train, tmp_path: Path) -> None:
+    train("run", "device.micro_batch=2")
+    for name in ("1.png", "2.png", "3.png", "a\x1b[31m\nb.png", "5.png"):
+        save(tmp_path / "in" / name, (16, 16))
+    outcome = imclass("predict", "run", "in")
+    assert (outcome.code, outcome.out.count("\n")) == (0, 5)
+    assert "'in/a\\x1b[31m\\nb.png'" in outcome.out
+    assert "\x1b" not in outcome.out
+
+
 def test_table_lists_the_likeliest_classes_first(imclass, train, tmp_path: Path) -> None:
     train("run")
     save(tmp_path / "one.png", (16, 16))
@@ -111,5 +121,5 @@ def test_a_sheet_that_cannot_be_written_is_one_line(imclass, train, tmp_path: Pa
     make_folder(tmp_path / "p", {".": 2})
     outcome = imclass("predict", "run", "p", "--sheet", "no/folder/here.png")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "--sheet no/folder/here.png: no such folder" in outcome.err
+    assert "--sheet no/folder/here.png: expected a file in a folder that exists" in outcome.err
     assert outcome.out == ""

@@ -83,6 +83,22 @@ def test_a_diverged_run_has_a_report_too(imclass, train) -> None:
     assert "diverged" in Page(Path("outputs/run/report.html")).text
 
 
+def test_a_run_that_was_killed_before_its_first_step_has_a_report_too(imclass, train) -> None:
+    run = train("run", "train.epochs=0.2")
+    for name in ("summary.json", "evaluation.json", "metrics.jsonl", "provenance.json"):
+        (run / name).unlink()
+    assert imclass("report", "run").code == 0
+    assert "failed" in Page(run / "report.html").text
+
+
+def test_a_folder_with_a_foreign_config_is_one_line(imclass, tmp_path: Path) -> None:
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/config.yaml").write_text("lr: 1")
+    outcome = imclass("report", "foreign")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "config.yaml: was not written by imclass; it lacks model.name" in outcome.err
+
+
 def test_names_from_elsewhere_are_no_markup(imclass, train) -> None:
     run = train("run")
     scores = json.loads((run / "evaluation.json").read_text())
@@ -127,13 +143,13 @@ def test_comparison_groups_seeds_and_puts_the_best_first(imclass, sweep: Path) -
     assert f"{100 * statistics.fmean(tests):.2f} % ± {100 * statistics.stdev(tests):.2f}" in page.text
     assert "optimizer.lr" in page.text
     assert "train.epochs" not in page.text
-    assert re.search(r"validation \d+\.\d\d%  test .* 2 seeds  lr 0.05", outcome.out)
+    assert re.search(r"validation \d+\.\d\d%  test .* 2 runs  lr 0.05", outcome.out)
     assert not list(sweep.glob(".tmp*"))
 
 
 def test_runs_by_name_and_a_place_for_the_page(imclass, sweep: Path, tmp_path: Path) -> None:
-    assert imclass("report", "a0", "outputs/b0", "--out", "two.html").code == 0
-    rows = list(csv.DictReader((tmp_path / "comparison.csv").read_text().splitlines()))
+    assert imclass("report", "a0", "outputs/b0", "a0", "--out", "two.html").code == 0
+    rows = list(csv.DictReader((tmp_path / "two.csv").read_text().splitlines()))
     assert [row["runs"] for row in rows] == ["a0", "b0"]
     assert rows[0]["test_accuracy_std"] == ""
 
@@ -142,7 +158,7 @@ def test_a_multirun_is_compared(imclass, tmp_path: Path) -> None:
     assert imclass("train", "-m", "seed=0,1", *merged(QUICK, ["train.epochs=0.5"])).code == 0
     outcome = imclass("report", "outputs")
     assert outcome.code == 0
-    assert "2 seeds" in outcome.out
+    assert "2 runs" in outcome.out
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,27 @@ def test_a_class_without_images_does_not_lower_the_means() -> None:
     assert four["macro"] == pytest.approx(three["macro"])
 
 
+def test_calibration_error_is_that_of_the_bins_also_where_it_is_certain() -> None:
+    confidence = torch.tensor([1.0, 1.0, 0.965, 0.965])
+    logits = torch.stack([confidence, 1 - confidence], dim=1).log()
+    labels = torch.tensor([1, 1, 0, 0])
+    scores = score(Predictions(logits, labels, Result(1.0, 0.5, 4)), ["a", "b"])
+    bins = scores["calibration"]
+    error = sum(row["images"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / 4
+    assert scores["expected_calibration_error"] == pytest.approx(error)
+    assert error == pytest.approx((2 * 1 + 2 * 0.035) / 4, abs=1e-4)
+
+
+class Certain(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[120.0, 0.0]]).repeat(len(images), 1)
+
+
+def test_views_of_a_certain_model_keep_a_finite_loss() -> None:
+    logits = with_tta(Certain(), "flip_shift")(torch.zeros(2, 1, 4, 4))
+    assert nn.functional.cross_entropy(logits, torch.tensor([1, 1])).item() == pytest.approx(120.0)
+
+
 class Corner(nn.Module):
     """Two logits: the upper left pixel, and 0."""
 

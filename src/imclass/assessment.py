@@ -31,8 +31,9 @@ def write_assessment(
     first = torch.arange(min(SHOWN, len(split)))
     title = f"The first {len(first)} images of {about['split']}: what is said of them, wrong ones in red"
     plot_pictures(_pictures(first, split, predictions, classes), title, plots / "predictions.png")
-    worst = most_confident_mistakes(predictions)[:SHOWN]
-    title = f"The {len(worst)} most confident mistakes on {about['split']}, of {_wrong(predictions):,} in all"
+    mistakes = most_confident_mistakes(predictions)
+    worst = mistakes[:SHOWN]
+    title = f"The {len(worst)} most confident mistakes on {about['split']}, of {len(mistakes):,} in all"
     plot_pictures(_pictures(worst, split, predictions, classes), title, plots / "mistakes.png")
     return scores
 
@@ -47,13 +48,9 @@ def draw_scores(scores: Scores, plots: Path) -> None:
 
 def most_confident_mistakes(predictions: Predictions) -> torch.Tensor:
     """Return the indices of all wrong predictions, the highest probability first; int64."""
-    confidence, predicted = predictions.probabilities.max(dim=1)
+    confidence, predicted = predictions.probabilities.amax(dim=1), predictions.logits.argmax(dim=1)
     wrong = (predicted != predictions.labels).nonzero().flatten()
     return wrong[confidence[wrong].argsort(descending=True, stable=True)]
-
-
-def _wrong(predictions: Predictions) -> int:
-    return int((predictions.logits.argmax(dim=1) != predictions.labels).sum())
 
 
 def _pictures(
@@ -61,9 +58,9 @@ def _pictures(
 ) -> list[Picture]:
     pictures = []
     for index in indices.tolist():
-        probability, predicted = predictions.probabilities[index].max(dim=0)
-        true, said = int(predictions.labels[index]), int(predicted)
-        caption = f"{classes[said]} {float(probability):.0%}\n"
+        true, said = int(predictions.labels[index]), int(predictions.logits[index].argmax())
+        probability = float(predictions.logits[index].softmax(dim=0)[said])
+        caption = f"{classes[said]} {probability:.0%}\n"
         caption += f"is {classes[true]}" if said != true else ""
         pictures.append(Picture(split.images[index], caption, said == true))
     return pictures

@@ -66,7 +66,7 @@ def build_job(run: RunDir) -> Job:
     warnings += _compare(old, header, run.path)
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch)
     _check_batch(config, learner)
-    images = [Images(split, device, data.side, data.mean, data.std) for split in data.parts]
+    images = [Images(split, device, data.size, data.mean, data.std) for split in data.parts]
     augment = Augment(config.augment, len(data.dataset.classes))
     train = TrainLoader(images[0], config.train.batch_size, augment, config.seed)
     val, test = (EvalLoader(part, device.micro_batch or config.train.batch_size) for part in images[1:])
@@ -104,7 +104,7 @@ def build_data(config: Config) -> Data:
     if config.train.batch_size > images:
         size = f"the training split ({images} images)"
         raise ConfigError([f"train.batch_size={config.train.batch_size}: larger than {size}"])
-    _check_augmentation(config, data.shape[0], data.side)
+    _check_augmentation(config, data.shape[0], min(data.size))
     return data
 
 

@@ -99,12 +99,18 @@ def read_checkpoint(path: Path) -> State:
 
 
 def read_model_weights(path: str | Path) -> dict[str, Tensor]:
-    """Return the model's weights in a file: of our checkpoints once their digest is right, else of any other.
+    """Return the weights in a file: of one of our checkpoints, verified, or of any that `read_weights` knows.
+
+    Of ours, those that evaluations used: the average of the weights where the run kept one.
 
     Raises DamagedCheckpoint, and whatever `read_weights` does.
     """
     path = Path(path).expanduser()
-    return read_checkpoint(path)["model"] if _is_ours(path) else read_weights(path)
+    if not _is_ours(path):
+        return read_weights(path)
+    state, prefix = read_checkpoint(path), "module."
+    average = {k.removeprefix(prefix): v for k, v in state.get("ema", {}).items() if k.startswith(prefix)}
+    return average or state["model"]
 
 
 def _is_ours(path: Path) -> bool:

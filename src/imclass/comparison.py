@@ -1,6 +1,7 @@
 """Several runs side by side: what differs, and mean and spread over seeds."""
 
 import csv
+import io
 import json
 import statistics
 from collections.abc import Sequence
@@ -10,9 +11,10 @@ from typing import Any
 
 from imclass.checks import show
 from imclass.records import RunRecord
+from imclass.rundir import WITHOUT_EFFECT, write_atomically
 
 # Not what makes two runs different systems.
-IGNORED = ("name", "output_dir", "resume", "debug", "seed", "logger.", "device.threads", "model.summary")
+IGNORED = (*WITHOUT_EFFECT, "name", "seed", "device.threads")
 FIGURES = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "seconds")
 
 
@@ -47,15 +49,20 @@ def compare(runs: Sequence[RunRecord]) -> list[Row]:
     groups: dict[str, list[RunRecord]] = {}
     for run in runs:
         values = {key: run.settings.get(key) for key in differing}
-        groups.setdefault(json.dumps([values, run.status == "finished"]), []).append(run)
+        groups.setdefault(json.dumps([values, run.status]), []).append(run)
     rows = [_row(group, differing) for group in groups.values()]
     return sorted(rows, key=lambda row: -row.mean("val_accuracy") if row.finished else 1.0)
 
 
 def differing_settings(runs: Sequence[RunRecord]) -> list[str]:
-    """Return the keys, without seed, name and the like, that do not have one value in all runs."""
+    """Return the keys, without seed, name and the like, that do not have one value in all runs.
+
+    Where the data lie counts only if the runs were not all trained on the same images.
+    """
+    same_data = len({run.provenance.get("data_fingerprint") for run in runs}) == 1
+    ignored = IGNORED if same_data else tuple(key for key in IGNORED if key != "dataset.root")
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
-    keys = [key for key in keys if not key.startswith(IGNORED)]
+    keys = [key for key in keys if not key.startswith(ignored)]
     return [key for key in keys if len({json.dumps(run.settings.get(key)) for run in runs}) > 1]
 
 
@@ -63,16 +70,16 @@ def write_csv(rows: Sequence[Row], file: Path) -> None:
     """Write the table: settings, number and status of runs, mean and standard deviation of each figure."""
     settings = list(rows[0].settings)
     names = [name for figure in FIGURES for name in (figure, f"{figure}_std")]
-    with file.open("w", newline="", encoding="utf-8") as output:
-        writer = csv.writer(output, lineterminator="\n")
-        writer.writerow(["runs", "count", "status", *settings, *names])
-        for row in rows:
-            figures: list[Any] = [None] * len(names)
-            if row.finished:
-                figures = [value for f in FIGURES for value in (row.mean(f), row.deviation(f))]
-            status = row.runs[0].status
-            runs = " ".join(run.name for run in row.runs)
-            writer.writerow([runs, len(row.runs), status, *row.settings.values(), *figures])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["runs", "count", "status", *settings, *names])
+    for row in rows:
+        figures: list[Any] = [None] * len(names)
+        if row.finished:
+            figures = [value for f in FIGURES for value in (row.mean(f), row.deviation(f))]
+        runs = " ".join(run.name for run in row.runs)
+        writer.writerow([runs, len(row.runs), row.runs[0].status, *row.settings.values(), *figures])
+    write_atomically(file, text.getvalue())
 
 
 def _row(runs: Sequence[RunRecord], differing: Sequence[str]) -> Row:

@@ -80,4 +80,9 @@ def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
     except BrokenPipeError:  # the reader of our output has left: nothing more to say
         sys.stderr.close()
         return EXIT_BUG
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"imclass: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_STORAGE
     return 0

@@ -4,15 +4,17 @@ imclass evaluate RUN [--split test] [--weights best|last|FILE] [--tta flip|flip_
 """
 
 import argparse
+import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imclass.arguments import Arguments
-
-if TYPE_CHECKING:
-    from imclass.trained import Trained
+from imclass.checks import show
+from imclass.errors import UserError
+from imclass.records import find_run
 
 SHOWN = 30  # classes in the table; evaluation.json has all of them
 
@@ -20,20 +22,25 @@ SHOWN = 30  # classes in the table; evaluation.json has all of them
 def evaluate_command(argv: Sequence[str]) -> None:
     """Print loss, accuracy and the per-class table of a run's model; write evaluation.json and its plots.
 
-    What training wrote at its end (test split, best weights) is written again in its place; everything else
-    goes into a folder of its own below `evaluations/`. Raises UserError.
+    What training wrote at its end (test split, best weights, the same images) is written again in its place;
+    everything else goes into a folder of its own below `evaluations/`. Raises UserError.
     """
     options = _parse(argv)
+    run = find_run(options.run)
+    if options.data is not None and not Path(options.data).expanduser().is_dir():
+        raise UserError(f"--data {options.data}: no such folder")
+    if options.weights not in ("best", "last") and not Path(options.weights).expanduser().is_file():
+        raise UserError(f"--weights {options.weights}: expected best, last, or a file of weights")
     from imclass.assessment import write_assessment
     from imclass.evaluation import predictions_of
-    from imclass.trained import find_run, open_trained
+    from imclass.trained import open_trained
     from imclass.tta import with_tta
 
-    trained = open_trained(find_run(options.run), options.weights)
-    split = trained.split(options.split, options.data)
+    trained = open_trained(run, options.weights)
+    split, own = trained.split(options.split, options.data)
     predictions = predictions_of(with_tta(trained.model, options.tta), trained.loader(split), trained.device)
     about = {name: getattr(options, name) for name in ("split", "weights", "tta", "data")}
-    folder = _folder(trained, about)
+    folder = run if own and _is_that_of_training(options) else run / "evaluations" / _name(options, own)
     scores = write_assessment(folder, split, predictions, trained.classes, about)
     print(json.dumps(scores) if options.json else _table(scores, folder))
 
@@ -54,21 +61,35 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _folder(trained: "Trained", about: dict[str, Any]) -> Path:
-    usual = {"split": "test", "weights": "best", "tta": "none", "data": None}
-    if about == usual:
-        return trained.path
-    names = [
-        Path(value).name or "data" for key, value in about.items() if value != usual[key] or key == "split"
-    ]
-    return trained.path / "evaluations" / "_".join(names)
+def _is_that_of_training(options: argparse.Namespace) -> bool:
+    return (options.split, options.weights, options.tta) == ("test", "best", "none")
+
+
+def _name(options: argparse.Namespace, own: bool) -> str:
+    """Return a folder name of which every other evaluation has another one."""
+    names = [options.split]
+    if options.weights != "best":
+        names.append(f"weights-{_short(options.weights) if options.weights != 'last' else 'last'}")
+    if options.tta != "none":
+        names.append(options.tta)
+    if not own:
+        names.append(f"data-{_short(options.data) if options.data else 'changed'}")
+    return "_".join(names)
+
+
+def _short(path: str) -> str:
+    """Return a file's or folder's name, and a few digits of its whole path."""
+    whole = Path(path).expanduser().resolve()
+    name = re.sub(r"[^A-Za-z0-9.-]", "-", whole.stem)
+    return f"{name}-{hashlib.sha256(str(whole).encode()).hexdigest()[:6]}"
 
 
 def _table(scores: dict[str, Any], folder: Path) -> str:
     top5 = [] if scores["top5_accuracy"] is None else [f"top-5        {scores['top5_accuracy']:.2%}"]
-    width = max(5, *(len(row["name"]) for row in scores["classes"]))
+    names = [show(row["name"]) for row in scores["classes"][:SHOWN]]
+    width = max(map(len, [*names, "class"]))
     header = f"{'class':{width}}  precision  recall      F1  images"
-    rows = [(row["name"], row, row["support"]) for row in scores["classes"][:SHOWN]]
+    rows = [(n, row, row["support"]) for n, row in zip(names, scores["classes"], strict=False)]
     rows.append(("mean", scores["macro"], scores["images"]))
     left = len(scores["classes"]) - SHOWN
     return "\n".join(

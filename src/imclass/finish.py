@@ -62,7 +62,7 @@ def conclude(job: Job) -> None:
     _export_safetensors(run.path / "best.safetensors", best, trainer.progress.best)
     figures = {"best/val_accuracy": trainer.progress.best["accuracy"], "best/test_accuracy": test.accuracy}
     trainer.logger.tensorboard.hparams(flatten(dataclasses.asdict(run.config)), figures)
-    about = {"split": "test", "weights": "best", "tta": "none"}
+    about = {"split": "test", "weights": "best", "tta": "none", "data": None}
     write_assessment(run.path, job.data.splits.test, predictions, job.data.dataset.classes, about)
     plot_curves(read_metrics(trainer.logger.metrics.path), trainer.progress.best, run.plots / "curves.png")
     trainer.logger.tensorboard.plots(
@@ -78,7 +78,7 @@ def _plot_samples(job: Job) -> None:
     images, labels = job.trainer.loader.samples(SHOWN)
     classes = job.data.dataset.classes
     pictures = [Picture(image, classes[label]) for image, label in zip(images, labels.tolist(), strict=True)]
-    title = "Training images as the network sees them, augmented"
+    title = "Training images as the network sees them"
     plot_pictures(pictures, title, job.run.plots / "samples.png")
     job.trainer.logger.tensorboard.plots([job.run.plots / "samples.png"], 0)
 

@@ -37,11 +37,11 @@ class Learner:
         """Leave the batch's gradients in the model; return its mean loss and float32 logits (N, classes).
 
         images: normalised (N, C, H, W). targets: int64 (N,), or soft (N, classes). They pass the model
-        in parts of at most `micro_batch` images of nearly equal size, each weighted by its share.
+        in parts of about `micro_batch` images, none too small for batch norm, each weighted by its share.
         """
         self.optimizer.zero_grad(set_to_none=True)
         seed_everything(self.seed, "dropout", step)
-        count = math.ceil(len(images) / micro_batch)
+        count = min(math.ceil(len(images) / micro_batch), len(images) // self.smallest_batch)
         losses, outputs = [], []
         for part, part_targets in zip(images.tensor_split(count), targets.tensor_split(count), strict=True):
             with self.device.autocast():

@@ -29,7 +29,7 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
 
 
 def parameter_groups(parameters: Iterable[Tensor], config: OptimizerConfig) -> Groups:
-    """Split into the head's weights, other parameters that decay, and those that do not (norms, biases).
+    """Split into parameters that decay, those that do not (norms, biases), and the head's weights.
 
     Parameters of two or more dimensions decay; the last of them is the head's kernel, as modules register
     their layers in the order of their use.

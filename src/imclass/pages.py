@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import shlex
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,21 +31,26 @@ PLOTS = {
 def write_run_page(path: Path, file: Path) -> None:
     """Write the report of the run folder `path` as one HTML file.
 
-    Curves, confusion matrix and calibration are drawn again from the run's records; sheets of images are
-    taken as they lie in `plots/`. Raises UserError when the records cannot be read.
+    Curves, confusion matrix and calibration are drawn again from the run's records (into `plots/`, unless the
+    page goes elsewhere); sheets of images are taken as they lie there. Raises UserError when the records
+    cannot be read.
     """
     run = read_run(path)
-    if run.summary.get("best"):
-        plot_curves(run.metrics, run.summary["best"], path / "plots/curves.png")
-    if run.scores:
-        draw_scores(run.scores, path / "plots")
-    pictures = {name: path / "plots" / f"{name}.png" for name in PLOTS}
+    with tempfile.TemporaryDirectory() as scratch:
+        drawn = path / "plots" if file.parent.resolve() == path.resolve() else Path(scratch)
+        if run.summary["best"]:
+            plot_curves(run.metrics, run.summary["best"], drawn / "curves.png")
+        if run.scores:
+            draw_scores(run.scores, drawn)
+        places = {name: (drawn / f"{name}.png", path / "plots" / f"{name}.png") for name in PLOTS}
+        found = {name: next((p for p in pair if p.exists()), None) for name, pair in places.items()}
+        plots = {name: (PLOTS[name], _embedded(p)) for name, p in found.items() if p is not None}
     page = _template("run.html").render(
         run=run,
         changed=_changed(run),
         settings={key: show(value) for key, value in run.settings.items()},
         classes=sorted(run.scores.get("classes", []), key=lambda row: row["f1"]),
-        plots={name: (PLOTS[name], _embedded(file)) for name, file in pictures.items() if file.exists()},
+        plots=plots,
         command=shlex.join(run.provenance.get("command", [])),
         facts=flatten({k: v for k, v in run.provenance.items() if k != "command"}),
     )
@@ -52,11 +58,11 @@ def write_run_page(path: Path, file: Path) -> None:
 
 
 def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
-    """Write a comparison as one HTML file, and its table beside it as `comparison.csv`; return the table."""
+    """Write a comparison as one HTML file, and its table beside it as CSV; return the table."""
     rows = compare(runs)
     finished = [row for row in rows if row.finished]
     curves = file.with_name(f".tmp-{file.stem}-curves.png")
-    plot_comparison([(_name(row), row.runs[0].metrics) for row in finished], curves)
+    plot_comparison([(_name(row), [run.metrics for run in row.runs]) for row in finished], curves)
     page = _template("comparison.html").render(
         rows=finished,
         failed=[(run, _last_words(run)) for row in rows if not row.finished for run in row.runs],
@@ -67,7 +73,7 @@ def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
     )
     curves.unlink()
     write_atomically(file, page)
-    write_csv(rows, file.with_name("comparison.csv"))
+    write_csv(rows, file.with_suffix(".csv"))
     return rows
 
 

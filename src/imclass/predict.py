@@ -5,48 +5,58 @@ imclass predict RUN FILE|DIR ... [--top-k 3] [--format table|json|csv] [--sheet 
 
 import argparse
 import csv
+import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imclass.arguments import Arguments
+from imclass.checks import show
 from imclass.errors import PartialFailure, UserError
+from imclass.records import find_run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from imclass.plots import Picture
     from imclass.trained import Trained
 
 ON_SHEET = 200  # pictures
 
 
 class Prediction(NamedTuple):
-    file: str
+    file: Path
     image: "Tensor"  # uint8 (C, H, W), as the network sees it
     top: list[tuple[str, float]]  # classes with their probabilities, the likeliest first
 
 
 def predict_command(argv: Sequence[str]) -> None:
-    """Print file, class, probability and the next likely classes for each picture.
+    """Print file, class, probability and the next likely classes for each picture, as they are predicted.
 
     A file that is no image is told on stderr, the others are predicted; PartialFailure is raised then.
     Raises UserError for a folder without images, and whatever `open_trained` does.
     """
     options = _parse(argv)
-    if options.sheet and not options.sheet.parent.is_dir():
-        raise UserError(f"--sheet {options.sheet}: no such folder {options.sheet.parent}; make it first")
+    run = find_run(options.run)
+    if options.sheet and (options.sheet.is_dir() or not options.sheet.parent.is_dir()):
+        raise UserError(f"--sheet {options.sheet}: expected a file in a folder that exists")
     files = _files(options.pictures)
-    from imclass.trained import find_run, open_trained
+    from imclass.trained import open_trained
 
-    trained = open_trained(find_run(options.run))
-    predictions, failures = _predict(trained, files, min(options.top_k, len(trained.classes)))
-    FORMATS[options.format](predictions)
-    for file, reason in failures:
-        print(f"imclass: {file}: {reason}", file=sys.stderr)
+    trained = open_trained(run)
+    failures: list[Path] = []
+    pictures: list[Picture] = []
+    top_k = min(options.top_k, len(trained.classes))
+    header, line = FORMATS[options.format](files, top_k)
+    print(header, end="")
+    for prediction in _predict(trained, files, top_k, failures):
+        print(line(prediction), flush=True)
+        if options.sheet and len(pictures) < ON_SHEET:
+            pictures.append(_picture(prediction, trained.classes))
     if options.sheet:
-        _draw_sheet(predictions, trained, options.sheet)
+        _draw_sheet(pictures, len(files) - len(failures), trained.path.name, options.sheet)
     if failures:
         raise PartialFailure(f"{len(failures)} of {len(files)} files could not be read as images")
 
@@ -68,7 +78,7 @@ def _count(text: str) -> int:
 
 
 def _files(arguments: Sequence[Path]) -> list[Path]:
-    from imclass.data.pictures import image_files
+    from imclass.data.folder_scan import image_files
 
     files: list[Path] = []
     for argument in arguments:
@@ -80,75 +90,91 @@ def _files(arguments: Sequence[Path]) -> list[Path]:
 
 
 def _predict(
-    trained: "Trained", files: Sequence[Path], top_k: int
-) -> tuple[list[Prediction], list[tuple[Path, str]]]:
-    """Return a prediction for each image, and the files that are none with the reason."""
+    trained: "Trained", files: Sequence[Path], top_k: int, failures: list[Path]
+) -> Iterator[Prediction]:
+    """Yield a prediction for each image; what is none is told on stderr and added to `failures`."""
     import torch
 
     from imclass.data.base import Split
-    from imclass.data.decode import strict_images
-    from imclass.data.pictures import read_picture
     from imclass.evaluation import logits_of
 
-    failures: list[tuple[Path, str]] = []
-    predictions: list[Prediction] = []
     size = trained.config.train.batch_size
     for start in range(0, len(files), size):
-        images, names = [], []
-        for file in files[start : start + size]:
-            try:
-                with strict_images():
-                    images.append(read_picture(file, trained.config.dataset, trained.shape))
-                names.append(str(file))
-            except UserError as error:
-                failures.append((file, str(error)))
-        if not images:
+        pictures = _read(trained, files[start : start + size], failures)
+        if not pictures:
             continue
-        batch = Split(torch.stack(images), torch.zeros(len(images), dtype=torch.int64), None)
-        (normalized, _), *_ = trained.loader(batch)
-        probabilities = logits_of(trained.model, normalized, trained.device).softmax(dim=1).cpu()
-        for name, image, row in zip(names, images, probabilities, strict=True):
+        images = torch.stack(list(pictures.values()))
+        batches = trained.loader(Split(images, torch.zeros(len(images), dtype=torch.int64), None))
+        logits = torch.cat([logits_of(trained.model, batch, trained.device) for batch, _ in batches])
+        for (file, image), row in zip(pictures.items(), logits.softmax(dim=1).cpu(), strict=True):
             values, indices = row.topk(top_k)
             top = [(trained.classes[i], v) for i, v in zip(indices.tolist(), values.tolist(), strict=True)]
-            predictions.append(Prediction(name, image, top))
-    return predictions, failures
+            yield Prediction(file, image, top)
 
 
-def _print_table(predictions: Sequence[Prediction]) -> None:
-    width = max((len(p.file) for p in predictions), default=4)
-    for p in predictions:
-        print(f"{p.file:{width}}  " + "  ".join(f"{name} {probability:.1%}" for name, probability in p.top))
+def _read(trained: "Trained", files: Sequence[Path], failures: list[Path]) -> dict[Path, "Tensor"]:
+    from imclass.data.decode import strict_images
+    from imclass.data.pictures import read_picture
+
+    pictures: dict[Path, Tensor] = {}
+    for file in files:
+        try:
+            with strict_images():
+                pictures[file] = read_picture(file, trained.config.dataset, trained.shape)
+        except UserError as error:
+            print(f"imclass: {show(str(file))}: {error}", file=sys.stderr)
+            failures.append(file)
+    return pictures
 
 
-def _print_json(predictions: Sequence[Prediction]) -> None:
-    for p in predictions:
-        row: dict[str, Any] = {"file": p.file, "class": p.top[0][0], "probability": p.top[0][1]}
+Line = Callable[[Prediction], str]
+
+
+def _table(files: Sequence[Path], top_k: int) -> tuple[str, Line]:
+    width = max(len(show(str(file))) for file in files)
+
+    def line(p: Prediction) -> str:
+        classes = "  ".join(f"{show(name)} {probability:.1%}" for name, probability in p.top)
+        return f"{show(str(p.file)):{width}}  {classes}"
+
+    return "", line
+
+
+def _json(files: Sequence[Path], top_k: int) -> tuple[str, Line]:
+    def line(p: Prediction) -> str:
+        row: dict[str, Any] = {"file": str(p.file), "class": p.top[0][0], "probability": p.top[0][1]}
         row["top"] = [{"class": name, "probability": probability} for name, probability in p.top]
-        print(json.dumps(row))
+        return json.dumps(row)
+
+    return "", line
 
 
-def _print_csv(predictions: Sequence[Prediction]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    ranks = range(2, 1 + max((len(p.top) for p in predictions), default=1))
-    writer.writerow(
-        ["file", "class", "probability", *(f"{c}_{r}" for r in ranks for c in ("class", "probability"))]
-    )
-    for p in predictions:
-        writer.writerow([p.file, *(value for pair in p.top for value in pair)])
+def _csv(files: Sequence[Path], top_k: int) -> tuple[str, Line]:
+    def text(values: Sequence[Any]) -> str:
+        output = io.StringIO()
+        csv.writer(output, lineterminator="").writerow(values)
+        return output.getvalue()
+
+    ranks = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("class", "probability")]
+    header = text(["file", "class", "probability", *ranks]) + "\n"
+    return header, lambda p: text([show(str(p.file)), *(value for pair in p.top for value in pair)])
 
 
-FORMATS = {"table": _print_table, "json": _print_json, "csv": _print_csv}
+FORMATS = {"table": _table, "json": _json, "csv": _csv}
 
 
-def _draw_sheet(predictions: Sequence[Prediction], trained: "Trained", file: Path) -> None:
-    """Draw the pictures with predicted class and probability; where the folder is a class, right or wrong."""
-    from imclass.plots import Picture, plot_pictures
+def _picture(prediction: Prediction, classes: Sequence[str]) -> "Picture":
+    """Return the image with predicted class and probability; where its folder is a class, right or wrong."""
+    from imclass.plots import Picture
 
-    pictures = []
-    for p in predictions[:ON_SHEET]:
-        folder, (name, probability) = Path(p.file).absolute().parent.name, p.top[0]
-        right = folder == name if folder in trained.classes else None
-        caption = f"{name} {probability:.0%}\n" + (f"is {folder}" if right is False else Path(p.file).name)
-        pictures.append(Picture(p.image, caption, right))
-    cut = f", the first {ON_SHEET} of {len(predictions):,}" if len(predictions) > ON_SHEET else ""
-    plot_pictures(pictures, f"Predictions of {trained.path.name}{cut}", file)
+    folder, (name, probability) = prediction.file.absolute().parent.name, prediction.top[0]
+    right = folder == name if folder in classes else None
+    second = f"is {folder}" if right is False else prediction.file.name
+    return Picture(prediction.image, f"{name} {probability:.0%}\n{second}", right)
+
+
+def _draw_sheet(pictures: "Sequence[Picture]", count: int, run: str, file: Path) -> None:
+    from imclass.plots import plot_pictures
+
+    cut = f", the first {ON_SHEET} of {count:,}" if count > ON_SHEET else ""
+    plot_pictures(pictures, f"Predictions of {run}{cut}", file)

@@ -11,6 +11,27 @@ from imclass.errors import UserError
 from imclass.rundir import read_settings
 
 Record = dict[str, Any]
+# What readers may rely on; a run that was killed early has not written all of it.
+SUMMARY = (
+    "status",
+    "stopped",
+    "best",
+    "test",
+    "seconds",
+    "images_per_second",
+    "parameters",
+    "peak_memory_bytes",
+)
+SETTINGS = ("model.name", "dataset.name", "dataset.val_split")
+SCORES = (
+    "images",
+    "classes",
+    "macro",
+    "top5_accuracy",
+    "confusion_matrix",
+    "calibration",
+    "expected_calibration_error",
+)
 
 
 def read_metrics(path: Path) -> list[Record]:
@@ -68,11 +89,19 @@ class RunRecord:
 
     @property
     def status(self) -> str:
-        return str(self.summary.get("status", "failed"))
+        return str(self.summary["status"] or "failed")
 
 
 def is_run(path: Path) -> bool:
     return (path / "config.yaml").is_file()
+
+
+def find_run(text: str) -> Path:
+    """Return the run folder that `text` names: a path, or a name below `outputs/`. Raises UserError."""
+    for path in (Path(text), Path("outputs") / text):
+        if is_run(path):
+            return path
+    raise UserError(f"{text}: no run folder here or in outputs/; expected a folder with a config.yaml")
 
 
 def read_run(path: Path) -> RunRecord:
@@ -81,10 +110,25 @@ def read_run(path: Path) -> RunRecord:
     try:
         for name in ("summary.json", "provenance.json", "evaluation.json"):
             file = path / name
-            parts.append(json.loads(file.read_text(encoding="utf-8")) if file.exists() else {})
+            parts.append(_read_json(file))
         file = path / "metrics.jsonl"
         metrics = read_metrics(file)
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read as a run's record ({str(error).splitlines()[0]})") from error
     summary, provenance, scores = parts
-    return RunRecord(path, settings, summary, provenance, metrics, scores)
+    _require(settings, SETTINGS, path / "config.yaml")
+    if scores:
+        _require(scores, SCORES, path / "evaluation.json")
+    return RunRecord(path, settings, dict.fromkeys(SUMMARY) | summary, provenance, metrics, scores)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if not isinstance(content, dict):
+        raise ValueError("expected an object")
+    return content
+
+
+def _require(content: dict[str, Any], keys: Iterable[str], file: Path) -> None:
+    if missing := [key for key in keys if key not in content]:
+        raise UserError(f"{file}: was not written by imclass; it lacks {', '.join(missing)}")

@@ -18,7 +18,7 @@ def report_command(argv: Sequence[str]) -> None:
     A folder that is no run itself stands for the runs in it. Raises UserError when there are none.
     """
     options = _parse(argv)
-    runs = [run for argument in options.runs for run in _runs(argument)]
+    runs = list({run.resolve(): run for argument in options.runs for run in _runs(argument)}.values())
     from imclass.pages import write_comparison_page, write_run_page
     from imclass.records import read_run
 
@@ -28,8 +28,7 @@ def report_command(argv: Sequence[str]) -> None:
         write_run_page(runs[0], file)
         print(file)
         return
-    shared = Path(os.path.commonpath([run.absolute() for run in runs]))
-    file = options.out or shared / "comparison.html"
+    file = options.out or _shared_folder(runs) / "comparison.html"
     _require_folder(file)
     rows = write_comparison_page([read_run(run) for run in runs], file)
     for row in (row for row in rows if row.finished):
@@ -37,7 +36,7 @@ def report_command(argv: Sequence[str]) -> None:
         spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
         print(
             f"validation {row.mean('val_accuracy'):.2%}  test {row.mean('test_accuracy'):.2%}{spread}  "
-            f"{len(row.runs)} seeds  {row.label or row.runs[0].name}"
+            f"{len(row.runs)} runs  {row.label or row.runs[0].name}"
         )
     print(file)
 
@@ -65,6 +64,14 @@ def _runs(argument: str) -> list[Path]:
     raise UserError(f"{argument}: no run, and no folder with runs, here or in outputs/")
 
 
+def _shared_folder(runs: Sequence[Path]) -> Path:
+    """Return the folder that all runs lie in; the current one where they share none."""
+    shared = Path(os.path.commonpath([run.absolute().parent for run in runs]))
+    return shared if shared != Path(shared.anchor) else Path()
+
+
 def _require_folder(file: Path) -> None:
+    if file.is_dir():
+        raise UserError(f"--out {file}: is a folder; name a file in it")
     if not file.parent.is_dir():
         raise UserError(f"--out {file}: no such folder {file.parent}; make it first")

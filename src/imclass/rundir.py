@@ -15,12 +15,10 @@ from imclass.checks import check_config, flatten, show
 from imclass.config import Config
 from imclass.errors import UserError
 
-# What may differ between a run and its continuation; everything else would make a silent hybrid.
-SAFE = (
-    "device.",
+# What does not change a run's figures.
+WITHOUT_EFFECT = (
     "logger.",
     "checkpoint.every",
-    "train.max_time",
     "model.summary",
     "debug",
     "resume",
@@ -28,6 +26,8 @@ SAFE = (
     "dataset.root",  # the fingerprint of the data guards what is found there
     "dataset.download",
 )
+# What may differ between a run and its continuation; everything else would make a silent hybrid.
+SAFE = (*WITHOUT_EFFECT, "device.", "train.max_time")
 LENGTH = ("train.epochs", "train.steps")
 
 

@@ -69,12 +69,15 @@ def score(predictions: Predictions, classes: Sequence[str]) -> Scores:
 
 
 def _bins(probabilities: Tensor, labels: Tensor) -> list[dict[str, float]]:
-    """Return mean confidence, accuracy and number of images for each bin of confidence that is not empty."""
+    """Return mean confidence, accuracy and number of images for each bin of confidence that is not empty.
+
+    Bins as torchmetrics has them: closed on the left, and certainty, exactly 1, is one of its own.
+    """
     confidence, predicted = probabilities.max(dim=1)
-    index = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
+    index = torch.bucketize(confidence, torch.linspace(0, 1, BINS + 1), right=True) - 1
     correct = (predicted == labels).float()
     rows = []
-    for number in range(BINS):
+    for number in range(BINS + 1):
         inside = index == number
         if inside.any():
             rows.append(

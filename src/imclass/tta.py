@@ -1,5 +1,7 @@
 """Test-time augmentation: the mean of what a model says of several views of each image."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -23,9 +25,9 @@ class TestTimeAugmentation(nn.Module):
         self.model, self.choice = model, choice
 
     def forward(self, images: Tensor) -> Tensor:
-        views = list(_views(images, self.choice))
-        probabilities = [self.model(view).float().softmax(dim=1) for view in views]
-        return torch.stack(probabilities).mean(0).log()
+        views = _views(images, self.choice)
+        logs = torch.stack([self.model(view).float().log_softmax(dim=1) for view in views])
+        return logs.logsumexp(dim=0) - math.log(len(views))
 
 
 def with_tta(model: nn.Module, choice: str) -> nn.Module:

@@ -53,12 +53,12 @@ def fingerprint(parts: tuple[Split | None, ...], classes: tuple[str, ...]) -> st
     return digest.hexdigest()
 
 
-def resize_images(images: Tensor, side: int) -> Tensor:
-    """Return uint8 images (N, C, side, side), bilinear and antialiased; the same object if nothing changes.
+def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return uint8 images (N, C, *size), bilinear and antialiased; the same object if nothing changes.
 
-    images: uint8 (N, C, H, W).
+    images: uint8 (N, C, H, W). size: height and width in pixels.
     """
-    if images.shape[-2:] == (side, side):
+    if images.shape[-2:] == size:
         return images
-    resized: Tensor = transforms.resize(images, [side, side], InterpolationMode.BILINEAR, antialias=True)
+    resized: Tensor = transforms.resize(images, list(size), InterpolationMode.BILINEAR, antialias=True)
     return resized

@@ -27,6 +27,8 @@ DATASETS: dict[str, Callable[[DatasetConfig], Dataset]] = {
     "synthetic": load_synthetic,
 }
 
+WITHOUT_ROOT = ("fashion_mnist_mini", "synthetic")  # nothing of theirs is read from `dataset.root`
+
 
 def load_dataset(config: DatasetConfig) -> Dataset:
     """Load the data set `config.name`: one of `DATASETS`, else one that an installed package adds.

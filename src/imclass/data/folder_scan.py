@@ -56,6 +56,15 @@ def scan_folder(root: Path) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]
         raise UserError(f"dataset.root={root}: cannot be read ({error})") from error
 
 
+def image_files(folder: Path) -> Iterator[Path]:
+    """Yield the images in a folder and below by their extensions, in order; hidden ones are passed over."""
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in extensions():
+                yield Path(here) / name
+
+
 def _part_folders(root: Path) -> dict[str, Path]:
     """Return {part: folder} for the split folders that exist; {'train': root} where there are none."""
     found: dict[str, Path] = {}

@@ -12,15 +12,17 @@ from imclass.reproducibility import generator
 
 
 class Images:
-    """A split on the device (or in memory, if the device has no room), its side and its normalisation.
+    """A split on the device (or in memory, if the device has no room), its size and its normalisation.
 
-    side: of the images as the network sees them, in pixels; a batch is resized when it is gathered, so
-    that large images of a small data set take no memory. mean, std: per channel, on a scale of 0 to 1.
+    size: height and width of the images as the network sees them; a batch is resized when it is gathered,
+    so that large images of a small data set take no memory. mean, std: per channel, on a scale of 0 to 1.
     """
 
-    def __init__(self, split: Split, device: Device, side: int, mean: list[float], std: list[float]):
+    def __init__(
+        self, split: Split, device: Device, size: tuple[int, int], mean: list[float], std: list[float]
+    ):
         resident = device.fits(split.images.nbytes)
-        self.side = side
+        self.size = size
         self.device = device
         self.images = split.images.to(device.device) if resident else split.images
         self.labels = split.labels.to(self.images.device)
@@ -35,7 +37,7 @@ class Images:
         at = indices.to(self.images.device)
         target = self.device.device
         images = self.images[at].to(target, non_blocking=True)
-        return resize_images(images, self.side), self.labels[at].to(target, non_blocking=True)
+        return resize_images(images, self.size), self.labels[at].to(target, non_blocking=True)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return float32 images in the device's memory format, zero mean and unit variance."""

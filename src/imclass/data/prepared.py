@@ -1,4 +1,4 @@
-"""A data set as a run uses it: loaded, split, with its side and its normalisation."""
+"""A data set as a run uses it: loaded, split, with its size and its normalisation."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Data:
 
     dataset: Dataset
     splits: Splits
-    side: int  # of the images as the network sees them, in pixels
+    size: tuple[int, int]  # height and width of the images as the network sees them
     mean: list[float]  # per channel, on a scale of 0 to 1
     std: list[float]
 
@@ -27,7 +27,7 @@ class Data:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the images as the network sees them."""
-        return self.splits.train.images.shape[1], self.side, self.side
+        return self.splits.train.images.shape[1], *self.size
 
 
 def prepare_data(config: DatasetConfig, seed: int) -> Data:
@@ -37,7 +37,8 @@ def prepare_data(config: DatasetConfig, seed: int) -> Data:
     """
     dataset = load_dataset(config)
     splits = split_dataset(dataset, config, seed)
-    channels, side = splits.train.images.shape[1], config.resize or splits.train.images.shape[2]
+    channels, height, width = splits.train.images.shape[1:]
+    size = (config.resize, config.resize) if config.resize else (height, width)
     mean, std = config.mean, config.std
     if mean is None or std is None:
         mean, std = channel_mean_std(splits.train.images)
@@ -48,4 +49,4 @@ def prepare_data(config: DatasetConfig, seed: int) -> Data:
         raise ConfigError(
             [f"dataset.mean={mean}: {len(mean)} values, but the images have {channels} channels"]
         )
-    return Data(dataset, splits, side, mean, std)
+    return Data(dataset, splits, size, mean, std)

@@ -42,20 +42,22 @@ def plot_curves(records: Sequence[Record], best: Record, file: Path) -> None:
     save(figure, file)
 
 
-def plot_comparison(runs: Sequence[tuple[str, Sequence[Record]]], file: Path) -> None:
+def plot_comparison(groups: Sequence[tuple[str, Sequence[Sequence[Record]]]], file: Path) -> None:
     """Draw the validation accuracy and loss of several runs over each other, as a PNG.
 
-    runs: a name and the records of metrics.jsonl, best first. Only the first eight have a colour and a
-    name in the legend; the others are grey.
+    groups: a name and, for each run of it, the records of metrics.jsonl; the best first. The first eight
+    have a colour, which the runs of a group share, and a name in the legend; the others are grey.
     """
     figure = new_figure(11, 4)
     accuracy, loss = figure.subplots(1, 2)
-    for number, (name, records) in reversed(list(enumerate(runs))):
-        val = [r for r in records if r["split"] == "val"]
+    for number, (name, runs) in reversed(list(enumerate(groups))):
         named = number < len(SERIES)
         color, label = (SERIES[number], shortened(name, 40)) if named else ("#BBBBBB", "_nolegend_")
-        for axes, key in ((accuracy, "accuracy"), (loss, "loss")):
-            _line(axes, val, key, label, color)
+        for records in runs:
+            val = [r for r in records if r["split"] == "val"]
+            for axes, key in ((accuracy, "accuracy"), (loss, "loss")):
+                _line(axes, val, key, label, color)
+            label = "_nolegend_"
     _as_percentages(accuracy)
     handles, labels = loss.get_legend_handles_labels()
     loss.legend(handles[::-1], labels[::-1], loc="best", frameon=False, fontsize=8)
