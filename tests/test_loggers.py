@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from imclass import loggers
 from imclass.loggers import Console, MetricsFile, RunLogger
+from imclass.plots import Picture, plot_pictures
 from imclass.records import evaluation_rows, read_metrics
 from imclass.result import Result
 
@@ -38,6 +40,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+def test_a_closed_pipe_does_not_end_the_training_and_the_log_has_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr("sys.stdout", os.fdopen(writer, "w"))
+    console = Console(tmp_path / "train.log", quiet=False)
+    for word in ("one", "two"):
+        console.line(word)
+    console.status("three")
+    console.status("four")  # too soon after the last one for the terminal
+    console.close()
+    sys.stdout.close()
+    assert (tmp_path / "train.log").read_text().split() == ["one", "two", "three", "four"]
+
+
 def test_plain_status_lines_come_at_most_every_ten_seconds(tmp_path: Path, clock: Clock, capsys) -> None:
     console = Console(tmp_path / "train.log", quiet=False)
     for second in range(35):
@@ -47,7 +65,8 @@ def test_plain_status_lines_come_at_most_every_ten_seconds(tmp_path: Path, clock
     console.close()
     shown = capsys.readouterr().out.splitlines()
     assert shown == ["at 0", "at 10", "at 20", "at 30", "a warning is never held back"]
-    assert (tmp_path / "train.log").read_text().splitlines() == shown
+    everything = [*(f"at {second}" for second in range(35)), "a warning is never held back"]
+    assert (tmp_path / "train.log").read_text().splitlines() == everything
 
 
 def test_an_evaluation_that_comes_too_early_takes_the_next_lines_place(
@@ -142,13 +161,15 @@ def test_every_step_stands_once_in_tensorboard_after_a_resume(tmp_path: Path) ->
 
 def test_tensorboard_holds_text_images_and_one_row_of_hparams(tmp_path: Path) -> None:
     board = loggers.TensorBoard(tmp_path, {}, enabled=True)
-    board.start("seed: 0", torch.zeros(4, 1, 8, 8, dtype=torch.uint8))
+    board.text("config", "seed: 0")
+    plot_pictures([Picture(torch.zeros(1, 8, 8, dtype=torch.uint8), "x")], "title", tmp_path / "samples.png")
+    board.plots([tmp_path / "samples.png"], 0)
     board.hparams({"optimizer.lr": 0.1, "dataset.mean": None}, {"best/test_accuracy": 0.9})
     board.close()
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("events*")
     events = EventAccumulator(str(file))
     events.Reload()
-    assert events.Tags()["images"] == ["train/samples"]
+    assert events.Tags()["images"] == ["plots/samples"]
     assert events.Tags()["tensors"] == ["config/text_summary"]
     plugin = events.summary_metadata["_hparams_/session_start_info"].plugin_data
     assert plugin.plugin_name == "hparams"

@@ -32,7 +32,9 @@ class Row:
 
     @property
     def label(self) -> str:
-        return ", ".join(f"{key.rsplit('.', 1)[-1]} {value}" for key, value in self.settings.items())
+        """Return the settings in short: 'model lenet, lr 0.1'."""
+        short = (key.removesuffix(".name").rsplit(".", 1)[-1] for key in self.settings)
+        return ", ".join(f"{key} {value}" for key, value in zip(short, self.settings.values(), strict=True))
 
     def mean(self, figure: str) -> float:
         return statistics.fmean(self.figures[figure])

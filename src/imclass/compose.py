@@ -18,7 +18,9 @@ from imclass.rundir import stored_with
 
 # Flags of Hydra's own command line that take a value.
 _VALUED_FLAGS = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c"}
-_VALUED_FLAGS |= {"--package", "-p", "--hydra-help-choice", "--info", "-i"}
+_VALUED_FLAGS |= {"--package", "-p", "--hydra-help-choice"}
+_PLAIN_FLAGS = {"--help", "-h", "--hydra-help", "--version", "--multirun", "-m", "--run", "-r", "--resolve"}
+_PLAIN_FLAGS |= {"--info", "-i", "--shell-completion", "-sc", "--experimental-rerun"}
 
 
 def run_hydra(task: Callable[[Config], None], command: str, argv: Sequence[str]) -> None:
@@ -102,9 +104,14 @@ def _split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], list[Pa
             overrides.append(word)
             continue
         flag, _, value = word.partition("=")
+        if flag not in _VALUED_FLAGS | _PLAIN_FLAGS:
+            near = did_you_mean(flag.strip("-"), all_keys()) or "; settings are typed as key=value"
+            raise UserError(f"{flag}: no such option{near}")
         flags.append(word)
         if word in _VALUED_FLAGS:
             value = next(rest, "")
+            if not value:
+                raise UserError(f"{word}: needs a value after it")
             flags.append(value)
         if flag in ("--config-dir", "-cd"):
             dirs.append(Path(value))

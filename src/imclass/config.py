@@ -105,7 +105,7 @@ class DeviceConfig:
 @dataclass(slots=True, kw_only=True)
 class TrainConfig:
     epochs: float | None = 3  # may be fractional
-    steps: int | None = None  # instead of epochs
+    steps: int | None = None  # takes the place of epochs
     batch_size: int = 32
     eval_every: Any = "1ep"  # duration
     log_every: Any = "0.1ep"  # duration

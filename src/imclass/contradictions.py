@@ -95,8 +95,8 @@ def _unused(
 
 def _length(config: Config) -> Iterator[str]:
     train, scheduler = config.train, config.scheduler
-    if (train.epochs is None) == (train.steps is None):
-        yield "train.epochs, train.steps: set exactly one of the two (the other: null)"
+    if train.epochs is None and train.steps is None:
+        yield "train.epochs=null, train.steps=null: expected one of the two to say how long to train"
         return
     images = train_images(config)
     if images is None or images < train.batch_size:

@@ -48,7 +48,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Arguments(prog="imclass evaluate", description="Evaluate a trained model.")
     parser.add_argument("run", help="a run folder, or its name under outputs/")
-    parser.add_argument("--split", choices=("train", "val", "test"), default="test")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
     parser.add_argument("--weights", default="best", help="best (default), last, or a file of weights")
     parser.add_argument(
         "--tta",

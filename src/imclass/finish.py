@@ -128,7 +128,7 @@ def header(job: Job) -> str:
         f"data     {config.dataset.name}: {len(data.dataset.classes)} classes; {sizes} images; "
         f"validation: {data.splits.val_source}",
         f"training {plan.steps:,} steps of {config.train.batch_size} images "
-        f"({plan.steps / trainer.loader.steps_per_epoch:g} epochs), {config.optimizer.name} "
+        f"({plan.steps / trainer.loader.steps_per_epoch:.4g} epochs), {config.optimizer.name} "
         f"lr {config.optimizer.lr:g}, {config.scheduler.name}",
         f"device   {job.device.device} ({job.device.hardware}), {job.device.precision}, "
         f"{job.device.threads} CPU threads",

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -29,7 +30,7 @@ class Console:
     """The terminal, and a copy of what it showed in train.log.
 
     On a terminal there is a progress bar per epoch; elsewhere plain lines, not too many; quiet shows
-    the last block only (train.log has it all).
+    the last block only. train.log has it all, also when nobody reads the terminal any more (a closed pipe).
     """
 
     def __init__(self, log: Path, *, quiet: bool):
@@ -42,27 +43,30 @@ class Console:
 
     def line(self, text: str) -> None:
         """Show a line that must not be missed."""
-        self._write(text, to_terminal=not self._quiet)
+        self._log_line(text)
+        if not self._quiet:
+            self._show(text)
 
     def status(self, text: str) -> None:
         """Show the result of an evaluation; without a terminal not before the last line is old enough.
 
         Until then it is held back, and takes the place of the next line of progress.
         """
+        self._log_line(text)
         now = time.monotonic()
         if self._terminal or now - self._shown >= PLAIN_SECONDS:
-            self._shown, self._held = now, None
-            self.line(text)
+            self._show_status(text)
         else:
             self._held = text
 
     def note(self, text: str) -> None:
         """Write a line to train.log only: the terminal shows it in another way."""
-        self._write(text, to_terminal=False)
+        self._log_line(text)
 
     def block(self, text: str) -> None:
         """Show the last block, also when quiet."""
-        self._write(text, to_terminal=True)
+        self._log_line(text)
+        self._show(text)
 
     def start_epoch(self, name: str, steps: int, done: int) -> None:
         if self._terminal:
@@ -84,7 +88,8 @@ class Console:
         if self._bar is not None:
             self._bar.set_postfix_str(figures)
         else:
-            self.status(self._held or f"{text}: {figures}")
+            self._log_line(f"{text}: {figures}")
+            self._show_status(self._held or f"{text}: {figures}")
 
     def end_epoch(self) -> None:
         if self._bar is not None:
@@ -95,13 +100,24 @@ class Console:
         self.end_epoch()
         self._log.close()
 
-    def _write(self, text: str, *, to_terminal: bool) -> None:
+    def _log_line(self, text: str) -> None:
         self._log.write(text + "\n")
         self._log.flush()
-        if to_terminal:
-            encoding = sys.stdout.encoding or "ascii"
+
+    def _show_status(self, text: str) -> None:
+        self._shown, self._held = time.monotonic(), None
+        if not self._quiet:
+            self._show(text)
+
+    def _show(self, text: str) -> None:
+        encoding = sys.stdout.encoding or "ascii"
+        try:
             tqdm.write(text.encode(encoding, "replace").decode(encoding), file=sys.stdout)
             sys.stdout.flush()
+        except BrokenPipeError:  # the reader has left; the training goes on, and writes into nothing
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, sys.stdout.fileno())
+            os.close(nothing)
 
 
 class MetricsFile:

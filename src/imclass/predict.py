@@ -169,12 +169,14 @@ def _picture(prediction: Prediction, classes: Sequence[str]) -> "Picture":
 
     folder, (name, probability) = prediction.file.absolute().parent.name, prediction.top[0]
     right = folder == name if folder in classes else None
-    second = f"is {folder}" if right is False else prediction.file.name
-    return Picture(prediction.image, f"{name} {probability:.0%}\n{second}", right)
+    truth = f"is {folder}\n" if right is False else ""
+    return Picture(prediction.image, f"{name} {probability:.0%}\n{truth}{prediction.file.name}", right)
 
 
 def _draw_sheet(pictures: "Sequence[Picture]", count: int, run: str, file: Path) -> None:
     from imclass.plots import plot_pictures
 
     cut = f", the first {ON_SHEET} of {count:,}" if count > ON_SHEET else ""
-    plot_pictures(pictures, f"Predictions of {run}{cut}", file)
+    known = "; folder names are the truth" if any(picture.right is not None for picture in pictures) else ""
+    plot_pictures(pictures, f"Predictions of {run}{cut}{known}", file)
+    print(f"sheet written to {file}", file=sys.stderr)

@@ -36,9 +36,12 @@ def report_command(argv: Sequence[str]) -> None:
         spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
         print(
             f"validation {row.mean('val_accuracy'):.2%}  test {row.mean('test_accuracy'):.2%}{spread}  "
-            f"{len(row.runs)} runs  {row.label or row.runs[0].name}"
+            f"{', '.join(run.name for run in row.runs)}" + (f": {row.label}" if row.label else "")
         )
-    print(file)
+    unfinished = sum(len(row.runs) for row in rows if not row.finished)
+    if unfinished:
+        print(f"{unfinished} runs did not finish: see the page")
+    print(f"{file} {file.with_suffix('.csv')}")
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -138,7 +138,10 @@ def _continue(path: Path, config: Config) -> RunDir:
 
 
 def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return key in LENGTH and None not in (stored[key], wanted[key]) and wanted[key] > stored[key]
+    """Tell whether a setting makes the training longer; `train.epochs` does not where steps are set."""
+    if key not in LENGTH or (key == "train.epochs" and stored["train.steps"] is not None):
+        return False
+    return None not in (stored[key], wanted[key]) and wanted[key] > stored[key]
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -107,7 +108,8 @@ class Trainer:
         if evaluating or self.stop or plan.save_is_due(step, self.stopwatch.since_save):
             self.save()
         if self.stop:
-            raise Interrupted(f"stopped by {self.stop.signal} at step {step}; the same command resumes")
+            again = f"imclass train resume={shlex.quote(str(self.checkpointer.last.parent.parent))}"
+            raise Interrupted(f"stopped by {self.stop.signal} at step {step}; it goes on with: {again}")
 
     def save(self) -> None:
         """Write the checkpoint from which this exact state is reached again; never one that is not finite."""

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
-from imclass.plots.style import BLUE, RED, new_figure, save, shortened
+from imclass.plots.style import BLUE, GRID, RED, new_figure, save, shortened
 
 RIGHT = LinearSegmentedColormap.from_list("right", ["white", BLUE])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["white", RED])
@@ -26,7 +26,7 @@ def plot_confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str
     counts = np.asarray(matrix, dtype=np.float64)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     numbered = len(classes) <= NUMBERED
-    side = 2.2 + 0.5 * len(classes) if numbered else 9.0
+    side = max(4.0, 2.2 + 0.5 * len(classes)) if numbered else 9.0
     figure = new_figure(side + (0 if numbered else 3.2), side)
     axes = figure.add_subplot() if numbered else figure.subplots(1, 2, width_ratios=[3, 1])[0]
     _draw(axes, shares)
@@ -35,7 +35,7 @@ def plot_confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str
     _name(axes, classes, numbered)
     accuracy = np.trace(counts) / max(counts.sum(), 1)
     axes.set_title(
-        f"Confusion matrix, % of the true class (accuracy {accuracy:.1%})",
+        f"Confusion matrix, % of the true class\naccuracy {accuracy:.1%}",
         loc="left",
         fontsize=10,
         fontweight="bold",
@@ -52,22 +52,33 @@ def _draw(axes: Axes, shares: NDArray[np.float64]) -> None:
     pixels = WRONG(0.9 * wrong / worst)
     pixels[diagonal] = RIGHT(0.75 * shares)[diagonal]
     axes.imshow(pixels, interpolation="nearest")
+    if len(shares) <= NUMBERED:
+        borders = np.arange(len(shares) + 1) - 0.5
+        axes.set_xticks(borders, minor=True)
+        axes.set_yticks(borders, minor=True)
+        axes.grid(which="minor", color=GRID, linewidth=0.6)
     axes.spines[:].set_visible(False)
 
 
 def _number(axes: Axes, shares: NDArray[np.float64]) -> None:
     for (row, column), share in np.ndenumerate(shares):
         if share > 0:
-            dark = row == column and share > 0.6
+            dark = row == column and share > 0.8
             axes.text(
                 column,
                 row,
-                f"{100 * share:.1f}" if share < 0.0995 else f"{100 * share:.0f}",
+                _percent(share),
                 ha="center",
                 va="center",
                 fontsize=8,
                 color="white" if dark else "black",
             )
+
+
+def _percent(share: float) -> str:
+    """Return 7, 7.3 or 73: a decimal only where it says something."""
+    whole = share >= 0.0995 or abs(100 * share - round(100 * share)) < 0.05
+    return f"{100 * share:.{0 if whole else 1}f}"
 
 
 def _name(axes: Axes, classes: Sequence[str], numbered: bool) -> None:
@@ -80,7 +91,7 @@ def _name(axes: Axes, classes: Sequence[str], numbered: bool) -> None:
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
     axes.set_yticks(places, names, fontsize=size)
-    axes.tick_params(length=0)
+    axes.tick_params(which="both", length=0)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
 
