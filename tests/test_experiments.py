@@ -30,6 +30,12 @@ SMALL = [
 GREY = ["dataset.synthetic.shape=[1,28,28]"]
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of these tests land in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+
+
 def compose(*overrides: str) -> Config:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir

@@ -31,7 +31,7 @@ def network() -> nn.Module:
 
 
 def config(name: str, **more: object) -> OptimizerConfig:
-    return OptimizerConfig(name=name, lr=0.01, weight_decay=0.1, **{**SETTINGS[name], **more})
+    return OptimizerConfig(**{"name": name, "lr": 0.01, "weight_decay": 0.1, **SETTINGS[name], **more})
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 5) -> list[torch.Tensor]:
