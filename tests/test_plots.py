@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import colours
+from pictures import colours, pixels
 from PIL import Image
 
 from imclass.plots import (
@@ -80,3 +80,25 @@ def test_calibration_of_one_bin_and_none(tmp_path: Path) -> None:
     for bins in ([row], []):
         plot_calibration(bins, 0.4, tmp_path / "calibration.png")
         assert size(tmp_path / "calibration.png") == (506, 572)
+
+
+def test_the_mistakes_of_a_true_class_are_in_its_row(tmp_path: Path) -> None:
+    """One in ten of the first class is taken for the second: red at the upper right, nowhere else."""
+    plot_confusion_matrix([[9, 1], [0, 10]], ["first", "second"], tmp_path / "matrix.png")
+    image = pixels(tmp_path / "matrix.png").int()
+    red = (image[0] > 180) & (image[1] < 120) & (image[2] < 120)
+    blue = (image[2] > 170) & (image[0] < 120)
+    rows, columns = (axis.float() for axis in red.nonzero(as_tuple=True))
+    diagonal = blue.nonzero(as_tuple=True)
+    assert len(rows) > 1000
+    assert rows.max() < diagonal[0].float().mean() + 2
+    assert columns.min() > diagonal[1].float().mean() - 2
+
+
+def test_the_curve_of_accuracy_rises_where_the_accuracy_does(tmp_path: Path) -> None:
+    rows = [r for r in records([0.2, 0.4, 0.9]) if r["split"] == "val"]
+    plot_curves(rows, rows[-1], tmp_path / "curves.png")
+    left = pixels(tmp_path / "curves.png")[:, :, :400].int()
+    line = ((left[0] < 40) & (left[1] > 90) & (left[1] < 140) & (left[2] > 150)).nonzero()
+    first, last = (line[line[:, 1] == column, 0].float().mean() for column in line[:, 1].aminmax())
+    assert last < first - 100  # pixels count from the top
