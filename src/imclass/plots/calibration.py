@@ -31,6 +31,6 @@ def plot_calibration(bins: Sequence[Mapping[str, float]], error: float, file: Pa
     style(bottom, "", "confidence (probability of the predicted class)", "% of images")
     for axes in (top.xaxis, top.yaxis):
         axes.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    top.set_xlim(0, 1.02)
-    top.set_ylim(0, 1.02)
+    top.set_xlim(0, 1.04)
+    top.set_ylim(0, 1.04)
     save(figure, file)

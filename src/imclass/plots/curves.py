@@ -74,7 +74,7 @@ def _line(axes: Axes, rows: Sequence[Record], key: str, label: str, color: str, 
 
 def _as_percentages(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    axes.set_ylim(top=min(1.0, axes.get_ylim()[1]))
+    axes.set_ylim(top=min(1.02, axes.get_ylim()[1]))
 
 
 def _over_epochs(axes: Axes, title: str) -> None:
