@@ -149,7 +149,7 @@ def last_block(summary: Summary, run: RunDir) -> str:
     return "\n".join(
         [
             "",
-            f"best model   epoch {best['epoch']:g}, step {best['step']}{ended}",
+            f"best model   epoch {best['epoch']:.4g}, step {best['step']}{ended}",
             f"validation   accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}",
             f"test         accuracy {test['accuracy']:.2%}, loss {test['loss']:.4f}",
             f"time         {_clock(seconds['total'])} ({_clock(seconds['train'])} training), "
