@@ -59,6 +59,10 @@ MISTAKES = [
     (["dataset.val_split=6000"], ["dataset.val_split=6000"]),
     (["train.epochs=null"], ["train.epochs=null, train.steps=null", "one of the two"]),
     (["--epochs", "3"], ["--epochs", "did you mean 'train.epochs'"]),
+    (
+        ["scheduler=multistep", "scheduler.milestones=[1ep,1ep]"],
+        ["scheduler.milestones", "expected rising values"],
+    ),
     (["--lr=3"], ["--lr", "no such option"]),
     (["--config-dir"], ["--config-dir", "needs a value"]),
     (["device=cuda"], ["device.type=cuda", "device=cpu"]),

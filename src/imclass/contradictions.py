@@ -109,9 +109,10 @@ def _length(config: Config) -> Iterator[str]:
     if warmup > total:
         yield f"scheduler.warmup={scheduler.warmup}: longer than {shown}; shorten it, or train longer"
     previous = -1.0
-    for milestone in scheduler.milestones or []:
+    milestones = scheduler.milestones or []
+    for milestone in milestones:
         at = parse_duration(milestone, units).steps(steps_per_epoch, total)
-        if at < previous:
+        if at < previous or milestones.count(milestone) > 1:  # in so few steps, others may fall together
             yield f"scheduler.milestones={scheduler.milestones}: expected rising values"
         elif at > total:
             yield f"scheduler.milestones: {milestone} is after the end of {shown}; remove it, or train longer"

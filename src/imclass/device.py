@@ -39,10 +39,9 @@ class Device:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def is_out_of_memory(self, error: Exception) -> bool:
-        """Tell whether `error` says that this device's memory ran out: CUDA's, torch's on a CPU, oneDNN's."""
+        """Tell whether `error` says that this device's memory, or the process's, ran out."""
         kinds = (torch.OutOfMemoryError, MemoryError)
-        words = ("can't allocate memory", "could not create a memory", "could not create a primitive")
-        return isinstance(error, kinds) or any(word in str(error) for word in words)
+        return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
     def peak_memory_bytes(self) -> int:
         """Return the most memory used so far: of the GPU, else of the process."""
