@@ -77,3 +77,17 @@ def test_list_refuses_a_faulty_shape(imclass) -> None:
     code, _, err = imclass("list", "models", "--input", "big")
     assert code == 2
     assert "3x32x32" in err
+
+
+def test_check_submits_no_jobs(imclass, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    outcome = imclass("check", "-m", "hydra/launcher=slurm", "hydra.launcher.partition=gpu", "seed=0,1")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.count("ok: resnet18") == 2
+
+
+def test_a_misspelt_function_of_the_sweep_grammar_is_named(imclass) -> None:
+    outcome = imclass("check", "sweep.name=mine", "optimizer.lr=tag(log,intervall(1e-3,1))")
+    (line,) = outcome.err.splitlines()
+    assert outcome.code == 2
+    assert line.endswith("Unknown function 'intervall'; did you mean 'interval'?")

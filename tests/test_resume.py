@@ -1,9 +1,10 @@
-"""A run that was interrupted ends bit for bit like one that never was. Rows R1 to R3 and L1.
+"""A run that was interrupted ends bit for bit like one that never was. Rows R1 to R4, R6 and L1.
 
 Real processes are killed with SIGKILL. They are forked from one server that has torch imported, so that
 a kill costs a second or two.
 """
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import QUICK, merged, records
+from same_run import assert_same_run
 
 from imclass import cli
 from imclass.checkpoint import read_checkpoint
@@ -111,45 +113,6 @@ def logged_step(run: Path) -> int:
     return json.loads(lines[-1])["step"] if lines else -1
 
 
-def assert_same_run(got: Path, want: Path) -> None:
-    """Weights, optimizer, best model and every logged figure are equal, bit for bit."""
-    for name in ("last.pt", "best.pt"):
-        a, b = (read_checkpoint(run / "checkpoints" / name) for run in (got, want))
-        assert a.keys() == b.keys()
-        for part in a.keys() - {"stopwatch", "logger", "about"}:  # clock, file positions, names
-            assert equal(a[part], b[part]), f"{name}: {part}"
-    assert records(got) == records(want)
-    assert event_points(got) == event_points(want)
-    assert len(event_points(got)) == len(set(event_points(got)))
-    summaries = [json.loads((run / "summary.json").read_text()) for run in (got, want)]
-    for key in ("status", "step", "best", "val", "test"):
-        assert summaries[0][key] == summaries[1][key]
-
-
-def equal(a: object, b: object) -> bool:
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return a == b
-
-
-def event_points(run: Path) -> list[tuple[str, int, float]]:
-    """Return (tag, step, value) of every scalar in the event files that does not depend on the clock."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    points = []
-    for file in sorted((run / "tensorboard").iterdir()):
-        events = EventAccumulator(str(file), size_guidance={"scalars": 0})
-        events.Reload()
-        for tag in events.Tags()["scalars"]:
-            if "images_per_second" not in tag:
-                points += [(tag, e.step, e.value) for e in events.Scalars(tag)]
-    return sorted(points)
-
-
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -206,15 +169,131 @@ def test_a_polite_signal_saves_at_the_step_and_exits_75(here: Path, how: signal.
     assert_same_run(run, here / "whole")
 
 
+def slow_down_the_rest() -> None:
+    """Let the data, each batch of an evaluation and the plots last, so that signals arrive there too."""
+    from imclass import build, evaluation, finish
+
+    prepare_data, logits_of, write = build.prepare_data, evaluation.logits_of, finish.write_assessment
+    build.prepare_data = lambda *args: (time.sleep(0.3), prepare_data(*args))[1]
+    evaluation.logits_of = lambda *args: (time.sleep(0.05), logits_of(*args))[1]
+    finish.write_assessment = lambda *args: (time.sleep(0.2), write(*args))[1]
+
+
+def catches_signals(process: Any) -> bool:
+    """Tell whether the process has a handler for SIGTERM."""
+    mask = next(
+        line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "SigCgt" in line
+    )
+    return bool(int(mask.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="needs /proc to know when a handler is set"
+)
+def test_a_signal_at_any_of_30_moments_ends_with_75_and_costs_nothing(here: Path) -> None:
+    """R6: from when its handler is set to its end, to the process or its group."""
+    finish(overrides("whole"))
+    chance, given, runs = random.Random(6), 0, 0
+    while given < 30:
+        code = -1
+        while code != 0:
+            process = start(overrides(f"asked{runs}"), slow_down, slow_down_the_rest)
+            while process.is_alive() and not catches_signals(process):
+                time.sleep(0.001)
+            time.sleep(chance.uniform(0.0, 2.5))
+            how = chance.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+            if process.is_alive():
+                (os.killpg if chance.random() < 0.5 else os.kill)(process.pid, how)
+            process.join()
+            code = process.exitcode
+            assert code in (0, 75), Path("log.txt").read_text()[-3000:]
+            given += code == 75
+        assert_same_run(here / f"asked{runs}", here / "whole")
+        runs += 1
+
+
+def signal_in_second_evaluation() -> None:
+    from imclass import evaluation
+
+    logits_of, batches = evaluation.logits_of, iter(range(1000))
+
+    def signalling(*args: Any) -> torch.Tensor:
+        if next(batches) == 2:  # an evaluation has two batches
+            os.kill(os.getpid(), signal.SIGTERM)
+        return logits_of(*args)
+
+    evaluation.logits_of = signalling
+
+
+def test_a_signal_in_an_evaluation_saves_there_and_repeats_it(here: Path) -> None:
+    finish(overrides("whole"))
+    finish(overrides("asked"), signal_in_second_evaluation, code=75)
+    run = here / "asked"
+    assert "stopped by SIGTERM in the evaluation at step 10" in Path("log.txt").read_text()
+    assert read_checkpoint(run / "checkpoints/last.pt")["progress"]["step"] == 10
+    assert len(records(run, split="val")) == 1
+    finish(overrides("asked"))
+    assert_same_run(run, here / "whole")
+
+
+def signals_while_saving(times: int) -> None:
+    """Ask to stop at step 7, and again `times` times while the checkpoint of that is written."""
+    from imclass import checkpoint
+    from imclass.signals import STOP
+
+    train_step, write = Trainer.train_step, checkpoint._with_comment
+
+    def step(self: Trainer) -> None:
+        train_step(self)
+        if self.progress.step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def signalling(*args: Any) -> Any:
+        result = write(*args)
+        for _ in range(times if STOP.number else 0):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    Trainer.train_step, checkpoint._with_comment = step, signalling
+
+
+def one_more_signal_while_saving() -> None:
+    signals_while_saving(1)
+
+
+def two_more_signals_while_saving() -> None:
+    signals_while_saving(2)
+
+
+def test_a_second_signal_waits_for_the_save_and_a_third_exits(here: Path) -> None:
+    finish(overrides("second"), one_more_signal_while_saving, code=75)
+    assert read_checkpoint(here / "second/checkpoints/last.pt")["progress"]["step"] == 7
+    finish(overrides("third"), two_more_signals_while_saving, code=75)
+    assert read_checkpoint(here / "third/checkpoints/last.pt")["progress"]["step"] == 6
+    for name in ("whole", "second", "third"):
+        finish(overrides(name))
+    assert_same_run(here / "second", here / "whole")
+    assert_same_run(here / "third", here / "whole")
+
+
+def test_a_second_process_in_the_same_folder_is_refused(here: Path) -> None:
+    """R4; the lock of a process that was killed is gone with it."""
+    process = start(overrides("shared"), slow_down)
+    while process.is_alive() and logged_step(here / "shared") < 4:
+        time.sleep(0.002)
+    finish(overrides("shared"), code=2)
+    assert f"is in use by process {process.pid} on " in Path("log.txt").read_text()
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    finish(overrides("shared"))
+
+
 def break_the_seeding() -> None:
     """Draw the augmentation from a running state instead of the step."""
     from imclass.data import loader
-    from imclass.reproducibility import generator
 
-    state = torch.Generator().manual_seed(0)
-    loader.generator = lambda seed, purpose, position: (
-        state if purpose == "augment" else generator(seed, purpose, position)
-    )
+    count = itertools.count()
+    loader.derive_seed = lambda seed, purpose, position: next(count)
 
 
 def test_with_the_seeding_broken_the_comparison_fails(here: Path) -> None:

@@ -3,13 +3,9 @@
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
-from omegaconf import OmegaConf
 from torch import nn
 
 from imclass.checkpoint import Checkpointer, State, read_model_weights
@@ -18,9 +14,10 @@ from imclass.data.augment import Augment
 from imclass.data.loader import EvalLoader, Images, TrainLoader
 from imclass.data.prepared import Data, prepare_data
 from imclass.device import Device, resolve_device
+from imclass.distributed import ALONE, Processes
 from imclass.durations import parse_duration
 from imclass.ema import Ema
-from imclass.errors import ConfigError, UserError
+from imclass.errors import ConfigError
 from imclass.evaluation import evaluate
 from imclass.learner import Learner
 from imclass.loggers import Console, RunLogger
@@ -30,9 +27,11 @@ from imclass.models.weights import load_weights
 from imclass.optimizers import build_optimizer
 from imclass.progress import Plan
 from imclass.reproducibility import seed_everything, use_deterministic_kernels
+from imclass.resuming import about_run, compare_headers, header_of, newest_state
 from imclass.rundir import RunDir
 from imclass.schedules import build_schedule
-from imclass.signals import StopFlag
+from imclass.signals import STOP
+from imclass.silent import SilentCheckpointer, SilentLogger
 from imclass.trainer import Trainer
 
 
@@ -49,21 +48,24 @@ class Job:
     started: float  # time.monotonic()
 
 
-def build_job(run: RunDir) -> Job:
+@STOP.at_once()
+def build_job(run: RunDir, processes: Processes = ALONE) -> Job:
     """Build all components, create the run folder, and load the newest checkpoint if there is one.
 
+    Of many processes, each builds its own; only the first touches the run folder.
     Raises UserError for whatever the data, the model or the checkpoints do not allow; the folder of a
     new run is created only when nothing of this is wrong.
     """
     started = time.monotonic()
     config = run.config
     data = build_data(config)
-    state, old, warnings = _newest(run)
+    state, old, warnings = processes.from_first(partial(newest_state, run))
     steps_per_epoch = len(data.splits.train) // config.train.batch_size
     plan = build_plan(config, steps_per_epoch)
-    device = resolve_device(config.device, steps=plan.steps, threads=old.get("threads"))
-    header = _header(data, device)
-    warnings += _compare(old, header, run.path)
+    threads = old.get("threads") if old.get("processes", 1) == processes.size else None
+    device = resolve_device(config.device, steps=plan.steps, threads=threads, processes=processes)
+    header = header_of(data, device)
+    warnings += compare_headers(old, header, run.path)
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch)
     _check_batch(config, learner)
     images = [Images(split, device, data.size, data.mean, data.std) for split in data.parts]
@@ -71,17 +73,17 @@ def build_job(run: RunDir) -> Job:
     train = TrainLoader(images[0], config.train.batch_size, augment, config.seed)
     val, test = (EvalLoader(part, device.micro_batch or config.train.batch_size) for part in images[1:])
 
-    run.create()
+    run = processes.from_first(run.create)
     trainer = Trainer(
         learner,
         train,
         partial(evaluate, loader=val, device=device),
         plan,
-        logger=_logger(run, state.get("logger", {})),
-        checkpointer=Checkpointer(run.checkpoints),
+        logger=_logger(run, state) if processes.is_first else SilentLogger(),
+        checkpointer=(Checkpointer if processes.is_first else SilentCheckpointer)(run.checkpoints),
         header=header,
-        about=_about(run, data),
-        stop=StopFlag(),
+        about=about_run(run, data),
+        stop=STOP,
     )
     for warning in warnings:
         trainer.logger.console.line(f"warning: {warning}")
@@ -92,9 +94,10 @@ def build_job(run: RunDir) -> Job:
     return Job(run, trainer, test, device, data, resumed=bool(state), started=started)
 
 
-def _logger(run: RunDir, state: Mapping[str, Any]) -> RunLogger:
+def _logger(run: RunDir, state: State) -> RunLogger:
     console = Console(run.path / "train.log", quiet=run.config.logger.quiet)
-    return RunLogger(run.path, console, state, tensorboard=run.config.logger.tensorboard)
+    written = state.get("logger", {})
+    return RunLogger(run.path, console, written, tensorboard=run.config.logger.tensorboard)
 
 
 def build_data(config: Config) -> Data:
@@ -124,30 +127,37 @@ def _check_augmentation(config: Config, channels: int, side: int) -> None:
 
 def _check_batch(config: Config, learner: Learner) -> None:
     """Raise ConfigError when a forward pass would have fewer images than the model's layers need."""
-    key = "device.micro_batch" if learner.device.micro_batch else "train.batch_size"
-    images = learner.device.micro_batch or config.train.batch_size
-    if images < learner.smallest_batch:
-        raise ConfigError(
-            [f"{key}={images}: {config.model.name} has batch norm, which needs at least 2 images"]
-        )
+    needed, why = learner.smallest_batch, f"{config.model.name} has batch norm, which needs at least 2 images"
+    micro, batch, processes = learner.device.micro_batch, config.train.batch_size, learner.device.processes
+    if micro is not None and micro < needed:
+        raise ConfigError([f"device.micro_batch={micro}: {why}"])
+    if batch // processes.size < needed:
+        share = f"{processes.size} processes share these images; " if processes.size > 1 else ""
+        why = why if needed > 1 else "each needs at least 1"
+        raise ConfigError([f"train.batch_size={batch}: {share}{why}"])
 
 
 def build_learner(config: Config, data: Data, device: Device, steps: int, steps_per_epoch: int) -> Learner:
     """Build model, loss, optimizer, schedule and average, on the device and in its memory format."""
     use_deterministic_kernels()
     seed_everything(config.seed, "weights")
-    model = build_network(config, data).to(device.device)
+    model = build_network(config, data)
+    if config.device.sync_batch_norm:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model = model.to(device.device)
     model = model.to(memory_format=device.memory_format)
     if device.compile:
         model.compile()
     return Learner(
         model=model,
+        network=device.processes.parallel(model),
         loss=build_loss(config.train.label_smoothing),
         optimizer=build_optimizer(config.optimizer, model),
         schedule=build_schedule(config.scheduler, steps=steps, steps_per_epoch=steps_per_epoch),
         ema=Ema(model, config.train.ema),
         device=device,
         seed=config.seed,
+        batch_size=config.train.batch_size,
     )
 
 
@@ -178,47 +188,3 @@ def build_plan(config: Config, steps_per_epoch: int) -> Plan:
         metric=config.checkpoint.metric,
         max_norm=train.grad_clip or math.inf,
     )
-
-
-def _newest(run: RunDir) -> tuple[State, dict[str, Any], list[str]]:
-    """Return state, header and warnings of the run's newest checkpoint; empty for a run without one."""
-    try:
-        return Checkpointer(run.checkpoints).latest()
-    except FileNotFoundError:
-        return {}, {}, []
-
-
-def _header(data: Data, device: Device) -> dict[str, Any]:
-    """Return how the numbers of a checkpoint are computed: with the same, they repeat bit for bit."""
-    return {
-        "data_fingerprint": data.dataset.fingerprint,
-        "threads": device.threads,
-        "hardware": device.hardware,
-        "precision": device.precision,
-        "memory_format": str(device.memory_format),
-        "compile": device.compile,
-        "micro_batch": device.micro_batch,
-        "torch": torch.__version__,
-    }
-
-
-def _about(run: RunDir, data: Data) -> dict[str, Any]:
-    """Return what a checkpoint needs to be used without the run; plain JSON types."""
-    return {
-        "run": run.path.name,
-        "config": OmegaConf.to_yaml(dataclasses.asdict(run.config)),
-        "classes": list(data.dataset.classes),
-        "shape": list(data.shape),
-        "mean": data.mean,
-        "std": data.std,
-    }
-
-
-def _compare(header: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> list[str]:
-    """Return a warning when a resumed run computes in another way than before; other data are refused."""
-    changes = [f"{k} {header[k]} -> {now[k]}" for k in now if header and header[k] != now[k]]
-    if any(change.startswith("data_fingerprint") for change in changes):
-        raise UserError(
-            f"{path}: the training images are not those that this run began with; choose another name="
-        )
-    return [f"resuming with {', '.join(changes)}: bit-identity not guaranteed"] if changes else []

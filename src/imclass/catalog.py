@@ -14,6 +14,7 @@ GROUPS = {
     "schedulers": "scheduler",
     "augments": "augment",
     "experiments": "experiment",
+    "sweeps": "sweep",
 }
 
 

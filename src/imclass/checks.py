@@ -10,13 +10,14 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from imclass.config import Config
+from imclass.config import Config, SweepConfig
 from imclass.contradictions import contradictions
 from imclass.durations import parse_duration
 from imclass.errors import ConfigError, did_you_mean
 from imclass.rules import DURATIONS, MAY_BE_ZERO, REQUIRED, RULES
 
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list"}
+_TYPE_NAMES[dict] = "a mapping"
 
 
 def check_config(composed: Mapping[str, Any], *, to_train: bool = True) -> Config:
@@ -26,15 +27,18 @@ def check_config(composed: Mapping[str, Any], *, to_train: bool = True) -> Confi
     look for contradictions too, and for files or a GPU that are missing here; a finished run needs neither.
     """
     problems: list[str] = []
-    config = _build(Config, composed, "", problems)
-    faulty = {problem.split("=")[0].split(":")[0] for problem in problems}
-    values = flatten(dataclasses.asdict(config))
-    problems += [p for key in values if key not in faulty for p in _value_problems(key, values[key])]
+    config = _built(Config, composed, "", problems)
     if not problems and to_train:
         problems += contradictions(config)
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def check_sweep(settings: Mapping[str, Any]) -> tuple[SweepConfig, list[str]]:
+    """Return the section `sweep` as its type, and all problems of `settings`: {'trials': 20, ...}."""
+    problems: list[str] = []
+    return _built(SweepConfig, settings, "sweep.", problems), problems
 
 
 def all_keys() -> list[str]:
@@ -53,6 +57,8 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def unknown_key(key: str) -> str:
     """Return the problem line of a key that the schema does not have."""
     known = all_keys()
+    if key.split(".")[0] == "sweep":
+        known = [f"sweep.{field.name}" for field in dataclasses.fields(SweepConfig)]
     last = key.rsplit(".", 1)[-1]
     same_ending = [k for k in known if k.rsplit(".", 1)[-1] == last]
     if same_ending:
@@ -75,6 +81,15 @@ def value_problem(key: str, value: object) -> str | None:
     problems: list[str] = []
     value = _typed(hint, value, key, problems)
     return next(iter(problems or _value_problems(key, value)), None)
+
+
+def _built(cls: type, tree: Mapping[str, Any], prefix: str, problems: list[str]) -> Any:
+    """Construct `cls` from `tree`; add what is wrong with types and values to `problems`."""
+    made = _build(cls, tree, prefix, problems)
+    faulty = {problem.split("=")[0].split(":")[0] for problem in problems}
+    values = {f"{prefix}{key}": value for key, value in flatten(dataclasses.asdict(made)).items()}
+    problems += [p for key in values if key not in faulty for p in _value_problems(key, values[key])]
+    return made
 
 
 def _build(cls: type, tree: Mapping[str, Any], prefix: str, problems: list[str]) -> Any:

@@ -11,10 +11,11 @@ imclass: train image classifiers in PyTorch from YAML.
 
   imclass train [group=choice ...] [key=value ...] [-m]   train; the same command resumes
   imclass check [the same]                                find every mistake, touch nothing
+  imclass sweep sweep=NAME [sweep.trials=N ...] [...]     search hyperparameters; the same command resumes
   imclass evaluate RUN [--split val] [--tta flip]         all figures of a trained model, and its plots
   imclass predict  RUN FILE|DIR ... [--sheet OUT.png]     what is on these pictures?
   imclass report   RUN|FOLDER ... [--out FILE.html]       one run, or a comparison of many
-  imclass list     models|datasets|optimizers|schedulers|augments|experiments
+  imclass list     models|datasets|optimizers|schedulers|augments|experiments|sweeps
 
   imclass train                                           ResNet-18 on bundled Fashion-MNIST images
   imclass train model=vgg11 dataset=cifar10 train.epochs=20 name=mine
@@ -25,13 +26,23 @@ imclass: train image classifiers in PyTorch from YAML.
 
 
 def train(argv: Sequence[str]) -> None:
-    from imclass.compose import run_hydra
-    from imclass.train import train as task
+    from imclass.train import train_command
 
-    run_hydra(task, "train", argv)
+    train_command(argv)
+
+
+def sweep(argv: Sequence[str]) -> None:
+    from imclass.sweep import sweep_command
+
+    sweep_command(argv)
 
 
 def check(argv: Sequence[str]) -> None:
+    if any(word.startswith(("sweep=", "sweep.")) for word in argv):
+        from imclass.sweep import check_command
+
+        check_command(argv)
+        return
     from imclass.compose import run_hydra
     from imclass.rundir import open_run
 
@@ -40,7 +51,8 @@ def check(argv: Sequence[str]) -> None:
         where = f"continues {run.path}" if run.exists else f"into {run.path}"
         print(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}")
 
-    run_hydra(report, "check", argv)
+    here = [word for word in argv if not word.startswith(("hydra/launcher=", "hydra.launcher."))]
+    run_hydra(report, "check", here)
 
 
 def list_choices(argv: Sequence[str]) -> None:
@@ -70,6 +82,7 @@ def report(argv: Sequence[str]) -> None:
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "check": check,
+    "sweep": sweep,
     "evaluate": evaluate,
     "predict": predict,
     "report": report,

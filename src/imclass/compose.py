@@ -4,23 +4,32 @@ Hydra stops at the first mistake. So the overrides are looked at one by one firs
 the rest is composed without them, and the problems of both are reported together. No torch here.
 """
 
+import contextlib
+import dataclasses
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imclass.checks import all_keys, check_config, sections, show, unknown_key, value_problem
-from imclass.config import Config, config_dir, group_choices, plugin_names
-from imclass.errors import ConfigError, ImclassError, Interrupted, UserError, did_you_mean
+from imclass.checks import check_config, sections
+from imclass.config import Config, config_dir, plugin_names
+from imclass.errors import ConfigError, ImclassError, Interrupted, PartialFailure, UserError
+from imclass.multirun import is_multirun, of_this_job, scratch_of, task_overrides
+from imclass.overrides import (
+    is_sweep,
+    key_of,
+    override_problem,
+    parse,
+    quoted,
+    samples,
+    split_arguments,
+    sweep_values,
+    with_experiment_files,
+)
 from imclass.rundir import stored_with
-
-# Flags of Hydra's own command line that take a value.
-_VALUED_FLAGS = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c"}
-_VALUED_FLAGS |= {"--package", "-p", "--hydra-help-choice"}
-_PLAIN_FLAGS = {"--help", "-h", "--hydra-help", "--version", "--multirun", "-m", "--run", "-r", "--resolve"}
-_PLAIN_FLAGS |= {"--info", "-i", "--shell-completion", "-sc", "--experimental-rerun"}
 
 
 def run_hydra(task: Callable[[Config], None], command: str, argv: Sequence[str]) -> None:
@@ -28,62 +37,157 @@ def run_hydra(task: Callable[[Config], None], command: str, argv: Sequence[str])
 
     Raises ConfigError with all problems of the configuration.
     """
-    flags, overrides, config_dirs = _split_arguments(argv)
+    flags, typed, config_dirs = split_arguments(argv)
     if not {"--help", "-h", "--hydra-help"} & set(argv):
-        _check_overrides(overrides, config_dirs)
+        check_overrides(typed, config_dirs)
     import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     _register_schema()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand us the exception: we print one line and choose the exit code
-    sys.argv = [f"imclass {command}", *flags, *overrides]  # argparse takes no flags between overrides
-
-    failures: list[ImclassError] = []
+    failures: list[ImclassError | Interrupted] = []
+    here = os.getpid()
 
     @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
     def main(composed: Any) -> None:
+        sys.argv = [f"imclass {command}", *flags, *typed]  # as it was typed, for the run's records
         if any(isinstance(failure, Interrupted) for failure in failures):
             return  # -m: the jobs after an interrupted one wait for the same command
         try:
-            task(_checked(composed))
-        except ImclassError as error:  # -m: the other jobs go on
+            task(of_this_job(_checked(composed)))
+        except (ImclassError, Interrupted) as error:  # -m: the other jobs go on
+            if os.getpid() != here:  # a launcher's job on another machine: its failure is sent back
+                raise
             failures.append(error)
+        except Exception as error:
+            if os.getpid() != here or not is_multirun():
+                raise
+            traceback.print_exc()
+            failures.append(PartialFailure(f"a job failed: {type(error).__name__}: {error}"))
 
-    with tempfile.TemporaryDirectory() as scratch:  # of a multirun's own record: ours is in each run folder
-        sys.argv.append(f"hydra.sweep.dir={scratch}")
-        try:
+    with scratch_of(flags, typed) as scratch:
+        overrides, found = with_experiment_files(typed, scratch)
+        search = [f"hydra.searchpath=[{quoted(f'file://{scratch}')}]"] if found else []
+        # argparse takes no flags between overrides
+        sys.argv = [f"imclass {command}", *flags, *overrides, *search, f"hydra.sweep.dir={quoted(scratch)}"]
+        with _told_in_one_line():
             main()
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(_one_line(error)) from error
     for failure in failures[:-1]:
         print(f"imclass: {failure}", file=sys.stderr)
     if failures:
         raise failures[-1]
 
 
+@contextlib.contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """Within the block, what Hydra, OmegaConf or a launcher raises becomes a UserError."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_one_line(error)) from error
+    except Exception as error:
+        if not type(error).__module__.startswith("submitit"):
+            raise
+        told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"the batch system refuses the jobs: {told}; see hydra.launcher.*") from error
+
+
+def compose_config(overrides: Sequence[str], config_dirs: Sequence[Path], *, to_train: bool = True) -> Config:
+    """Return the configuration that `overrides` compose. Raises ConfigError, UserError.
+
+    to_train: as of `check_config`.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    _register_schema()
+    with tempfile.TemporaryDirectory() as scratch:
+        overrides, found = with_experiment_files(overrides, Path(scratch))
+        folders = [*config_dirs, *([Path(scratch)] if found else [])]
+        search = ",".join(quoted(f"file://{folder.absolute()}") for folder in folders)
+        try:
+            with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+                composed = compose("train", [*overrides, f"hydra.searchpath=[{search}]"])
+                return _checked(composed, to_train=to_train)
+        except HydraException as error:
+            raise UserError(_one_line(error)) from error
+
+
+def check_overrides(overrides: Sequence[str], config_dirs: Sequence[Path]) -> None:
+    """Raise ConfigError with every faulty override, and with the problems of what the others compose.
+
+    Sweeps are looked at value by value, and composed with the first values of the other sweeps.
+    """
+    good: list[str] = []
+    sweeps: dict[str, list[str]] = {}
+    problems: list[str] = []
+    seen: set[str] = set()
+    for text in overrides:
+        key = key_of(text)
+        problem = f"{key}: given twice; keep one" if key in seen else override_problem(text, config_dirs)
+        seen.add(key)
+        if problem is not None:
+            problems.append(problem)
+        elif is_sweep(text):
+            sweeps[key] = sweep_values(parse(text), config_dirs)
+        else:
+            good.append(text)
+    if problems or sweeps:
+        problems += compose_samples(good, sweeps, config_dirs)[1]
+    if problems:
+        raise ConfigError(problems)
+
+
+def compose_samples(
+    overrides: Sequence[str], sweeps: Mapping[str, Sequence[str]], config_dirs: Sequence[Path]
+) -> tuple[list[Config], list[str]]:
+    """Compose `overrides` with the values of `sweeps`, as `samples` picks them.
+
+    Return the configurations that are sound, and the problems of the others.
+    """
+    if any(key_of(override).startswith(("hydra", "resume")) for override in overrides):
+        return [], []
+    configs: list[Config] = []
+    told: dict[str, str] = {}  # each problem, and with which values of the sweeps it arises
+    for sample in samples({k: v for k, v in sweeps.items() if not k.startswith("hydra")}):
+        chosen = [f"{key}={value}" for key, value in sample.items()]
+        try:
+            configs.append(compose_config([*overrides, *chosen], config_dirs))
+        except UserError as error:
+            for problem in _problems(error):
+                named = not chosen or any(c in problem for c in chosen)
+                told.setdefault(problem, problem if named else f"{problem} (with {', '.join(chosen)})")
+    if told and sweeps:  # some of it is wrong whatever the sweeps say
+        try:
+            compose_config(overrides, config_dirs)
+        except UserError as error:
+            told |= {problem: problem for problem in _problems(error) if problem in told}
+    return configs, list(told.values())
+
+
+def _problems(error: UserError) -> Sequence[str]:
+    return error.problems if isinstance(error, ConfigError) else [str(error)]
+
+
 def _typed_overrides() -> dict[str, Any]:
     """Return {key: value} of the plain overrides of the running job; groups under `group=`."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parsed = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    parsed = [parse(text) for text in task_overrides()]
     return {o.key_or_group + ("=" if o.key_or_group in sections() else ""): o.value() for o in parsed}
 
 
-def _checked(composed: Any) -> Config:
+def _checked(composed: Any, *, to_train: bool = True) -> Config:
     from omegaconf import OmegaConf
 
     plain: Any = OmegaConf.to_container(composed, resolve=True)
     if isinstance(plain.get("resume"), str) and plain["resume"] not in ("auto", "never"):
         return stored_with(Path(plain["resume"]), _typed_overrides())
-    return check_config(plain)
+    return check_config(plain, to_train=to_train)
 
 
 def _register_schema() -> None:
     """Give Hydra every key with its default, as plain values: types are checked by `check_config`."""
-    import dataclasses
-
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
@@ -91,113 +195,6 @@ def _register_schema() -> None:
     for group in ("model", "dataset", "optimizer"):
         for plugin in plugin_names(group):
             store.store(group=group, name=plugin, node={"name": plugin})
-
-
-def _split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], list[Path]]:
-    """Return Hydra's flags with their values, the overrides, and the folders given by --config-dir."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    dirs: list[Path] = []
-    rest = iter(argv)
-    for word in rest:
-        if not word.startswith("-"):
-            overrides.append(word)
-            continue
-        flag, _, value = word.partition("=")
-        if flag not in _VALUED_FLAGS | _PLAIN_FLAGS:
-            near = did_you_mean(flag.strip("-"), all_keys()) or "; settings are typed as key=value"
-            raise UserError(f"{flag}: no such option{near}")
-        flags.append(word)
-        if word in _VALUED_FLAGS:
-            value = next(rest, "")
-            if not value:
-                raise UserError(f"{word}: needs a value after it")
-            flags.append(value)
-        if flag in ("--config-dir", "-cd"):
-            dirs.append(Path(value))
-    for folder in dirs:
-        if not folder.is_dir():
-            raise UserError(f"--config-dir={folder}: no such folder")
-    return flags, overrides, dirs
-
-
-def _check_overrides(overrides: Sequence[str], config_dirs: Sequence[Path]) -> None:
-    """Raise ConfigError with every faulty override, and with the problems of what the others compose."""
-    good: list[str] = []
-    problems: list[str] = []
-    seen: set[str] = set()
-    for text in overrides:
-        key = text.split("=")[0].lstrip("+~")
-        problem = f"{key}: given twice; keep one" if key in seen else _override_problem(text, config_dirs)
-        seen.add(key)
-        if problem is not None:
-            problems.append(problem)
-        elif not _is_sweep(text):
-            good.append(text)
-    if problems:
-        raise ConfigError(problems + _problems_of(good, config_dirs))
-
-
-def _override_problem(text: str, config_dirs: Sequence[Path]) -> str | None:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        override = OverridesParser.create().parse_override(text)
-    except HydraException:
-        return f"{text!r}: expected key=value or group=choice (quote special characters: 'key=\"a b\"')"
-    key = override.key_or_group
-    if key.startswith("hydra"):
-        return None
-    if key in sections():
-        return _choice_problem(key, override, config_dirs)
-    if key not in all_keys():
-        return unknown_key(key)
-    if override.is_sweep_override() or override.is_delete():
-        return None
-    value = override.value()
-    return None if isinstance(value, str) and "${" in value else value_problem(key, value)
-
-
-def _is_sweep(text: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create().parse_override(text).is_sweep_override()
-
-
-def _choice_problem(group: str, override: Any, config_dirs: Sequence[Path]) -> str | None:
-    if override.is_sweep_override():
-        return None
-    value, known = override.value(), group_choices(group, *config_dirs)
-    for choice in value if isinstance(value, list) else [value]:
-        if (choice is None and group != "experiment") or (choice is not None and str(choice) not in known):
-            near = did_you_mean(str(choice), known)
-            among = f" among {', '.join(known)}" if len(known) <= 8 or not near else ""
-            return f"{group}={show(choice)}: no such choice{among}{near}"
-    return None
-
-
-def _problems_of(overrides: Sequence[str], config_dirs: Sequence[Path]) -> list[str]:
-    """Return the problems of the configuration that `overrides` compose."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-
-    if any(override.startswith(("hydra", "resume=")) for override in overrides):
-        return []
-    _register_schema()
-    search = (
-        [f"hydra.searchpath=[{','.join(f'file://{d.absolute()}' for d in config_dirs)}]"]
-        if config_dirs
-        else []
-    )
-    try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
-            _checked(compose(config_name="train", overrides=[*overrides, *search]))
-    except ConfigError as error:
-        return list(error.problems)
-    except HydraException as error:
-        return [_one_line(error)]
-    return []
 
 
 def _one_line(error: Exception) -> str:

@@ -100,13 +100,16 @@ class DeviceConfig:
     compile: Any = "auto"  # true, false, auto (long trainings on CUDA)
     threads: Any = "auto"  # CPU threads of torch: a number, or auto (the cores of this process)
     micro_batch: Any = "auto"  # images per forward pass, or auto (halved when memory runs out)
+    sync_batch_norm: bool = (
+        False  # of many processes on GPUs: batch norm over the whole batch, not each slice
+    )
 
 
 @dataclass(slots=True, kw_only=True)
 class TrainConfig:
     epochs: float | None = 3  # may be fractional
     steps: int | None = None  # takes the place of epochs
-    batch_size: int = 32
+    batch_size: int = 32  # of one step, over all processes
     eval_every: Any = "1ep"  # duration
     log_every: Any = "0.1ep"  # duration
     label_smoothing: float = 0.0  # 0 <= s < 1
@@ -144,6 +147,26 @@ class Config:
     output_dir: str = "outputs"
     resume: str = "auto"  # auto, never, or a run folder
     debug: bool = False  # show the traceback of a mistake
+
+
+@dataclass(slots=True, kw_only=True)
+class SweepConfig:
+    """Settings of `imclass sweep`, typed as `sweep.trials=50`; `configs/sweep/*.yaml` hold choices."""
+
+    name: str | None = None  # folder under <output_dir>/sweeps; null: the choice's name
+    trials: int | None = None  # null: 20, or with sampler=grid all points of the grid
+    workers: int | None = None  # trials side by side; null: per_gpu for each GPU, or 1 without
+    per_gpu: int = 1  # trials that share a GPU
+    sampler: str = "tpe"  # tpe, random, grid, cmaes
+    pruner: str = "hyperband"  # hyperband, median, none
+    metric: str = "val.accuracy"  # of the best model of each trial: val.accuracy, val.loss
+    seed: int = 0  # of the sampler
+    seeds: int = 0  # fresh seeds on which the best configurations are repeated
+    top: int = 3  # how many of the best configurations are repeated
+    retries: int = 1  # further attempts at a trial that failed
+    join: bool = False  # several at a time may run this sweep, on machines that share the folder
+    overrides: list[str] = field(default_factory=list)  # of every trial
+    space: dict[str, str] = field(default_factory=dict)  # key -> Hydra's choice(), range(), interval()
 
 
 def config_dir() -> Path:

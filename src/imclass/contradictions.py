@@ -153,6 +153,8 @@ def _device(config: Config) -> Iterator[str]:
         yield "device.type=mps: needs an Apple computer with its own GPU; use device=cpu or device=auto"
     if device.type == "cpu" and device.precision == "fp16":
         yield "device.precision=fp16: needs a GPU; use bf16, fp32 or auto on device.type=cpu"
+    if device.sync_batch_norm and device.type in ("cpu", "mps"):
+        yield f"device.sync_batch_norm=true: torch has it for GPUs only, not for device.type={device.type}"
     cores = os.cpu_count() or 1
     if isinstance(device.threads, int) and device.threads > 4 * cores:
         yield f"device.threads={device.threads}: {cores} cores here; use auto, or at most {4 * cores}"

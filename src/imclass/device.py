@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from imclass.config import DeviceConfig
+from imclass.distributed import ALONE, Processes
 from imclass.errors import UserError
 
 # Under `compile: auto`, models are compiled for trainings of at least this many steps on CUDA:
@@ -19,7 +20,10 @@ COMPILE_STEPS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What was resolved from `DeviceConfig`; `reasons` say what each `auto` chose, and why."""
+    """What was resolved from `DeviceConfig`; `reasons` say what each `auto` chose, and why.
+
+    processes: this one and the others that train the same model, each on a device of its own.
+    """
 
     device: torch.device
     precision: str  # fp32, bf16, fp16
@@ -28,6 +32,7 @@ class Device:
     threads: int
     micro_batch: int | None  # images per forward pass; None: the whole batch, until memory runs out
     reasons: tuple[str, ...]
+    processes: Processes = ALONE
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Return the context in which forward passes run."""
@@ -70,16 +75,20 @@ class Device:
         return f"{named[1] if named else platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
-def resolve_device(config: DeviceConfig, *, steps: int, threads: int | None = None) -> Device:
+def resolve_device(
+    config: DeviceConfig, *, steps: int, threads: int | None = None, processes: Processes = ALONE
+) -> Device:
     """Choose the device and everything that is `auto`, and set torch's number of threads.
 
     steps: length of the training, for the choice of compilation. threads: what an interrupted run
     used, kept under `auto` because another number of threads rounds differently.
-    Raises UserError when the device that was asked for is not there.
+    Raises UserError when the device that was asked for is not there, or cannot do what was asked for.
     """
     reasons: list[str] = []
-    device = _choose_device(config.type, reasons)
-    chosen_threads = _choose_threads(config.threads, threads, reasons)
+    device = _choose_device(config.type, processes, reasons)
+    if config.sync_batch_norm and device.type != "cuda":
+        raise UserError(f"device.sync_batch_norm=true: torch has it for GPUs only, not for {device.type}")
+    chosen_threads = _choose_threads(config.threads, threads, processes, reasons)
     torch.set_num_threads(chosen_threads)
     precision = _choose_precision(config.precision, device, reasons)
     if config.channels_last == "auto":
@@ -99,31 +108,41 @@ def resolve_device(config: DeviceConfig, *, steps: int, threads: int | None = No
         threads=chosen_threads,
         micro_batch=None if config.micro_batch == "auto" else config.micro_batch,
         reasons=tuple(reasons),
+        processes=processes,
     )
 
 
-def _choose_device(wanted: str, reasons: list[str]) -> torch.device:
+def _choose_device(wanted: str, processes: Processes, reasons: list[str]) -> torch.device:
+    chosen = wanted
     if wanted == "auto":
-        available = torch.cuda.is_available(), torch.backends.mps.is_available()
-        device = torch.device("cuda" if available[0] else "mps" if available[1] else "cpu")
-        reasons.append(f"device: {device.type}, " + ("found" if any(available) else "no GPU found"))
-        return device
-    device = torch.device(wanted)
-    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
-        seen = f"torch sees {torch.cuda.device_count()} CUDA devices"
-        raise UserError(f"device.type={wanted}: {seen}; use device=cpu or device=auto")
+        available = torch.cuda.is_available(), torch.backends.mps.is_available() and processes.size == 1
+        chosen = "cuda" if available[0] else "mps" if available[1] else "cpu"
+        reasons.append(f"device: {chosen}, " + ("found" if any(available) else "no GPU found"))
+    device = processes.place(torch.device(chosen))
+    missing = device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count()
+    if missing and (wanted != "auto" or processes.size > 1):
+        many, seen = processes.local_size > 1, torch.cuda.device_count()
+        needed = f", and {processes.local_size} processes need one each" if many else ""
+        other = f"--nproc-per-node={seen}" if many else "device=auto"
+        raise UserError(
+            f"device.type={wanted}: torch sees {seen} CUDA devices{needed}; use device=cpu or {other}"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device.type=mps: this torch has no MPS device; use device=cpu or auto")
     return device
 
 
-def _choose_threads(wanted: object, earlier: int | None, reasons: list[str]) -> int:
+def _choose_threads(wanted: object, earlier: int | None, processes: Processes, reasons: list[str]) -> int:
     if isinstance(wanted, int):
         return wanted
     if earlier is not None:
         reasons.append(f"threads: {earlier}, as before the interruption")
         return earlier
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if processes.local_size > 1:  # torchrun allows each but one thread, whatever the machine has
+        threads = max(1, cores // processes.local_size)
+        reasons.append(f"threads: {threads}, the share of each of {processes.local_size} processes")
+        return threads
     threads = min(cores, torch.get_num_threads())
     reasons.append(f"threads: {threads}, the cores of this process")
     return threads

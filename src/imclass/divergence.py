@@ -6,25 +6,29 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from imclass.distributed import ALONE, Processes
 from imclass.errors import Diverged
+
+NEVER = 2**62
 
 
 class DivergenceWatch:
-    """Remembers, on the device, the first step whose loss was not finite."""
+    """Remembers, on the device, the first step whose loss was not finite, on any of the processes."""
 
-    def __init__(self, device: torch.device):
-        self._first = torch.full((), -1, dtype=torch.int64, device=device)
+    def __init__(self, device: torch.device, processes: Processes = ALONE):
+        self._first = torch.full((), NEVER, dtype=torch.int64, device=device)
+        self._processes = processes
 
     def observe(self, step: int, loss: Tensor) -> None:
         """Look at the scalar loss of `step`."""
-        is_first = ~torch.isfinite(loss) & (self._first < 0)
+        is_first = ~torch.isfinite(loss) & (self._first == NEVER)
         self._first.masked_fill_(is_first, step)
 
     @property
     def first_step(self) -> int | None:
-        """The first step that was not finite, or None. Waits for the device."""
-        step = int(self._first)
-        return None if step < 0 else step
+        """The first step that was not finite, or None. Waits for the device and the other processes."""
+        step = -self._processes.highest(-int(self._first))[0]  # the lowest of all
+        return None if step == NEVER else step
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

@@ -1,7 +1,9 @@
 """What a user can get wrong, as exceptions that end as one clear line and an exit code."""
 
 import difflib
+import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 
@@ -11,11 +13,17 @@ EXIT_DIVERGED = 3
 EXIT_STORAGE = 5
 EXIT_INTERRUPTED = 75
 
+# Of many processes, all make the same mistake, and the first tells it. How long another one waits for the
+# job to be ended by that, before it tells a mistake that must be its own.
+SILENT_SECONDS = 20.0
+
 
 class ImclassError(Exception):
     """Ends the program with its message on stderr, no traceback, and `exit_code`."""
 
     exit_code = EXIT_BUG
+    everywhere = False  # of many processes, all raise it, at the same step
+    own = False  # of many processes, each tells its own, at once
 
 
 class UserError(ImclassError):
@@ -31,11 +39,15 @@ class ConfigError(UserError):
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
+    def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
+        return type(self), (self.problems,)  # pickled by what it was made of, not by its message
+
 
 class Diverged(ImclassError):
     """Loss or weights are no longer finite."""
 
     exit_code = EXIT_DIVERGED
+    everywhere = True
 
 
 class StorageError(ImclassError):
@@ -50,10 +62,35 @@ class PartialFailure(ImclassError):
     exit_code = 1
 
 
-class Interrupted(ImclassError):
-    """Stopped by a signal after a checkpoint was saved: the same command resumes."""
+class Interrupted(KeyboardInterrupt):
+    """Stopped by a signal, all that is worth it saved: the same command resumes.
+
+    No Exception, as a signal can arrive where code translates or swallows every Exception.
+    """
 
     exit_code = EXIT_INTERRUPTED
+    everywhere = True
+    own = False
+
+
+class OutOfMemory(UserError):
+    """The memory of this process's device does not suffice."""
+
+    own = True
+
+
+class LostPeer(ImclassError):
+    """Another process of the job is gone."""
+
+    own = True
+
+
+class ToldElsewhere(ImclassError):
+    """The first process failed, and tells why."""
+
+    def __init__(self, exit_code: int):
+        super().__init__()
+        self.exit_code = exit_code
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -69,11 +106,10 @@ def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
     """
     try:
         command()
-    except ImclassError as error:
+    except (ImclassError, Interrupted) as error:
         if debug:
             traceback.print_exc()
-        for line in str(error).splitlines():
-            print(f"imclass: {line}", file=sys.stderr)
+        _tell(error)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -83,6 +119,33 @@ def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
     except OSError as error:
         if debug:
             traceback.print_exc()
-        print(f"imclass: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        print(f"{_speaker()}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_STORAGE
+    except Exception as error:
+        if _rank() is None:
+            raise
+        traceback.print_exc()
+        print(f"{_speaker()}: {type(error).__name__}: {error}", file=sys.stderr)
+        return EXIT_BUG
     return 0
+
+
+def _tell(error: ImclassError | Interrupted) -> None:
+    """Print the message, of many processes once."""
+    rank = _rank()
+    if rank and not error.own:
+        if error.everywhere:
+            return
+        time.sleep(SILENT_SECONDS)
+    speaker = _speaker() if error.own or rank else "imclass"
+    for line in str(error).splitlines():
+        print(f"{speaker}: {line}", file=sys.stderr)
+
+
+def _speaker() -> str:
+    return "imclass" if _rank() is None else f"imclass: rank {_rank()}"
+
+
+def _rank() -> int | None:
+    """Return which of torchrun's processes this is, None for a process alone."""
+    return int(os.environ["RANK"]) if "RANK" in os.environ and "WORLD_SIZE" in os.environ else None

@@ -12,6 +12,7 @@ from imclass.device import Device
 from imclass.losses import cross_entropy_sum
 from imclass.metrics import Meter
 from imclass.result import Result
+from imclass.signals import STOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +32,28 @@ class Predictions:
 def evaluate(model: nn.Module, loader: EvalLoader, device: Device) -> Result:
     """Return the exact mean cross entropy (no smoothing) and accuracy over every image of `loader`.
 
+    Of many processes, each evaluates its slice, and the sums of all are added: no image counts twice.
     The model is left in the mode that it was in.
     """
-    meter = Meter(device.device)
+    meter = Meter(device.device, device.processes)
     for logits, labels in _outputs(model, loader, device):
         meter.update(cross_entropy_sum(logits, labels), logits, labels)
     return meter.compute()
 
 
 def predictions_of(model: nn.Module, loader: EvalLoader, device: Device) -> Predictions:
-    """Return what `model` says of every image of `loader`; `result` is what `evaluate` returns, exactly."""
-    meter = Meter(device.device)
-    outputs = list(_outputs(model, loader, device))
-    for logits, labels in outputs:
+    """Return what `model` says of every image of `loader`; `result` is what `evaluate` returns, exactly.
+
+    Of many processes, the first gets the logits and labels of all, the others only of their slices.
+    """
+    meter = Meter(device.device, device.processes)
+    own = list(_outputs(model, loader, device))
+    for logits, labels in own:
         meter.update(cross_entropy_sum(logits, labels), logits, labels)
-    logits, labels = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
+    nothing = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)  # of a slice without images
+    parts = device.processes.gather([(logits.cpu(), labels.cpu()) for logits, labels in own])
+    outputs = [output for part in parts for output in part]
+    logits, labels = (torch.cat(rows) for rows in zip(*(outputs or [nothing]), strict=True))
     return Predictions(logits, labels, meter.compute())
 
 
@@ -67,11 +75,16 @@ def logits_of(model: nn.Module, images: Tensor, device: Device) -> Tensor:
 
 
 def _outputs(model: nn.Module, loader: EvalLoader, device: Device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield logits and labels batch by batch, the model in evaluation mode meanwhile."""
+    """Yield logits and labels batch by batch, the model in evaluation mode meanwhile.
+
+    Raises Interrupted when the process is asked to stop; of many, all at the same batch.
+    """
     was_training = model.training
     model.eval()
     try:
         for images, labels in loader:
-            yield logits_of(model, images, device), labels
+            STOP.raise_if_set()
+            if len(images):  # a slice may end before others do
+                yield logits_of(model, images, device), labels
     finally:
         model.train(was_training)

@@ -9,32 +9,34 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from imclass.assessment import SHOWN, write_assessment
+from imclass.banners import header, last_block
 from imclass.build import Job
 from imclass.checkpoint import read_checkpoint, read_header
 from imclass.checks import flatten
-from imclass.config import Config
-from imclass.durations import parse_duration
 from imclass.errors import Diverged, Interrupted
-from imclass.evaluation import predictions_of
-from imclass.models.summary import describe, format_summary
+from imclass.evaluation import Predictions, predictions_of
+from imclass.models.summary import format_summary
 from imclass.pages import write_run_page
 from imclass.plots import Picture, plot_curves, plot_pictures
 from imclass.provenance import provenance
 from imclass.records import read_metrics
 from imclass.result import Result
 from imclass.rundir import RunDir, write_atomically
+from imclass.signals import STOP
 from imclass.trainer import Trainer
 
 Summary = dict[str, Any]
 
 
+@STOP.at_once()
 def begin(job: Job) -> None:
     """Show what will run, and write provenance, the first summary and TensorBoard's first page."""
+    if not job.device.processes.is_first:
+        return
     console = job.trainer.logger.console
     console.line(header(job))
     if job.run.config.model.summary:
@@ -49,14 +51,34 @@ def begin(job: Job) -> None:
 
 
 def conclude(job: Job) -> None:
-    """Read the test set once, with the best weights; write what the run leaves; show its last block."""
-    trainer, run = job.trainer, job.run
-    best = read_checkpoint(trainer.checkpointer.best)
-    _use_figures_of(trainer, read_header(trainer.checkpointer.best))
+    """Read the test set once, with the best weights; write what the run leaves; show its last block.
+
+    Many processes share the test set; the first writes.
+    """
+    test = _test(job)
+    if not job.device.processes.is_first:
+        return
+    summary = _write_summary(job, "finished", test)
+    write_run_page(job.run.path, job.run.path / "report.html")
+    job.trainer.logger.console.block(last_block(summary, job.run))
+
+
+@STOP.at_once()
+def _test(job: Job) -> Result:
+    """Evaluate the best weights on the test set; write the figures, the plots and the weights."""
+    trainer = job.trainer
+    best = job.device.processes.from_first(lambda: read_checkpoint(trainer.checkpointer.best))
     model = trainer.learner.ema.module
     model.load_state_dict(best["model"])
     predictions = predictions_of(model, job.test, job.device)
-    test = predictions.result
+    if job.device.processes.is_first:
+        _write_test(job, best, predictions)
+    return predictions.result
+
+
+def _write_test(job: Job, best: dict[str, Any], predictions: Predictions) -> None:
+    trainer, run, test = job.trainer, job.run, predictions.result
+    _use_figures_of(trainer, read_header(trainer.checkpointer.best))
     trainer.stopwatch.book("evaluate")
     trainer.logger.evaluated("test", trainer.progress.step, trainer.epoch, test)
     _export_safetensors(run.path / "best.safetensors", best, trainer.progress.best)
@@ -65,12 +87,8 @@ def conclude(job: Job) -> None:
     about = {"split": "test", "weights": "best", "tta": "none", "data": None}
     write_assessment(run.path, job.data.splits.test, predictions, job.data.dataset.classes, about)
     plot_curves(read_metrics(trainer.logger.metrics.path), trainer.progress.best, run.plots / "curves.png")
-    trainer.logger.tensorboard.plots(
-        sorted(p for p in run.plots.glob("*.png") if p.stem != "samples"), trainer.progress.step
-    )
-    summary = _write_summary(job, "finished", test)
-    write_run_page(run.path, run.path / "report.html")
-    trainer.logger.console.block(last_block(summary, run))
+    plots = sorted(p for p in run.plots.glob("*.png") if p.stem != "samples")
+    trainer.logger.tensorboard.plots(plots, trainer.progress.step)
 
 
 def _plot_samples(job: Job) -> None:
@@ -99,70 +117,26 @@ def repeat_last_block(run: RunDir) -> None:
 
 @contextlib.contextmanager
 def record_failure(job: Job) -> Iterator[None]:
-    """Within the block, an exception leaves its status in the summary; files are closed in any case."""
+    """Within the block, an exception leaves its status in the summary; files are closed in any case.
+
+    An interruption is raised again with the command that goes on.
+    """
     try:
         yield
     except BaseException as error:
+        if isinstance(error, Interrupted):
+            many = job.device.processes.size > 1
+            command = "torchrun ... -m imclass.train" if many else "imclass train"
+            again = f"{command} resume={shlex.quote(str(job.run.path))}"
+            error = Interrupted(f"{str(error).split(';')[0]}; it goes on with: {again}")
         kinds = {Interrupted: "interrupted", Diverged: "diverged"}
         status = next((kinds[kind] for kind in kinds if isinstance(error, kind)), "failed")
         with contextlib.suppress(OSError):  # a full disk: the error itself is told
             _write_summary(job, status)
             job.trainer.logger.console.note(f"{status}: {error}")
-        raise
+        raise error
     finally:
         job.trainer.logger.close()
-
-
-def header(job: Job) -> str:
-    """Return the lines that open a run: model, data, device and what was chosen for it, output."""
-    config, data, trainer = job.run.config, job.data, job.trainer
-    model = describe(trainer.learner.model, data.shape)
-    names = ("train", "val", "test")
-    sizes = ", ".join(f"{len(part):,} {name}" for part, name in zip(data.parts, names, strict=True))
-    size = "x".join(map(str, data.shape))
-    plan = trainer.plan
-    lines = [
-        f"model    {config.model.name}: {model.parameters:,} parameters, {model.multiply_adds / 1e6:,.1f} M "
-        f"multiply-adds per {size} image",
-        f"stem     {_stem(job)}",
-        f"data     {config.dataset.name}: {len(data.dataset.classes)} classes; {sizes} images; "
-        f"validation: {data.splits.val_source}",
-        f"training {plan.steps:,} steps of {config.train.batch_size} images "
-        f"({plan.steps / trainer.loader.steps_per_epoch:.4g} epochs), {config.optimizer.name} "
-        f"lr {config.optimizer.lr:g}, {config.scheduler.name}",
-        f"device   {job.device.device} ({job.device.hardware}), {job.device.precision}, "
-        f"{job.device.threads} CPU threads",
-        *(f"         {reason}" for reason in job.device.reasons),
-        f"output   {job.run.path}",
-        *(f"changed  {note}" for note in job.run.notes),
-    ]
-    if job.resumed:
-        lines.append(f"resuming at step {trainer.progress.step:,} (epoch {trainer.epoch:.2f})")
-    return "\n".join(lines)
-
-
-def last_block(summary: Summary, run: RunDir) -> str:
-    """Return the lines that end a finished run: its figures, where they lie, and what to try next."""
-    path = shlex.quote(str(run.path))
-    best, test, seconds = summary["best"], summary["test"], summary["seconds"]
-    ended = f"; training ended early: {summary['stopped']}" if summary["stopped"] else ""
-    return "\n".join(
-        [
-            "",
-            f"best model   epoch {best['epoch']:.4g}, step {best['step']}{ended}",
-            f"validation   accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}",
-            f"test         accuracy {test['accuracy']:.2%}, loss {test['loss']:.4f}",
-            f"time         {_clock(seconds['total'])} ({_clock(seconds['train'])} training), "
-            f"{summary['images_per_second']:,.0f} images/s",
-            f"run folder   {path}",
-            "next",
-            f"  look at the result        {path}/report.html",
-            f"  look at every figure      tensorboard --logdir {path}/tensorboard",
-            f"  use the model             imclass predict {path} FILE ...",
-            f"  train it longer           imclass train resume={path} {_longer(run.config)}",
-            "  see the other models      imclass list models",
-        ]
-    )
 
 
 def _write_summary(job: Job, status: str, test: Result | None = None) -> Summary:
@@ -200,29 +174,3 @@ def _export_safetensors(path: Path, best: dict[str, Any], figures: dict[str, flo
     temporary = path.with_name(f".tmp-{path.name}")
     save_file(tensors, temporary, metadata)
     temporary.replace(path)
-
-
-def _stem(job: Job) -> str:
-    """Say how the first layer looks at the images, and what chose it."""
-    model = job.trainer.learner.model
-    conv = next((m for m in model.modules() if isinstance(m, torch.nn.Conv2d)), None)
-    if conv is None:
-        return "no convolution"
-    kernel, stride = conv.kernel_size[0], conv.stride[0]
-    choice, size = job.run.config.model.stem, "x".join(map(str, job.data.shape[1:]))
-    why = f"auto, for {size} images" if choice == "auto" else choice
-    return f"{kernel}x{kernel} convolution, stride {stride} (model.stem={why})"
-
-
-def _longer(config: Config) -> str:
-    """Return the override that doubles what limits the training."""
-    train = config.train
-    if train.max_time is not None:
-        return f"train.max_time={2 * parse_duration(train.max_time, ('s',)).value:g}s"
-    return f"train.steps={2 * train.steps}" if train.steps else f"train.epochs={2 * (train.epochs or 0):g}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d} min"

@@ -18,12 +18,14 @@ class Learner:
     """A model with its loss, optimizer, schedule and average of weights, on its device."""
 
     model: nn.Module
+    network: nn.Module  # what batches pass: the model, or what also averages its gradients over processes
     loss: nn.Module  # logits (N, classes), targets -> scalar mean
     optimizer: Optimizer
     schedule: Schedule
     ema: Ema
     device: Device
     seed: int
+    batch_size: int  # of one step, over all processes
 
     @property
     def smallest_batch(self) -> int:
@@ -38,16 +40,25 @@ class Learner:
 
         images: normalised (N, C, H, W). targets: int64 (N,), or soft (N, classes). They pass the model
         in parts of about `micro_batch` images, none too small for batch norm, each weighted by its share.
+
+        Of many processes, each passes its slice. The gradients become those of the whole batch, and the
+        running statistics of batch norm the average of the slices', weighted by their images; the mean of
+        the returned losses is the batch's. Dropout draws other numbers on each.
         """
+        processes = self.device.processes
         self.optimizer.zero_grad(set_to_none=True)
-        seed_everything(self.seed, "dropout", step)
+        seed_everything(self.seed, f"dropout{processes.rank or ''}", step)
         count = min(math.ceil(len(images) / micro_batch), len(images) // self.smallest_batch)
         losses, outputs = [], []
-        for part, part_targets in zip(images.tensor_split(count), targets.tensor_split(count), strict=True):
-            with self.device.autocast():
-                logits = self.model(part).float()
-                loss = self.loss(logits, part_targets) * (len(part) / len(images))
-            scaler.scale(loss).backward()
+        parts = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
+        for number, (part, part_targets) in enumerate(parts, 1):
+            with processes.gradients(self.network, complete=number == count):
+                with self.device.autocast():
+                    logits = self.network(part).float()
+                    loss = self.loss(logits, part_targets) * (len(part) * processes.size / self.batch_size)
+                scaler.scale(loss).backward()
             losses.append(loss.detach())
             outputs.append(logits.detach())
+        statistics = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        processes.average_(statistics, len(images) / self.batch_size)
         return torch.stack(losses).sum(), torch.cat(outputs)

@@ -6,13 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imclass.distributed import ALONE, Processes
 from imclass.result import Result
 
 
 class Meter:
-    """Accumulates loss and correct predictions without ever making the host wait for the device."""
+    """Accumulates loss and correct predictions without ever making the host wait for the device.
 
-    def __init__(self, device: torch.device):
+    Of many processes, each counts its own images, and `compute` is of all of them.
+    """
+
+    def __init__(self, device: torch.device, processes: Processes = ALONE):
+        self.processes = processes
         self.sums = torch.zeros(
             3, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device
         )
@@ -26,15 +31,28 @@ class Meter:
         )
 
     def compute(self) -> Result:
-        """Return the means so far; NaN loss before the first update. Waits for the device."""
-        loss, correct, images = self.sums.tolist()
-        return Result(loss / images if images else math.nan, correct / images if images else 0.0, int(images))
+        """Return the means so far; NaN loss before the first update. Waits for device and processes."""
+        return _means(self.processes.sum(self.sums))
+
+    def compute_own(self) -> Result:
+        """Return the means of this process's images. Waits for the device, not for other processes."""
+        return _means(self.sums)
 
     def reset(self) -> None:
         self.sums.zero_()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sums": self.sums}
+        return {"sums": self.processes.rows(self.sums)}  # (processes, 3)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.sums.copy_(state["sums"])
+        """Go back to the saved sums; the first process takes all when there were more or fewer of them."""
+        rows = state["sums"].view(-1, 3)
+        if len(rows) == self.processes.size:
+            self.sums.copy_(rows[self.processes.rank])
+        else:
+            self.sums.copy_(rows.sum(0) * self.processes.is_first)
+
+
+def _means(sums: Tensor) -> Result:
+    loss, correct, images = sums.tolist()
+    return Result(loss / images if images else math.nan, correct / images if images else 0.0, int(images))

@@ -1,6 +1,5 @@
 """HTML pages that need nothing but a browser: of one run, and of a comparison. Pictures are inside."""
 
-import base64
 import dataclasses
 import shlex
 import tempfile
@@ -8,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from imclass.assessment import draw_scores
 from imclass.checks import flatten, show
 from imclass.comparison import Row, compare, write_csv
 from imclass.config import Config
+from imclass.html import embedded, template
 from imclass.plots import plot_comparison, plot_curves
 from imclass.records import RunRecord, read_run
 from imclass.rundir import write_atomically
@@ -44,8 +42,8 @@ def write_run_page(path: Path, file: Path) -> None:
             draw_scores(run.scores, drawn)
         places = {name: (drawn / f"{name}.png", path / "plots" / f"{name}.png") for name in PLOTS}
         found = {name: next((p for p in pair if p.exists()), None) for name, pair in places.items()}
-        plots = {name: (PLOTS[name], _embedded(p)) for name, p in found.items() if p is not None}
-    page = _template("run.html").render(
+        plots = {name: (PLOTS[name], embedded(p)) for name, p in found.items() if p is not None}
+    page = template("run.html").render(
         run=run,
         changed=_changed(run),
         settings={key: show(value) for key, value in run.settings.items()},
@@ -63,11 +61,11 @@ def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
     finished = [row for row in rows if row.finished]
     curves = file.with_name(f".tmp-{file.stem}-curves.png")
     plot_comparison([(_name(row), [run.metrics for run in row.runs]) for row in finished], curves)
-    page = _template("comparison.html").render(
+    page = template("comparison.html").render(
         rows=finished,
         failed=[(run, _last_words(run)) for row in rows if not row.finished for run in row.runs],
         settings=list(rows[0].settings),
-        curves=_embedded(curves),
+        curves=embedded(curves),
         count=len(runs),
         on_test=any(run.settings.get("dataset.val_split") == "test" for run in runs),
     )
@@ -92,26 +90,3 @@ def _last_words(run: RunRecord) -> str:
     log = run.path / "train.log"
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     return next((line for line in reversed(lines) if line.strip()), "")
-
-
-def _embedded(file: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("imclass"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda value: f"{100 * value:.2f} %"
-    environment.filters["clock"] = _clock
-    return environment.get_template(f"{name}.j2")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

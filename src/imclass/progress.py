@@ -22,9 +22,8 @@ class Plan:
     metric: str  # what makes a model the best on validation data: accuracy, loss
     max_norm: float  # of all gradients together; inf: not clipped
 
-    def save_is_due(self, step: int, seconds_since_save: float) -> bool:
-        due_by_step = self.save_every is not None and step % self.save_every == 0
-        return due_by_step or (self.save_seconds is not None and seconds_since_save >= self.save_seconds)
+    def save_is_due(self, step: int) -> bool:
+        return self.save_every is not None and step % self.save_every == 0
 
 
 @dataclass(slots=True)
@@ -33,6 +32,7 @@ class Progress:
 
     micro_batch: int  # images per forward pass
     step: int = 0
+    evaluating: bool = False  # the model of this step is still to be evaluated
     best: dict[str, float] = dataclasses.field(default_factory=dict)  # step, epoch, loss, accuracy
     val: dict[str, float] = dataclasses.field(default_factory=dict)  # the latest: loss, accuracy
     waited: int = 0  # evaluations since the best

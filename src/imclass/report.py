@@ -1,6 +1,6 @@
 """Write a report that needs nothing but a browser.
 
-imclass report RUN|FOLDER ... [--out FILE.html]
+imclass report RUN|SWEEP|FOLDER ... [--out FILE.html]
 """
 
 import argparse
@@ -15,9 +15,13 @@ from imclass.errors import UserError
 def report_command(argv: Sequence[str]) -> None:
     """Write report.html of one run, or comparison.html and comparison.csv of several, best first.
 
-    A folder that is no run itself stands for the runs in it. Raises UserError when there are none.
+    A folder that is no run itself stands for the runs in it; of a sweep, its page, table and best
+    configuration are written again. Raises UserError when there are none.
     """
     options = _parse(argv)
+    if (sweep := _sweep(options.runs)) is not None:
+        _report_sweep(sweep, options.out)
+        return
     runs = list({run.resolve(): run for argument in options.runs for run in _runs(argument)}.values())
     from imclass.pages import write_comparison_page, write_run_page
     from imclass.records import read_run
@@ -44,10 +48,35 @@ def report_command(argv: Sequence[str]) -> None:
     print(f"{file} {file.with_suffix('.csv')}")
 
 
+def _sweep(arguments: Sequence[str]) -> Path | None:
+    """Return the folder of the one sweep that the arguments name; None if they name runs."""
+    for place in (Path(), Path("outputs"), Path("outputs", "sweeps")):
+        if len(arguments) == 1 and (place / arguments[0] / "sweep.yaml").is_file():
+            return place / arguments[0]
+    return None
+
+
+def _report_sweep(folder: Path, out: Path | None) -> None:
+    from imclass.sweep import require_optuna
+
+    require_optuna()
+    from imclass.sweeps.best import places
+    from imclass.sweeps.page import write_report
+    from imclass.sweeps.results import table
+
+    if out is not None:
+        _require_folder(out)
+    results = write_report(folder, out)
+    print(f"{table(results)}\n{places(results, out)}")
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Arguments(prog="imclass report", description="Write a report of one run or of many.")
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN|FOLDER", help="run folders, their names, or folders of runs"
+        "runs",
+        nargs="+",
+        metavar="RUN|SWEEP|FOLDER",
+        help="run folders, their names, folders of runs, or a sweep",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE.html", help="default: in the run, or beside the runs"

@@ -52,6 +52,10 @@ _FRACTION = _number(0, 1)
 _COUNT = _number(1, what="a whole number")
 _AUTO_FLAG = _one_of(True, False, "auto")
 _AUTO_COUNT: Rule = (_auto_or_count, "a whole number of at least 1, or auto")
+_NAME: Rule = (
+    lambda x: RUN_NAME.fullmatch(x) is not None,
+    "1 to 100 letters, digits, dots, dashes and underscores, no leading dot",
+)
 
 RULES: dict[str, Rule] = {
     "model.stem": _one_of("auto", "cifar", "imagenet"),
@@ -113,12 +117,20 @@ RULES: dict[str, Rule] = {
     "train.early_stopping": _COUNT,
     "checkpoint.metric": _one_of("accuracy", "loss"),
     "seed": _number(0, 2**32 - 1, what="a whole number"),
-    "name": (
-        lambda x: RUN_NAME.fullmatch(x) is not None,
-        "1 to 100 letters, digits, dots, dashes and underscores, no leading dot",
-    ),
+    "name": _NAME,
     "output_dir": (bool, "a folder"),
     "resume": (bool, "auto, never, or a run folder"),
+    "sweep.name": _NAME,
+    "sweep.trials": _COUNT,
+    "sweep.workers": _number(1, 1000, what="a whole number"),
+    "sweep.per_gpu": _number(1, 100, what="a whole number"),
+    "sweep.sampler": _one_of("tpe", "random", "grid", "cmaes"),
+    "sweep.pruner": _one_of("hyperband", "median", "none"),
+    "sweep.metric": _one_of("val.accuracy", "val.loss"),
+    "sweep.seed": _number(0, 2**32 - 1, what="a whole number"),
+    "sweep.seeds": _number(0, what="a whole number"),
+    "sweep.top": _COUNT,
+    "sweep.retries": _number(0, what="a whole number"),
 }
 DURATIONS: dict[str, tuple[str, ...]] = {
     "scheduler.warmup": ("ep", "st", "%"),

@@ -1,11 +1,13 @@
 """The run folder: how it is named, whether a run there is new, to be continued or finished."""
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from omegaconf import OmegaConf
 from imclass.checks import check_config, flatten, show
 from imclass.config import Config
 from imclass.errors import UserError
+from imclass.locks import LOCK, lock_folder
 
 # What does not change a run's figures.
 WITHOUT_EFFECT = (
@@ -29,6 +32,7 @@ WITHOUT_EFFECT = (
 # What may differ between a run and its continuation; everything else would make a silent hybrid.
 SAFE = (*WITHOUT_EFFECT, "device.", "train.max_time")
 LENGTH = ("train.epochs", "train.steps")
+_TEMPORARY = ".tmp-"
 
 
 class RunDir:
@@ -39,6 +43,7 @@ class RunDir:
 
     def __init__(self, path: Path, config: Config, *, exists: bool, notes: tuple[str, ...] = ()):
         self.path, self.config, self.exists, self.notes = path, config, exists, notes
+        self._held = contextlib.ExitStack()
 
     @property
     def checkpoints(self) -> Path:
@@ -66,16 +71,50 @@ class RunDir:
         """True when the continuation is to train longer than the run was meant to."""
         return any(note.startswith((*LENGTH, "train.max_time")) for note in self.notes)
 
-    def create(self) -> None:
+    def create(self) -> "RunDir":
         """Make the folder and store the configuration in it; `mkdir` decides between two jobs."""
         if not self.exists:
             self.path = _make_unique(self.path, exact=self.config.name is not None)
             self.exists = True
+            self._hold()
         self.config = dataclasses.replace(self.config, name=self.path.name, resume="auto")
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(dataclasses.asdict(self.config)))
+        return self
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within the block, no other process may train in this folder; a new folder is locked by `create`.
+
+        Raises UserError naming the holder.
+        """
+        with self._held:
+            if self.exists:
+                self._hold()
+            yield
+
+    def _hold(self) -> None:
+        """Lock the folder, and sweep what a process left there that was killed while it wrote."""
+        self._held.enter_context(lock_folder(self.path))
+        for debris in self.path.glob(f"{_TEMPORARY}*"):
+            debris.unlink(missing_ok=True)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         write_atomically(self.summary_file, json.dumps(summary, indent=2) + "\n")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process of the job, it becomes one that writes nothing."""
+        return _run_of_another, (self.path, self.config, self.exists, self.notes)
+
+
+class SilentRun(RunDir):
+    """The run folder as the processes see it that leave writing to the first."""
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Leave it to the first process."""
+
+
+def _run_of_another(path: Path, config: Config, exists: bool, notes: tuple[str, ...]) -> SilentRun:
+    return SilentRun(path, config, exists=exists, notes=notes)
 
 
 def open_run(config: Config) -> RunDir:
@@ -93,7 +132,7 @@ def open_run(config: Config) -> RunDir:
         return RunDir(path, config, exists=False)
     path = Path(config.output_dir) / config.name
     if not (path / "config.yaml").exists():
-        debris = path.is_dir() and all(p.name.startswith(".tmp-") for p in path.iterdir())
+        debris = path.is_dir() and all(p.name.startswith((_TEMPORARY, LOCK)) for p in path.iterdir())
         if path.exists() and not debris:
             raise UserError(f"{path}: exists and is not a run folder of imclass; choose another name=")
         return RunDir(path, config, exists=False)
@@ -112,8 +151,11 @@ def _name_of_job(job: str, config: Config) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that a reader finds the old or the new text, never a part."""
-    temporary = path.with_name(f".tmp-{path.name}")
+    """Write a small file so that a reader finds the old or the new text, never a part.
+
+    Several processes, on several machines, may write the same file: the last one wins.
+    """
+    temporary = path.with_name(f"{_TEMPORARY}{path.name}-{secrets.token_hex(4)}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 

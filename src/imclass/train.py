@@ -3,9 +3,18 @@
 imclass train [group=choice ...] [key=value ...], or python -m imclass.train [the same]
 """
 
+import contextlib
+import os
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from imclass.config import Config
+from imclass.errors import UserError
+from imclass.signals import STOP, catch_signals
+
+if TYPE_CHECKING:
+    from imclass.distributed import Processes
 
 
 def train(config: Config) -> None:
@@ -13,25 +22,43 @@ def train(config: Config) -> None:
 
     Raises UserError, Diverged, Interrupted, StorageError.
     """
+    from imclass.distributed import joined_processes
+
+    with joined_processes(config.device.type) as processes, STOP.shared_by(processes):
+        _train(config, processes)
+
+
+def _train(config: Config, processes: "Processes") -> None:
     from imclass.build import build_job
+    from imclass.distributed import lost_peers_named
     from imclass.finish import begin, conclude, record_failure, repeat_last_block
     from imclass.rundir import open_run
-    from imclass.signals import catch_signals
 
-    run = open_run(config)
-    if run.finished:
-        repeat_last_block(run)
+    run = processes.from_first(lambda: open_run(config))
+    if processes.from_first(lambda: run.finished):
+        if processes.is_first:
+            repeat_last_block(run)
         return
-    job = build_job(run)
-    with catch_signals(job.trainer.stop), record_failure(job):
-        begin(job)
-        job.trainer.fit()
-        conclude(job)
+    with contextlib.ExitStack() as held:
+        processes.from_first(lambda: held.enter_context(run.locked()))
+        with record_failure(job := build_job(run, processes)), lost_peers_named():
+            begin(job)
+            job.trainer.fit()
+            conclude(job)
+
+
+def train_command(argv: Sequence[str]) -> None:
+    """Train what `argv` composes; with `-m` one run after the other, which takes one process."""
+    if {"-m", "--multirun"} & set(argv) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("-m: several runs take one process; with torchrun, start each run by itself")
+    with catch_signals():
+        from imclass.compose import run_hydra
+
+        run_hydra(train, "train", argv)
 
 
 if __name__ == "__main__":
-    from imclass.compose import run_hydra
     from imclass.errors import exit_code_of
 
     argv = sys.argv[1:]
-    sys.exit(exit_code_of(lambda: run_hydra(train, "train", argv), debug="debug=true" in argv))
+    sys.exit(exit_code_of(lambda: train_command(argv), debug="debug=true" in argv))

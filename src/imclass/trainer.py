@@ -1,8 +1,6 @@
 """The training loop."""
 
 import dataclasses
-import math
-import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +11,7 @@ from imclass.checkpoint import Checkpointer, State
 from imclass.data.loader import TrainLoader
 from imclass.divergence import DivergenceWatch, all_finite, diverged
 from imclass.errors import Diverged, Interrupted, UserError
+from imclass.gradients import backward_within_memory, settle_gradients
 from imclass.learner import Learner
 from imclass.loggers import RunLogger
 from imclass.metrics import Meter
@@ -41,10 +40,10 @@ class Trainer:
         self.learner, self.loader, self.evaluate, self.plan = learner, loader, evaluate, plan
         self.logger, self.checkpointer, self.header, self.about = logger, checkpointer, header, about
         self.stop = stop
-        device = learner.device
+        device, self.processes = learner.device, learner.device.processes
         self.scaler = device.grad_scaler()
-        self.meter = Meter(device.device)
-        self.watch = DivergenceWatch(device.device)
+        self.meter = Meter(device.device, self.processes)
+        self.watch = DivergenceWatch(device.device, self.processes)
         self.grad_norm: Tensor = torch.zeros((), device=device.device)
         self.progress = Progress(micro_batch=device.micro_batch or loader.batch_size)
         self.stopwatch = Stopwatch()
@@ -63,7 +62,10 @@ class Trainer:
         Raises Interrupted after saving, and Diverged with the last finite checkpoint kept.
         """
         self.learner.model.train()
+        settle_gradients(self.learner, lambda: self._gradients(*self.loader.batch(self.progress.step)))
         self.stopwatch.start()
+        if self.progress.evaluating:  # the evaluation that was interrupted
+            self.end_step()
         while not self.done:
             self.run_epoch()
 
@@ -84,7 +86,8 @@ class Trainer:
         step, learner = self.progress.step, self.learner
         images, targets = self.loader.batch(step)
         learner.schedule.apply(learner.optimizer, step)
-        loss = self._backward_within_memory(images, targets)
+        loss, logits = self._gradients(images, targets)
+        self.meter.update(loss * (learner.batch_size / self.processes.size), logits, targets)
         self.scaler.unscale_(learner.optimizer)
         self.grad_norm = nn.utils.clip_grad_norm_(learner.model.parameters(), self.plan.max_norm)
         self.scaler.step(learner.optimizer)
@@ -95,21 +98,31 @@ class Trainer:
 
     def after_step(self) -> None:
         """Log, evaluate and save where it is due; look at the clock and at signals."""
-        step, plan = self.progress.step, self.plan
-        if plan.max_seconds is not None and self.stopwatch.total >= plan.max_seconds and not self.done:
-            self.progress.stopped = "train.max_time was reached"
-        evaluating = self.done or step % plan.eval_every == 0
+        step, plan, progress = self.progress.step, self.plan, self.progress
+        if not self.done and self._passed(plan.max_seconds, self.stopwatch.total):
+            progress.stopped = "train.max_time was reached"
+        progress.evaluating = self.done or step % plan.eval_every == 0
         if self.logger.console.advance():
             self._show_progress()
-        if evaluating or step % plan.log_every == 0:
+        if progress.evaluating or step % plan.log_every == 0:
             self._log_training()
-        if evaluating:
-            self._validate()
-        if evaluating or self.stop or plan.save_is_due(step, self.stopwatch.since_save):
+        self.end_step()
+
+    def end_step(self) -> None:
+        """Evaluate and save where it is due. Raises Interrupted, after saving, when asked to stop."""
+        step, due = self.progress.step, self.progress.evaluating
+        try:
+            if due:
+                self._validate()
+        except Interrupted as error:
             self.save()
-        if self.stop:
-            again = f"imclass train resume={shlex.quote(str(self.checkpointer.last.parent.parent))}"
-            raise Interrupted(f"stopped by {self.stop.signal} at step {step}; it goes on with: {again}")
+            raise Interrupted(f"{str(error).split(';')[0]} in the evaluation at step {step}") from error
+        asked = self.stop.asked()  # looked at once: a signal that comes later waits for the next step
+        late = self._passed(self.plan.save_seconds, self.stopwatch.since_save)
+        if due or asked or late or self.plan.save_is_due(step):
+            self.save()
+        if asked:
+            raise Interrupted(f"stopped by {asked} at step {step}")
 
     def save(self) -> None:
         """Write the checkpoint from which this exact state is reached again; never one that is not finite."""
@@ -150,34 +163,21 @@ class Trainer:
             "stopwatch": self.stopwatch,
         }
 
-    def _backward_within_memory(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Leave the batch's gradients in the model and return its loss, in parts that fit the memory."""
-        learner, progress = self.learner, self.progress
-        while True:
-            try:
-                loss, logits = learner.backward(
-                    images, targets, self.scaler, progress.step, progress.micro_batch
-                )
-                self.meter.update(loss * len(images), logits, targets)
-                return loss
-            except (RuntimeError, MemoryError) as error:
-                if not learner.device.is_out_of_memory(error):
-                    raise
-                if progress.micro_batch <= learner.smallest_batch:
-                    raise UserError(
-                        f"out of memory with {progress.micro_batch} images at a time; "
-                        "choose a smaller model= or dataset.resize="
-                    ) from error
-            progress.micro_batch = math.ceil(progress.micro_batch / 2)
-            self.logger.console.line(
-                f"out of memory: batches now pass the model in parts of {progress.micro_batch} images "
-                "(the gradients add up to the same, but batch norm sees the parts)"
-            )
+    def _passed(self, limit: float | None, seconds: float) -> bool:
+        """Tell whether the limit is reached on any of the processes: their clocks differ."""
+        return limit is not None and bool(self.processes.highest(seconds >= limit)[0])
+
+    def _gradients(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Leave the batch's gradients in the model; return its loss and logits."""
+        tell = self.logger.console.line
+        return backward_within_memory(self.learner, self.progress, self.scaler, images, targets, tell)
 
     def _show_progress(self) -> None:
-        result = self.meter.compute()
+        """Show the figures of this process's images: the others do not know that they are wanted."""
+        result = self.meter.compute_own()
         name = f"epoch {self.epoch:.2f}, step {self.progress.step} of {self.plan.steps}"
-        self.logger.console.progress(name, result, result.images / self.stopwatch.since_log)
+        rate = self.processes.size * result.images / self.stopwatch.since_log
+        self.logger.console.progress(name, result, rate)
 
     def _log_training(self) -> None:
         """Write the means since the last point, and start new ones."""
@@ -215,6 +215,7 @@ class Trainer:
             )
         self.logger.evaluated("val", self.progress.step, self.epoch, result)
         improved = self.progress.record(result, self.epoch, self.plan.metric)
+        self.progress.evaluating = False
         self.learner.schedule.observe(improved)
         if improved:
             state = {"model": self.learner.ema.module.state_dict(), "about": dict(self.about)}

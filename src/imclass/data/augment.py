@@ -3,7 +3,7 @@
 Every random augmentation has two parts: numbers drawn on the CPU, so that all devices draw the same,
 and a pure function that applies them. No function changes its arguments, and none makes the host wait
 for the device. Images are (N, C, H, W) and uint8 until `normalize`; only mixup and cutmix, which need
-fractions, come after it. Every `generator` lives on the CPU.
+fractions, come after it. Every `generator` lives on the CPU; of many processes, it is a `SliceGenerator`.
 """
 
 import math
@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from imclass.config import AugmentConfig
-from imclass.data.autoaugment import randaugment, to_device, trivialaugment
+from imclass.data.autoaugment import randaugment, trivialaugment
+from imclass.data.draws import draw_fractions, draw_integers, to_device
 
 
 class Augment:
@@ -44,6 +45,11 @@ class Augment:
             images = random_erasing(images, config.random_erasing, generator)
         return images
 
+    @property
+    def mixes(self) -> bool:
+        """True when an image's neighbour, the one before it in the batch, is part of what it becomes."""
+        return self.config.mixup > 0 or self.config.cutmix > 0
+
     def mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mix images with each other by mixup or cutmix; with both on, a coin picks one per batch.
 
@@ -66,7 +72,7 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
 
     images: uint8 or float, (N, C, H, W). padding: pixels on every side.
     """
-    corners = torch.randint(2 * padding + 1, (2, len(images)), generator=generator)
+    corners = draw_integers(2 * padding + 1, (2, len(images)), generator)
     top, left = to_device(corners, images.device)
     return crop(images, padding, top, left)
 
@@ -85,7 +91,7 @@ def crop(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image left to right with probability 1/2. images: uint8 or float, (N, C, H, W)."""
-    mask = torch.randint(2, (len(images),), generator=generator).bool()
+    mask = draw_integers(2, (len(images),), generator).bool()
     return flip(images, to_device(mask, images.device))
 
 
@@ -101,8 +107,8 @@ def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
     The square's centre is uniform over the image, so squares may leave it at the edges.
     """
     n, _, height, width = images.shape
-    centre_y = torch.randint(height, (n,), generator=generator)
-    centre_x = torch.randint(width, (n,), generator=generator)
+    centre_y = draw_integers(height, (n,), generator)
+    centre_x = draw_integers(width, (n,), generator)
     side = torch.full((n,), size)
     corner_and_size = torch.stack((centre_y - size // 2, centre_x - size // 2, side, side))
     return erase(images, *to_device(corner_and_size, images.device))
@@ -117,7 +123,7 @@ def random_erasing(images: Tensor, probability: float, generator: torch.Generato
     loop and which makes large or narrow rectangles rarer than their ranges say.
     """
     n, _, height, width = images.shape
-    chance, area, aspect, down, right = torch.rand(5, n, generator=generator, dtype=torch.float64)
+    chance, area, aspect, down, right = draw_fractions((5, n), generator)
     area = (0.02 + (0.33 - 0.02) * area) * height * width
     aspect = 0.3 * (3.3 / 0.3) ** aspect
     high = (area * aspect).sqrt().round().clamp(1, height)
@@ -188,7 +194,10 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def _neighbours(batch: Tensor) -> Tensor:
-    """Shift by one: the batch is shuffled, so this pairs at random. Unlike roll, cat keeps channels_last."""
+    """Shift by one: the batch is shuffled, so this pairs at random. Unlike roll, cat keeps channels_last.
+
+    `TrainLoader` knows that an image's neighbour is the one before it.
+    """
     return torch.cat((batch[-1:], batch[:-1]))
 
 

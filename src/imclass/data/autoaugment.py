@@ -14,14 +14,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from imclass.data.draws import draw_integers, to_device
+
 BINS = 31  # magnitudes run from 0 (leaves the image nearly as it is) to 30 (strongest)
-
-
-def to_device(draws: Tensor, device: torch.device) -> Tensor:
-    """Send numbers drawn on the CPU to the images' device; on CUDA without making the host wait."""
-    if device.type != "cuda":  # MPS could read the memory of an unfinished copy after it was freed
-        return draws.to(device)
-    return draws.pin_memory().to(device, non_blocking=True)  # from pageable memory it may wait
 
 
 def randaugment(images: Tensor, operations: int, magnitude: int, generator: torch.Generator) -> Tensor:
@@ -31,7 +26,7 @@ def randaugment(images: Tensor, operations: int, magnitude: int, generator: torc
     """
     table = rand_magnitudes(images.shape[2], images.shape[3])
     for _ in range(operations):
-        operation = torch.randint(len(OPERATIONS), (len(images),), generator=generator)
+        operation = draw_integers(len(OPERATIONS), (len(images),), generator)
         strength = _random_sign(table[operation, magnitude], operation, generator)
         images = apply_operations(images, operation, strength)
     return images
@@ -42,8 +37,8 @@ def trivialaugment(images: Tensor, generator: torch.Generator) -> Tensor:
 
     images: uint8, (N, C, H, W). generator: on the CPU. The wide search space of the paper.
     """
-    operation = torch.randint(len(OPERATIONS), (len(images),), generator=generator)
-    magnitude = torch.randint(BINS, (len(images),), generator=generator)
+    operation = draw_integers(len(OPERATIONS), (len(images),), generator)
+    magnitude = draw_integers(BINS, (len(images),), generator)
     strength = _random_sign(trivial_magnitudes()[operation, magnitude], operation, generator)
     return apply_operations(images, operation, strength)
 
@@ -90,7 +85,7 @@ def _magnitudes(
 
 def _random_sign(strength: Tensor, operation: Tensor, generator: torch.Generator) -> Tensor:
     """Negate half of the strengths of those operations that are signed."""
-    negative = torch.randint(2, strength.shape, generator=generator).bool()
+    negative = draw_integers(2, strength.shape, generator).bool()
     signed = torch.tensor([name in SIGNED for name in OPERATIONS])[operation]
     return torch.where(negative & signed, -strength, strength)
 

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from imclass.data.sources import locked
+from imclass.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ def cached_images(key: str, make: Callable[[], tuple[Shape, Chunks]]) -> NDArray
         found = _load(file)
         if found is not None:
             return found
-        with locked(file.with_suffix(".lock")):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with locked(file.with_suffix(".lock"), required=False):
             found = _load(file)  # made by another process while this one waited
             if found is not None:
                 return found

@@ -1,5 +1,6 @@
 """Batches on the device, straight from one uint8 tensor: no worker processes, nothing to wait for."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -7,8 +8,9 @@ from torch import Tensor
 
 from imclass.data.augment import Augment, normalize
 from imclass.data.base import Split, resize_images
+from imclass.data.draws import SliceGenerator
 from imclass.device import Device
-from imclass.reproducibility import generator
+from imclass.reproducibility import derive_seed, generator
 
 
 class Images:
@@ -48,13 +50,20 @@ class Images:
 class TrainLoader:
     """The training batches: `batch(step)` depends on the seed and the step alone.
 
-    Each epoch is a permutation of its own; a last batch that would not be full is left out.
+    Each epoch is a permutation of its own; a last batch that would not be full is left out. Of many
+    processes, each gets its slice of the very batch that one process would get, augmented alike.
     """
 
     def __init__(self, images: Images, batch_size: int, augment: Augment, seed: int):
         assert batch_size <= len(images)
         self.images, self.batch_size, self.augment, self.seed = images, batch_size, augment, seed
         self.steps_per_epoch = len(images) // batch_size
+        processes, batch = images.device.processes, torch.arange(batch_size)
+        part = processes.slice_of(batch_size)
+        self._own = batch[part]  # positions in the batch
+        self._extra = int(augment.mixes and processes.size > 1)  # the neighbour that the first is mixed with
+        if self._extra:
+            self._own = torch.cat((batch[part.start - 1].view(1), self._own))
         self._order_of: tuple[int, Tensor] | None = None
 
     def indices(self, step: int) -> Tensor:
@@ -66,11 +75,15 @@ class TrainLoader:
         return self._order_of[1][position * self.batch_size : (position + 1) * self.batch_size]
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return augmented float32 images (N, C, H, W) and labels: int64 (N,), or soft (N, classes)."""
-        draws = generator(self.seed, "augment", step)
-        images, labels = self.images.gather(self.indices(step))
+        """Return augmented float32 images (n, C, H, W) and labels: int64 (n,), or soft (n, classes).
+
+        n: this process's share of the batch.
+        """
+        draws = SliceGenerator(derive_seed(self.seed, "augment", step), self.batch_size, self._own)
+        images, labels = self.images.gather(self.indices(step)[self._own])
         images = self.images.normalize(self.augment(images, draws))
-        return self.augment.mix(images, labels, draws)
+        images, targets = self.augment.mix(images, labels, draws)
+        return images[self._extra :], targets[self._extra :]
 
     def samples(self, count: int) -> tuple[Tensor, Tensor]:
         """Return the first uint8 images (n, C, H, W) as the network sees them, and labels; n <= count."""
@@ -79,15 +92,23 @@ class TrainLoader:
 
 
 class EvalLoader:
-    """All images of a split once, in order, not augmented; the last batch may be smaller."""
+    """All images of a split once, in order, not augmented; the last batch may be smaller.
+
+    Of many processes, each gets a contiguous slice of the split, in equally many batches (so that all can
+    stop at the same one): where slices are uneven, the last batch of some may have no image.
+    """
 
     def __init__(self, images: Images, batch_size: int):
         self.images, self.batch_size = images, batch_size
+        self.processes = images.device.processes
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for indices in torch.arange(len(self.images)).split(self.batch_size):
+        part = self.processes.slice_of(len(self.images))
+        longest = math.ceil(len(self.images) / self.processes.size)
+        for start in range(part.start, part.start + longest, self.batch_size):
+            indices = torch.arange(start, max(start, min(start + self.batch_size, part.stop)))
             images, labels = self.images.gather(indices)
             yield self.images.normalize(images), labels

@@ -4,13 +4,13 @@ import http.client
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch.hub
 
 from imclass.errors import UserError
+from imclass.locks import locked
 
 SYSTEM_ROOT = Path("/usr/share/datasets")  # where Debian's packages put theirs
 STALLED_AFTER = 30  # seconds without a byte before a download is given up
@@ -41,25 +41,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`, waiting for it; a killed process releases it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        if sys.platform != "win32":  # no flock there: two first runs at once may do the work twice
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 def fetch(urls: Sequence[str], target: Path, verify: Callable[[Path], object]) -> None:
     """Download the first of `urls` that works to `target`; `verify` raises on wrong contents.
 
     The file gets its name once it is whole and verified. Of several processes one downloads and
     the others wait. Raises OSError with the last failure if no address works.
     """
-    with locked(target.with_name(f".{target.name}.lock")):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target.with_name(f".{target.name}.lock"), required=False):
         if target.exists():
             return  # fetched by another process while this one waited
         for debris in target.parent.glob(f".{target.name}.partial*"):

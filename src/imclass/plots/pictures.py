@@ -3,16 +3,18 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from torch import Tensor
 
 from imclass.plots.style import BLUE, GREY, RED, save, shortened
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 COLUMNS = 8
 # Measures of a sheet in pixels.
@@ -22,7 +24,7 @@ SIDE, GAP, LINE, TITLE, DPI = 116, 20, 15, 34, 110
 class Picture(NamedTuple):
     """An image and the lines under it."""
 
-    image: Tensor  # uint8 (C, H, W)
+    image: "Tensor"  # uint8 (C, H, W)
     caption: str
     right: bool | None = None  # None: nobody knows
 
@@ -67,7 +69,7 @@ def _draw(axes: Axes, picture: Picture, left: int, top: int) -> None:
     )
 
 
-def _pixels(image: Tensor) -> NDArray[np.uint8]:
+def _pixels(image: "Tensor") -> NDArray[np.uint8]:
     """Return (H, W) or (H, W, 3): of other numbers of channels, the first is shown."""
     shown = image if image.shape[0] == 3 else image[:1]
     pixels: NDArray[np.uint8] = shown.permute(1, 2, 0).cpu().numpy()

@@ -1,0 +1,248 @@
+"""The processes that train one model together; a process alone is the simplest case of them.
+
+`torchrun` starts the processes and tells each its rank. All of them take the same steps on the same global
+batches, each on its slice of every batch; what has to be one (gradients, figures, decisions, the run folder)
+is agreed here. Messages about control go over gloo, so that the host need not wait for a GPU.
+"""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from imclass.errors import (
+    EXIT_BUG,
+    EXIT_STORAGE,
+    ImclassError,
+    Interrupted,
+    LostPeer,
+    ToldElsewhere,
+    UserError,
+)
+
+T = TypeVar("T")
+
+MESSAGE_SECONDS = 1800  # how long a message waits for the slowest process: to start, to prepare its data
+
+# What gloo, nccl and their sockets say when the process at the other end is gone.
+_LOST: tuple[str, ...] = (
+    "connection closed by peer",
+    "connection reset",
+    "connection refused",
+    "broken pipe",
+)
+_LOST += ("socket closed", "pair closure", "remote process exited", "timed out waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among those of its job; as it stands, the only one: then each method is the identity.
+
+    Every process must call the methods that return something of all of them in the same order.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0  # on this machine
+    local_size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """True for the one that writes files and speaks to the user."""
+        return self.rank == 0
+
+    def slice_of(self, count: int) -> slice:
+        """Return which of `count` images are this process's: equally many, on the first ones one more."""
+        each, longer = divmod(count, self.size)
+        start = self.rank * each + min(self.rank, longer)
+        return slice(start, start + each + (self.rank < longer))
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum of every process's tensor, a new one."""
+        return tensor.clone()
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """Return every process's tensor, one a row: (size, *shape)."""
+        return tensor[None].clone()
+
+    def highest(self, *numbers: int) -> list[int]:
+        """Return the highest of each of the numbers over all processes. Does not wait for a GPU."""
+        return list(numbers)
+
+    def average_(self, tensors: Sequence[Tensor], weight: float) -> None:
+        """Replace float tensors by their average over the processes; the weights of all have the sum 1."""
+
+    def gather(self, own: T) -> list[T]:
+        """Return what every process has, in the order of ranks, on the first; elsewhere the own alone."""
+        return [own]
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Return what `make` returns on the first process; it runs there only.
+
+        Its exception is raised there; the others raise ToldElsewhere.
+        """
+        return make()
+
+    def place(self, device: torch.device) -> torch.device:
+        """Return the device of this process, where `device` is what the user asked for."""
+        return device
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """Return what passes batches through `model` and leaves the mean gradients of all processes in it."""
+        return model
+
+    def gradients(self, network: nn.Module, *, complete: bool) -> contextlib.AbstractContextManager:
+        """Return the context of one part's forward and backward pass; gradients travel with the last."""
+        return contextlib.nullcontext()
+
+
+ALONE = Processes()
+
+
+class Group(Processes):
+    """One of many processes, which are joined in torch's process group."""
+
+    __slots__ = ()
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        rows = [torch.empty_like(tensor) for _ in range(self.size)]
+        dist.all_gather(rows, tensor.contiguous())
+        return torch.stack(rows)
+
+    def highest(self, *numbers: int) -> list[int]:
+        tensor = torch.tensor([int(number) for number in numbers])
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return tensor.tolist()
+
+    def average_(self, tensors: Sequence[Tensor], weight: float) -> None:
+        if not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors]) * weight
+        dist.all_reduce(flat)  # one message for all of them
+        for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
+
+    def gather(self, own: T) -> list[T]:
+        parts: list[Any] | None = [None] * self.size if self.is_first else None
+        dist.gather_object(own, parts)
+        return [own] if parts is None else parts
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        outcome: list[Any] = [None, None]  # the value; the exit code of what was raised in its place
+        failure: Exception | None = None
+        if self.is_first:
+            try:
+                outcome[0] = make()
+            except Exception as error:
+                failure, outcome[1] = error, _exit_code(error)
+        dist.broadcast_object_list(outcome, device=torch.device("cpu"))
+        if failure is not None:
+            raise failure
+        if outcome[1] is not None:
+            raise ToldElsewhere(outcome[1])
+        return outcome[0]
+
+    def place(self, device: torch.device) -> torch.device:
+        if device.type == "mps":
+            raise UserError(f"device.type=mps: trains in one process, not in {self.size}; use device=cpu")
+        if device.type != "cuda":
+            return device
+        if device.index is not None and self.local_size > 1:
+            raise UserError(
+                f"device.type={device}: {self.local_size} processes need a GPU each; use device=cuda"
+            )
+        own = torch.device("cuda", self.local_rank if device.index is None else device.index)
+        if own.index < torch.cuda.device_count():
+            torch.cuda.set_device(own)
+        return own
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        device = next(model.parameters()).device
+        ids = [device] if device.type == "cuda" else None
+        with (
+            warnings.catch_warnings()
+        ):  # newer versions of torch rename broadcast_buffers, older know no other
+            warnings.simplefilter("ignore", FutureWarning)
+            return DistributedDataParallel(
+                model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+
+    def gradients(self, network: nn.Module, *, complete: bool) -> contextlib.AbstractContextManager:
+        assert isinstance(network, DistributedDataParallel)
+        return contextlib.nullcontext() if complete else network.no_sync()
+
+
+@contextlib.contextmanager
+def joined_processes(device_type: str) -> Iterator[Processes]:
+    """Within the block, this process and the others that torchrun started are one group; else it is alone.
+
+    device_type: `device.type` of the configuration. Raises UserError when they do not find each other,
+    LostPeer when one of them ends before its time.
+    """
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield ALONE
+        return
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local_rank = int(os.environ.get("LOCAL_RANK", rank))  # without it: all on one machine
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    _join(size, on_gpus=device_type.startswith(("auto", "cuda")) and torch.cuda.is_available())
+    group = Group(rank, size, local_rank, local_size)
+    try:
+        with lost_peers_named():
+            yield group
+    except (ImclassError, Interrupted) as error:
+        if error.everywhere:
+            _leave(group)
+        raise  # else the connections stay, for the others would end before the cause is told
+    else:
+        _leave(group)
+
+
+@contextlib.contextmanager
+def lost_peers_named() -> Iterator[None]:
+    """Within the block, an error of the network because another process ended is raised as LostPeer."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error).lower()
+        if isinstance(error, dist.DistError) or any(words in text for words in _LOST):
+            raise LostPeer(
+                "another process of this job ended or cannot be reached; what it said tells why"
+            ) from error
+        raise
+
+
+def _join(size: int, *, on_gpus: bool) -> None:
+    try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=timedelta(seconds=MESSAGE_SECONDS)
+        )
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ.get('MASTER_ADDR', '(no MASTER_ADDR)')}:{os.environ.get('MASTER_PORT', '')}"
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{size} processes did not find each other at {where} ({reason})") from error
+
+
+def _leave(group: Processes) -> None:
+    """Leave together: torchrun ends all when one is gone, and the first may still be writing."""
+    group.highest(0)
+    dist.destroy_process_group()
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, ImclassError):
+        return error.exit_code
+    return EXIT_STORAGE if isinstance(error, OSError) else EXIT_BUG

@@ -1,0 +1,100 @@
+"""Locks on folders and files: held by one process, gone with it however it ends.
+
+They hold between machines where the shared file system passes them on (NFS 4 does; Lustre if mounted with
+`flock`). Where there are no locks at all, what can do without goes on without.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from imclass.errors import UserError
+
+LOCK = ".lock"
+_POLL_SECONDS = 0.02
+_UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+class NoLocksError(UserError):
+    """The system or the file system cannot lock files."""
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path, *, instead: str = "choose another name=") -> Iterator[None]:
+    """Within the block, no other process enters such a block with the same folder.
+
+    A file `.lock` names the holder meanwhile; one that a killed process left behind locks nothing.
+    Raises UserError naming the holder, and what to do `instead` of waiting for it.
+    """
+    file = folder / LOCK
+    try:
+        descriptor = _lock_named(file)
+    except NoLocksError:
+        print(f"imclass: {folder}: cannot be locked here; do not start a second job in it", file=sys.stderr)
+        yield
+        return
+    if descriptor is None:
+        holder = file.read_text(encoding="utf-8") if file.exists() else ""
+        raise UserError(f"{folder}: is in use by {holder or 'another process'}; wait for it, or {instead}")
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock_named(file: Path) -> int | None:
+    """Lock the file that has this name, which its last holder may be removing; None if it is held."""
+    while (descriptor := try_lock(file)) is not None:
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), file.stat()):
+                break
+        os.close(descriptor)
+    return descriptor
+
+
+def try_lock(file: Path) -> int | None:
+    """Lock `file`, which is created, and return its descriptor; None if another process holds the lock.
+
+    The lock lasts until every process that has inherited the descriptor has closed it or ended.
+    Raises NoLocksError.
+    """
+    if sys.platform == "win32":
+        raise NoLocksError(f"{file}: this needs locks on files, which imclass knows on Linux and macOS only")
+    import fcntl
+
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        if error.errno in _UNSUPPORTED:
+            raise NoLocksError(f"{file}: this file system has no locks (flock); use one that has") from error
+        raise
+    return descriptor
+
+
+@contextlib.contextmanager
+def locked(file: Path, *, required: bool = True) -> Iterator[None]:
+    """Within the block, no other process holds the lock of `file`; it is waited for.
+
+    Raises NoLocksError; unless it is `required`, nothing is locked then.
+    """
+    descriptor = None
+    with contextlib.suppress(*(() if required else (NoLocksError,))):
+        while (descriptor := try_lock(file)) is None:
+            time.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

@@ -1,0 +1,183 @@
+"""Search hyperparameters: many trainings, each a process of its own, on all cores or GPUs of this machine.
+
+imclass sweep sweep=NAME [sweep.trials=N ...] [overrides and search space]
+"""
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from imclass.config import SweepConfig
+from imclass.errors import Interrupted, PartialFailure, UserError
+from imclass.locks import lock_folder
+from imclass.signals import STOP, catch_signals
+from imclass.sweeps.request import Request, read_request
+from imclass.sweeps.stored import compare_with_stored, is_begun, keep_request
+
+if TYPE_CHECKING:
+    from imclass.sweeps.workers import Worker
+
+HELP = """\
+imclass sweep sweep=NAME [sweep.KEY=VALUE ...] [overrides] [search space]
+
+  imclass sweep sweep=quick                               a choice of `imclass list sweeps`
+  imclass sweep sweep=lr model=vgg11 sweep.trials=50 sweep.workers=2
+  imclass sweep sweep.name=mine optimizer.lr='tag(log,interval(1e-3,1))' model=resnet18,vgg11
+  imclass sweep sweep=lr --cfg job                        what that would do, without doing it
+
+The same command goes on where it was interrupted. A search space is written as Hydra sweeps are: a,b,c or
+choice(a,b,c), range(from,to,step), interval(from,to), int(interval(from,to)), tag(log,interval(from,to)).
+All else is as for `imclass train`, for every trial; --config-dir=FOLDER adds groups of your own.
+Settings of the sweep, with their defaults (src/imclass/config.py explains them):
+"""
+
+
+def sweep_command(argv: Sequence[str]) -> None:
+    """Run a sweep, or go on with it; its table, sweep.html, sweep.csv and best.yaml come out.
+
+    Raises ConfigError, UserError, Interrupted; PartialFailure when a trial failed for good.
+    """
+    if {"--help", "-h"} & set(argv):
+        settings = dataclasses.asdict(SweepConfig())
+        print(
+            HELP + "".join(f"  sweep.{k}={'null' if v is None else v}\n" for k, v in settings.items()), end=""
+        )
+        return
+    argv, shown = _without_cfg(argv)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("imclass sweep takes one process, not torchrun; it uses all GPUs by itself")
+    request = read_request(argv)
+    if shown:
+        show(request)
+        return
+    _require_locks()
+    require_optuna()
+    workers = _workers(request)
+    with catch_signals(), _opened(request):
+        _run(request, workers)
+
+
+def check_command(argv: Sequence[str]) -> None:
+    """Say whether a sweep could start, and what it would do; nothing is touched."""
+    request = read_request(argv)
+    _require_locks()
+    require_optuna()
+    there = is_begun(request)
+    if there:
+        compare_with_stored(request)
+    keys = ", ".join(request.space)
+    where = f"continues {request.folder}" if there else f"into {request.folder}"
+    print(f"ok: {request.trials} trials over {keys}, {where}")
+
+
+def _require_locks() -> None:
+    if sys.platform == "win32":
+        raise UserError("sweeps need Linux or macOS")
+
+
+def require_optuna() -> None:
+    """Raise UserError when Optuna, or what a sampler needs, is not installed."""
+    import importlib.util
+
+    missing = [name for name in ("optuna", "cmaes") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"imclass sweep needs {' and '.join(missing)}: pip install 'imclass[sweep]'")
+
+
+def show(request: Request) -> None:
+    """Print the sweep's settings and the configuration of one of its trials as YAML."""
+    from omegaconf import OmegaConf
+
+    sweep = dataclasses.asdict(request.config)
+    fixed = request.fixed
+    sweep |= {"name": request.name, "trials": request.trials, "space": fixed["space"]}
+    sweep["overrides"] = list(request.overrides)
+    print(OmegaConf.to_yaml({"sweep": sweep, **dataclasses.asdict(request.base)}), end="")
+
+
+@contextlib.contextmanager
+def _opened(request: Request) -> Iterator[None]:
+    """Create or find the sweep's folder; within the block no other process runs it, unless it joins."""
+    folder = request.folder
+    is_begun(request)
+    folder.mkdir(parents=True, exist_ok=True)
+    alone = lock_folder(folder, instead="work beside it with sweep.join=true")
+    with contextlib.nullcontext() if request.config.join else alone:
+        keep_request(request)
+        yield
+
+
+def _workers(request: Request) -> "list[Worker]":
+    from imclass.sweeps.workers import divide, find_gpus
+
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return divide(request.config.workers, request.config.per_gpu, find_gpus(request.base.device.type), cores)
+
+
+def _run(request: Request, workers: "Sequence[Worker]") -> None:
+    from imclass.sweeps.ledger import Ledger
+    from imclass.sweeps.progress import ProgressLine
+    from imclass.sweeps.queue import run_queue
+    from imclass.sweeps.results import table
+
+    config = request.config
+    gpus = {worker.gpu for worker in workers} - {None}
+    line = ProgressLine(config.metric, len(workers))
+    line.say(_header(request, len(workers), len(gpus)))
+    ledger = Ledger(request)
+    finished = run_queue(request, ledger, workers, STOP, line)
+    line.end(ledger)
+    from imclass.sweeps.best import places
+    from imclass.sweeps.page import write_report
+
+    results = write_report(request.folder)
+    print(f"{table(results)}\n{places(results)}")
+    if not finished:
+        raise Interrupted(f"stopped by {STOP.asked()}; it goes on with: {request.command}")
+    if results.failures:
+        count = len(results.failures)
+        failed = f"{count} trials" if count > 1 else "a trial"
+        again = "the same command without sweep.join=true" if config.join else "the same command"
+        raise PartialFailure(f"{failed} failed, see above; {again} tries again")
+
+
+def _header(request: Request, workers: int, gpus: int) -> str:
+    """Return the line that opens a sweep, and what the user should know of it."""
+    config = request.config
+    where = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "the CPU"
+    side = f"{workers} side by side" if workers > 1 else "one at a time"
+    lines = [
+        f"sweep {request.name}: {request.trials} configurations over {', '.join(request.space)} "
+        f"({config.sampler}, {config.pruner}), {side} on {where}, into {request.folder}"
+    ]
+    if config.pruner != "none" and request.evaluations == 1:
+        lines.append("nothing will be pruned: a trial has one evaluation; train.eval_every= makes more")
+    if config.sampler == "cmaes":
+        drawn = [key for key, p in request.space.items() if not p.is_interval and not p.step]
+        lines += [f"cmaes draws {', '.join(drawn)} at random: it knows numbers only"] if drawn else []
+    return "\n".join(lines)
+
+
+def _without_cfg(argv: Sequence[str]) -> tuple[list[str], bool]:
+    """Take Hydra's `--cfg job` out of the arguments; return whether it was there."""
+    rest: list[str] = []
+    shown: list[str] = []
+    words = iter(argv)
+    for word in words:
+        flag, _, value = word.partition("=")
+        if flag in ("--cfg", "-c"):
+            shown.append(value or next(words, "nothing"))
+        else:
+            rest.append(word)
+    if wrong := [value for value in shown if value != "job"]:
+        raise UserError(f"--cfg {wrong[0]}: of a sweep there is --cfg job")
+    return rest, bool(shown)
+
+
+if __name__ == "__main__":
+    from imclass.errors import exit_code_of
+
+    sys.exit(exit_code_of(lambda: sweep_command(sys.argv[1:]), debug="debug=true" in sys.argv))

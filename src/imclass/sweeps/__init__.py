@@ -1,0 +1,1 @@
+"""Hyperparameter search: space, study on disk, the trials' processes, queue, report."""

@@ -1,0 +1,70 @@
+"""best.yaml: the best configuration of a sweep as an experiment."""
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from imclass.checks import flatten
+from imclass.compose import compose_config
+from imclass.config import group_choices
+from imclass.errors import UserError
+from imclass.overrides import quoted
+from imclass.rundir import read_settings, write_atomically
+from imclass.sweeps.results import Results, Row
+
+GROUPS = {"dataset": "dataset.name", "model": "model.name", "optimizer": "optimizer.name"}
+GROUPS |= {"scheduler": "scheduler.name"}
+# What belongs to the machine or to the run, not to the configuration.
+LEFT_OUT = ("name", "output_dir", "resume", "debug", "logger.", "device.threads", "device.micro_batch")
+
+
+def write_best(results: Results, row: Row, file: Path) -> None:
+    """Write the settings of a trial, as its run folder has them, as a file for `experiment=`.
+
+    They are told as choices of groups and what differs from these, so that the file says all that the
+    trial was, whatever experiment or files of the user's own it was made from. Raises UserError where the
+    trial's settings cannot be read.
+    """
+    run = results.folder / row.folder
+    if not (run / "config.yaml").exists():
+        raise UserError(f"{run} has no config.yaml")
+    wanted = flatten(read_settings(run))
+    choices = {g: wanted[key] for g, key in GROUPS.items() if wanted.get(key) in group_choices(g)}
+    typed = [f"{group}={choice}" for group, choice in choices.items()]
+    basis = flatten(dataclasses.asdict(compose_config(typed, [], to_train=False)))
+    differing = {k: v for k, v in wanted.items() if not k.startswith(LEFT_OUT) and basis.get(k) != v}
+    content: dict[str, Any] = {"defaults": [{f"override /{g}": c} for g, c in choices.items()]}
+    values = OmegaConf.create()
+    for key, value in differing.items():
+        OmegaConf.update(values, key, value, force_add=True)
+    body = OmegaConf.to_yaml(OmegaConf.create(content)) + OmegaConf.to_yaml(values)
+    write_atomically(file, f"# @package _global_\n{_comment(results, row, file)}{body}")
+
+
+def train_command(file: Path) -> str:
+    """Return what a user types to train an experiment from a file."""
+    return shlex.join(["imclass", "train", f"experiment={quoted(file)}"])
+
+
+def places(results: Results, page: Path | None = None) -> str:
+    """Return the lines that follow the table: how to train the best, and what to look at."""
+    best, look = results.folder / "best.yaml", page or results.folder / "sweep.html"
+    lines = [f"best       {train_command(best)}"] if best.exists() else []
+    return "\n".join([*lines, f"look at    {look}, {results.folder / 'sweep.csv'}"])
+
+
+def _comment(results: Results, row: Row, file: Path) -> str:
+    trained = results.count("complete")
+    figure = results.show(row.value) if row.value is not None else "none"
+    lines = [
+        train_command(file),
+        f"The best of {len(results.rows)} configurations ({trained} trained to their end) of the sweep "
+        f"{results.stored['name']}: {results.metric} {figure} in trial {row.number}.",
+    ]
+    if row.mean is not None:
+        spread = f" +- {results.show(row.deviation)}" if row.deviation is not None else ""
+        lines.append(f"On {len(row.repeats)} fresh seeds: {results.show(row.mean)}{spread}.")
+    return "".join(f"# {line}\n" for line in lines)

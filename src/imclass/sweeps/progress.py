@@ -1,0 +1,70 @@
+"""One line that says how far a sweep is: kept up to date on a terminal, repeated now and then elsewhere."""
+
+import shutil
+import statistics
+import sys
+import time
+
+from imclass.sweeps.ledger import Counts, Ledger
+
+_TERMINAL_SECONDS, _PLAIN_SECONDS = 0.5, 30.0
+
+
+class ProgressLine:
+    """metric: val.accuracy or val.loss. workers: how many trials run side by side."""
+
+    def __init__(self, metric: str, workers: int):
+        self._metric, self._workers = metric, workers
+        self._terminal = sys.stdout.isatty()
+        self._shown, self._text = 0.0, ""
+
+    def show(self, ledger: Ledger, running: int) -> None:
+        """Show how far it is, if the last time is long enough ago."""
+        now = time.monotonic()
+        if self._shown and now - self._shown < (_TERMINAL_SECONDS if self._terminal else _PLAIN_SECONDS):
+            return
+        self._shown = now
+        text = describe(ledger.counts(), self._metric, self._workers)
+        if text != self._text:
+            if self._terminal:  # a line that wraps could not be taken back
+                print(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+            else:
+                print(text, flush=True)
+            self._text = text
+
+    def end(self, ledger: Ledger) -> None:
+        """Show how far it is for the last time."""
+        self.say(describe(ledger.counts(), self._metric, self._workers))
+
+    def say(self, text: str) -> None:
+        """Show a line of its own above the progress."""
+        self.clear()
+        print(text, flush=True)
+
+    def clear(self) -> None:
+        if self._terminal and self._text:
+            print("\r\x1b[2K", end="", flush=True)
+        self._text, self._shown = "", 0.0
+
+
+def describe(counts: Counts, metric: str, workers: int) -> str:
+    """Return the line: done, running, pruned, failed, best so far, time left."""
+    ended = counts.complete + counts.pruned + counts.failed
+    parts = [
+        f"{ended} of {counts.total} done",
+        f"{counts.running} running",
+        f"{counts.pruned} pruned",
+        f"{counts.failed} failed",
+    ]
+    if counts.best is not None:
+        best = f"{counts.best:.2%}" if metric == "val.accuracy" else f"{counts.best:.4f}"
+        parts.append(f"best {metric} {best}")
+    if counts.seconds and counts.total > ended:
+        left = statistics.fmean(counts.seconds) * (counts.total - ended) / workers
+        parts.append(f"about {_clock(left)} left")
+    return ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(1, minutes)} min"

@@ -1,0 +1,194 @@
+"""What a sweep was asked to do: from its YAML file and the command line to checked settings."""
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from imclass.checks import check_sweep
+from imclass.compose import compose_samples
+from imclass.config import Config, SweepConfig, config_dir, group_choices
+from imclass.contradictions import train_images
+from imclass.durations import parse_duration
+from imclass.errors import ConfigError, UserError, did_you_mean
+from imclass.overrides import is_sweep, key_of, override_problem, parse, split_arguments
+from imclass.sweeps.space import FORBIDDEN, Parameter, read_space
+
+DEFAULT_TRIALS = 20
+CLAIMS = "claims.lock"  # held while a sweep is begun, and while a trial is created or taken
+FIXED = ("space", "overrides", "sampler", "pruner", "metric", "seed")  # what a study on disk depends on
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A sweep, checked: its settings, what it searches, and what all its trials share."""
+
+    config: SweepConfig
+    name: str
+    folder: Path  # <output_dir>/sweeps/<name>
+    space: Mapping[str, Parameter]
+    overrides: tuple[str, ...]  # of every trial
+    config_dirs: tuple[Path, ...]
+    base: Config  # the configuration of one of the trials
+    evaluations: int | None  # the most that a trial has; None: not known before the data are read
+    command: str  # as it was typed
+
+    @property
+    def trials(self) -> int:
+        """Return how many configurations are tried."""
+        if self.config.sampler != "grid":
+            return self.config.trials or DEFAULT_TRIALS
+        size = math.prod(len(parameter.values) for parameter in self.space.values())
+        return min(self.config.trials or size, size)
+
+    @property
+    def flags(self) -> list[str]:
+        return [f"--config-dir={folder.absolute()}" for folder in self.config_dirs]
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """Return what must not change under one name, as plain data."""
+        settings = {key: getattr(self.config, key) for key in FIXED[2:]}
+        space = {key: parameter.expression for key, parameter in self.space.items()}
+        overrides = dict(text.split("=", 1) for text in self.overrides)
+        return {"space": space, "overrides": overrides, **settings}
+
+
+def read_request(argv: Sequence[str]) -> Request:
+    """Return what `imclass sweep ARGV` asks for. Raises ConfigError with all its problems, UserError."""
+    flags, typed, config_dirs = split_arguments(argv)
+    if unknown := [f for f in flags if f.startswith("-") and f.split("=")[0] not in ("--config-dir", "-cd")]:
+        raise UserError(f"{unknown[0]}: not an option of imclass sweep; see imclass sweep --help")
+    choice, settings, overrides, expressions, problems = _sorted(typed, config_dirs)
+    config, faulty = check_sweep(settings)
+    problems += faulty
+    space, faulty = read_space(expressions, config_dirs)
+    problems += faulty
+    name = config.name or choice
+    if name is None:
+        problems.append("sweep: choose one (imclass list sweeps), or name your own with sweep.name=NAME")
+    if not expressions and not problems:
+        problems.append("nothing to search; add for instance optimizer.lr='tag(log,interval(1e-3,1))'")
+    if config.metric == "val.loss" and not {"checkpoint.metric"} & {*expressions, *map(key_of, overrides)}:
+        overrides.append("checkpoint.metric=loss")
+    configs, faulty = compose_samples(overrides, {key: _texts(p) for key, p in space.items()}, config_dirs)
+    problems += [*faulty, *_contradictions(config, space)]
+    if problems or not configs:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return Request(
+        config=config,
+        name=str(name),
+        folder=Path(configs[0].output_dir) / "sweeps" / str(name),
+        space=space,
+        overrides=tuple(text for text in overrides if key_of(text) not in FORBIDDEN),
+        config_dirs=tuple(config_dirs),
+        base=configs[0],
+        evaluations=_most_evaluations(configs),
+        command=shlex.join(["imclass", "sweep", *argv]),
+    )
+
+
+def _sorted(
+    typed: Sequence[str], config_dirs: Sequence[Path]
+) -> tuple[str | None, dict[str, Any], list[str], dict[str, str], list[str]]:
+    """Sort what was typed into the choice, the settings of the sweep, plain overrides and search space.
+
+    The choice's file comes first; what is typed takes the place of what the file says of the same key.
+    """
+    problems = [f"{key}: given twice; keep one" for key in _twice(list(map(key_of, typed)))]
+    choice = next((text.partition("=")[2] for text in typed if key_of(text) == "sweep"), None)
+    settings = _settings_of(choice, config_dirs) if choice is not None else {}
+    plain = {key_of(text): text for text in settings.pop("overrides", None) or []}
+    expressions = {key: str(value) for key, value in (settings.pop("space", None) or {}).items()}
+    for text in typed:
+        key = key_of(text)
+        if key in ("sweep.space", "sweep.overrides"):
+            problems.append(f"{key}: type its entries as overrides, without {key}=")
+        elif key.startswith("sweep."):
+            plain_value = parse(text) if not is_sweep(text) else None
+            value = plain_value.value() if plain_value else text.partition("=")[2]
+            settings[key.removeprefix("sweep.")] = value
+        elif key != "sweep":
+            plain.pop(key, None), expressions.pop(key, None)
+            if is_sweep(text) and text.startswith(key):
+                expressions[key] = text.partition("=")[2]
+            else:
+                plain[key] = text
+    found = {k: _not_shared(k, text) or override_problem(text, config_dirs) for k, text in plain.items()}
+    problems += [problem for problem in found.values() if problem is not None]
+    good = [text for key, text in plain.items() if found[key] is None]
+    return choice, settings, good, expressions, problems
+
+
+def _not_shared(key: str, text: str) -> str | None:
+    """Return why the trials of a sweep cannot share an override, or None."""
+    if text.startswith(("+", "~")):
+        return f"{text}: not in a sweep, where all settings exist; write key=value"
+    if key.startswith("hydra"):
+        return f"{key}: not for a sweep, which starts its trials itself; see imclass sweep --help"
+    if key == "resume":
+        return "resume: each trial resumes by itself; the same command goes on with a sweep"
+    return f"{key}: each trial has its own; sweep.name= names the sweep" if key == "name" else None
+
+
+def _settings_of(choice: str, config_dirs: Sequence[Path]) -> dict[str, Any]:
+    """Return the settings in the YAML file of a choice of the group `sweep`."""
+    files = [folder / "sweep" / f"{choice}.yaml" for folder in (*config_dirs, config_dir())]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        known = group_choices("sweep", *config_dirs)
+        raise UserError(
+            f"sweep={choice}: no such choice among {', '.join(known)}{did_you_mean(choice, known)}"
+        )
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except Exception as error:  # the parser's own exceptions are of many kinds
+        raise UserError(f"{file}: cannot be read as YAML settings ({str(error).splitlines()[0]})") from error
+    entries = content.get("overrides") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or not isinstance(content.get("space") or {}, dict):
+        raise UserError(f"{file}: expected settings of a sweep, with a mapping under space:")
+    if not isinstance(entries or [], list) or not all(isinstance(x, str) and "=" in x for x in entries or []):
+        raise UserError(f"{file}: expected a list of key=value under overrides:")
+    return content
+
+
+def _twice(keys: Sequence[str]) -> list[str]:
+    return [key for number, key in enumerate(keys) if key in keys[:number]]
+
+
+def _texts(parameter: Parameter) -> list[str]:
+    """Return values that show whether a parameter can stand beside the others."""
+    ends = (int(parameter.low), int(parameter.high)) if parameter.whole else (parameter.low, parameter.high)
+    return list(parameter.values) or [repr(end) for end in ends]
+
+
+def _contradictions(config: SweepConfig, space: Mapping[str, Parameter]) -> list[str]:
+    problems = []
+    intervals = [key for key, parameter in space.items() if parameter.is_interval]
+    if config.sampler == "grid" and intervals:
+        problems.append(f"sweep.sampler=grid: {intervals[0]} is an interval; use choice() or range()")
+    numeric = [key for key, parameter in space.items() if parameter.is_interval or parameter.step]
+    if config.sampler == "cmaes" and len(numeric) < 2:
+        problems.append("sweep.sampler=cmaes: needs two interval() or range() at least; use tpe")
+    if config.seeds and "seed" in space:
+        problems.append("sweep.seeds: the seed is searched already; leave one of both out")
+    return problems
+
+
+def _most_evaluations(configs: Sequence[Config]) -> int | None:
+    counts = [_evaluations(config) for config in configs]
+    return None if None in counts else max(count for count in counts if count is not None)
+
+
+def _evaluations(config: Config) -> int | None:
+    """Return how often a trial evaluates on validation data, if that is known before the data are read."""
+    train, images = config.train, train_images(config)
+    if images is None:
+        return None
+    epoch = max(1, images // train.batch_size)
+    steps = train.steps or max(1, round((train.epochs or 0) * epoch))
+    return math.ceil(steps / max(1, parse_duration(train.eval_every).steps(epoch)))

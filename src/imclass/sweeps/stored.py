@@ -1,0 +1,65 @@
+"""sweep.yaml: what must not change while a sweep goes on, kept in its folder."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from imclass.errors import UserError
+from imclass.locks import locked
+from imclass.rundir import write_atomically
+from imclass.sweeps.request import CLAIMS, FIXED, Request
+
+
+def is_begun(request: Request) -> bool:
+    """Tell whether there is such a sweep. Raises UserError when its folder is that of something else."""
+    folder = request.folder
+    if (folder / "sweep.yaml").exists():
+        return True
+    if folder.exists() and any(not path.name.startswith((".", CLAIMS)) for path in folder.iterdir()):
+        raise UserError(f"{folder}: exists and is not a sweep of imclass; choose another sweep.name=")
+    return False
+
+
+def keep_request(request: Request) -> None:
+    """Store what must not change in `sweep.yaml`, or compare with what is stored."""
+    file = request.folder / "sweep.yaml"
+    with locked(request.folder / CLAIMS):  # of several that begin at once, one is the first
+        if not file.exists():
+            origin = {"command": request.command, "name": request.name, "flags": request.flags}
+            content = {**origin, **request.fixed}
+            write_atomically(file, OmegaConf.to_yaml(OmegaConf.create(content)))
+            return
+    compare_with_stored(request)
+
+
+def compare_with_stored(request: Request) -> None:
+    """Raise UserError with what differs from the settings with which a sweep was begun."""
+    stored, wanted = read_stored(request.folder), request.fixed
+    before, now = ({k: v for key in FIXED for k, v in _labelled(key, x[key])} for x in (stored, wanted))
+    differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if differing:
+        listed = "; ".join(f"{k}: {before.get(k, 'absent')} -> {now.get(k, 'absent')}" for k in differing[:8])
+        more = f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
+        raise UserError(
+            f"{request.folder}: this sweep has other settings ({listed}{more}); "
+            "choose another sweep.name=, or repeat its settings"
+        )
+
+
+def _labelled(key: str, value: Any) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else [(f"sweep.{key}", value)]
+
+
+def read_stored(folder: Path) -> dict[str, Any]:
+    """Return what `keep_request` stored. Raises UserError when the file is not what a sweep writes."""
+    file = folder / "sweep.yaml"
+    try:
+        stored: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except Exception as error:
+        raise UserError(
+            f"{file}: cannot be read as a sweep's record ({str(error).splitlines()[0]})"
+        ) from error
+    if not isinstance(stored, dict) or {"command", "name", "flags", *FIXED} - stored.keys():
+        raise UserError(f"{file}: was not written by imclass sweep")
+    return stored

@@ -1,0 +1,147 @@
+"""Hydra's multirun: each job has a folder of its own, and the same command resumes all of them."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from conftest import QUICK, merged
+
+from imclass.multirun import scratch_of
+from imclass.overrides import quoted
+from imclass.rundir import read_settings
+
+SHORT = merged(QUICK, ["train.epochs=0.3", "logger.tensorboard=false"])
+
+
+def test_named_jobs_have_folders_that_the_same_command_finds(imclass, tmp_path: Path) -> None:
+    argv = (
+        "train",
+        "-m",
+        "name=four",
+        "optimizer.lr=0.1,0.01",
+        "seed=0,1",
+        *(o for o in SHORT if "lr" not in o),
+    )
+    outcome = imclass(*argv)
+    assert outcome.code == 0, outcome.err
+    folders = ["lr-0.01_seed-0", "lr-0.01_seed-1", "lr-0.1_seed-0", "lr-0.1_seed-1"]
+    assert sorted(p.name for p in (tmp_path / "outputs/four").iterdir()) == folders
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("summary.json")}
+    again = imclass(*argv)
+    assert again.code == 0, again.err
+    assert again.out.count("finished already") == 4
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("summary.json")} == before
+    report = imclass("report", "four")
+    assert report.code == 0
+    assert "±" in report.out
+
+
+def test_values_that_look_alike_in_a_name_stay_apart(imclass, tmp_path: Path) -> None:
+    argv = ("train", "-m", "name=two", "dataset.mean=[0.5],[0.6]", "dataset.std=[0.5]", *SHORT)
+    outcome = imclass(*argv)
+    assert outcome.code == 0, outcome.err
+    assert len(list((tmp_path / "outputs/two").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("swept", "expected"),
+    [
+        (["optimizer.lr=0.1,-1"], "optimizer.lr=-1: expected a number above 0"),
+        (["optimizer.lr=0.1,x"], "optimizer.lr=x: expected a number"),
+        (["model=lenet,lenett"], "model=lenett: no such choice"),
+        (["train.batch_size=8,9000"], "train.batch_size=9000: larger than the training split"),
+        (["optimizer=sgd,adam", "optimizer.nesterov=true"], "no effect with optimizer=adam"),
+    ],
+)
+def test_faulty_values_are_found_before_the_first_job(
+    imclass, tmp_path: Path, swept: list[str], expected: str
+) -> None:
+    outcome = imclass("train", "-m", *merged(SHORT, swept))
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert expected in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_with_a_bug_does_not_end_the_rest(
+    imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imclass.build import build_job as build
+
+    def broken(run, *more):
+        if run.config.seed == 0:
+            raise RuntimeError("the sky is falling")
+        return build(run, *more)
+
+    monkeypatch.setattr("imclass.build.build_job", broken)
+    outcome = imclass("train", "-m", "name=n", "seed=0,1", *SHORT)
+    assert outcome.code == 1
+    assert "imclass: a job failed: RuntimeError: the sky is falling" in outcome.err
+    assert (tmp_path / "outputs/n/seed-1/summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["experiment=nothing.yaml"], "experiment=nothing.yaml: no such file"),
+        (["experiment=faulty.yaml"], "optimizer.lr=-1: expected a number above 0"),
+    ],
+)
+def test_an_experiment_from_a_file_is_checked(
+    imclass, tmp_path: Path, argv: list[str], expected: str
+) -> None:
+    (tmp_path / "faulty.yaml").write_text("# @package _global_\noptimizer:\n  lr: -1\n")
+    outcome = imclass("check", *argv)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert expected in outcome.err
+
+
+def test_an_experiment_from_a_file_builds_on_shipped_groups(imclass, tmp_path: Path) -> None:
+    (tmp_path / "my own.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /model: lenet\noptimizer:\n  lr: 0.5\n"
+    )
+    outcome = imclass("train", "--cfg", "job", "experiment='my own.yaml'")
+    assert outcome.code == 0, outcome.err
+    assert "name: lenet" in outcome.out
+    assert "lr: 0.5" in outcome.out
+
+
+def test_experiments_from_files_can_be_swept(imclass, tmp_path: Path) -> None:
+    (tmp_path / "more (1), x").mkdir()
+    for place, rate in (("a.yaml", 0.25), ("b.yaml", 0.5), ("more (1), x/a.yaml", 0.125)):
+        (tmp_path / place).write_text(f"# @package _global_\noptimizer:\n  lr: {rate}\n")
+    files = "experiment=a.yaml,b.yaml,'more (1), x/a.yaml'"
+    base = [word for word in SHORT if not word.startswith("optimizer.lr=")]
+    outcome = imclass("train", "-m", "name=files", files, *base)
+    assert outcome.code == 0, outcome.err
+    rates = {read_settings(run)["optimizer"]["lr"] for run in (tmp_path / "outputs/files").iterdir()}
+    assert rates == {0.25, 0.5, 0.125}
+
+
+@pytest.mark.parametrize("folder", ["my (dir), x", r"a\b c", "it's", "tail\\"])
+def test_folders_may_have_any_name(
+    imclass, tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of temporary files, --config-dir and the experiment's."""
+    place = tmp_path / folder
+    (place / "model").mkdir(parents=True)
+    (place / "model/mine.yaml").write_text("defaults: [lenet]\n")
+    (place / "e.yaml").write_text("# @package _global_\ndefaults:\n  - override /model: lenet\n")
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    assert quoted(place / "e.yaml") != str(place / "e.yaml")
+    own = ["model=mine", "--config-dir", str(place)]
+    for argv in (own, [f"experiment={quoted(place / 'e.yaml')}"], ["-m", "seed=0,1"]):
+        outcome = imclass("check", *argv)
+        assert (outcome.code, outcome.err) == (0, ""), outcome.err
+
+
+def test_what_submitted_jobs_read_stays_where_they_see_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with scratch_of(["-m"], ["hydra/launcher=slurm"]) as first:
+        assert first.parent == tmp_path / "outputs/.submitit"
+    with scratch_of(["--multirun"], ["hydra/launcher=slurm"]) as second:
+        assert second != first
+    assert first.exists()
+    for flags, typed in ((["-m"], ["hydra/launcher=basic"]), (["-m"], []), ([], ["hydra/launcher=slurm"])):
+        with scratch_of(flags, typed) as scratch:
+            assert tmp_path not in scratch.parents
+        assert not scratch.exists()

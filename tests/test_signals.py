@@ -1,0 +1,39 @@
+"""Signals where stopping needs no care: whatever the code there does, the job ends as interrupted."""
+
+import signal
+
+import pytest
+
+from imclass.errors import Interrupted
+from imclass.signals import STOP, catch_signals
+
+
+def interrupted_work(makes_of_it: str) -> None:
+    """Be asked to stop within a library that swallows that, or that fails while it cleans up."""
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except Interrupted:
+        if makes_of_it == "its own exception":
+            raise AttributeError("half undone") from None
+        if makes_of_it == "the same":
+            raise
+
+
+@pytest.mark.parametrize("makes_of_it", ["the same", "nothing", "its own exception"])
+def test_whatever_a_library_makes_of_an_interruption_it_is_one(makes_of_it: str) -> None:
+    with catch_signals(), pytest.raises(Interrupted, match="stopped by SIGTERM"), STOP.at_once():
+        interrupted_work(makes_of_it)
+
+
+def test_without_a_signal_exceptions_stay_what_they_are() -> None:
+    with catch_signals(), pytest.raises(AttributeError, match="a mistake"), STOP.at_once():
+        raise AttributeError("a mistake")
+
+
+def test_a_signal_waits_where_no_interruption_is_wanted() -> None:
+    with catch_signals():
+        signal.raise_signal(signal.SIGUSR1)
+        assert STOP.asked() == "SIGUSR1"
+        with pytest.raises(Interrupted, match="stopped by SIGUSR1"):
+            STOP.raise_if_set()
+    assert STOP.asked() is None

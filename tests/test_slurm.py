@@ -1,0 +1,192 @@
+"""Batch jobs on a real Slurm: requeued, or stopped by their time limit, they end as if nothing had happened.
+
+The jobs are submitted together at first; each test waits for its own.
+"""
+
+import contextlib
+import datetime
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import QUICK, merged
+from same_run import assert_same_run
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(shutil.which("sbatch") is None, reason="no Slurm here"),
+]
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+SMALL = "--cpus-per-task=1", "--time=5"
+LONG = "train.epochs=400", "train.eval_every=50ep", "train.log_every=10ep", "logger.quiet=true"
+LIMITED = "--cpus-per-task=1", "--time=1", "--signal=B:USR1@20"  # Slurm warns up to a minute early
+LONGER = "train.epochs=1500", *LONG[1:]
+
+
+def slurm(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def submit(script: str, options: tuple[str, ...], *overrides: str) -> str:
+    """Return the number of the job."""
+    return slurm("sbatch", "--parsable", *options, f"scripts/slurm/{script}", *merged(QUICK, overrides))
+
+
+def facts(job: str) -> dict[str, str]:
+    words = slurm("scontrol", "show", "job", job).split()
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def wait(what: str, ready: Callable[[], bool], seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end, f"waited {seconds:g} s for {what}"
+        time.sleep(0.2)
+
+
+def ended(job: str) -> bool:
+    """Tell whether the job is over. A requeued one waits 10 seconds to be cleared up, not Slurm's 120."""
+    found = facts(job)
+    if found["JobState"] == "PENDING" and found["Reason"] == "BeginTime":
+        wait = datetime.datetime.fromisoformat(found["EligibleTime"]) - datetime.datetime.now()
+        if wait.total_seconds() > 30:
+            subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now+10"], capture_output=True)
+    return found["JobState"] in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL")
+
+
+def the_run(folder: Path) -> Path:
+    (run,) = folder.iterdir()
+    return run
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that looks like the checkout, from which jobs are submitted."""
+    folder = tmp_path_factory.mktemp("slurm")
+    shutil.copytree(SCRIPTS, folder / "scripts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def jobs(place: Path) -> dict[str, str]:
+    return {
+        "limited": submit("train.sbatch", LIMITED, "output_dir=limited", *LONGER),
+        "requeued": submit("train.sbatch", SMALL, "output_dir=requeued", *LONG),
+    }
+
+
+def whole(name: str, *overrides: str) -> Path:
+    command = [sys.executable, "-m", "imclass.train", f"name={name}", *merged(QUICK, overrides)]
+    subprocess.run(command, check=True, capture_output=True)
+    return Path("outputs") / name
+
+
+def test_requeued_in_the_middle(place: Path, jobs: dict[str, str]) -> None:
+    job, folder = jobs["requeued"], place / "requeued"
+    wait("two evaluations", lambda: any(len(f.read_text().splitlines()) > 2 for f in folder.glob("*/*.csv")))
+    slurm("scontrol", "requeue", job)
+    wait("the job's end", lambda: ended(job))
+    found = facts(job)
+    assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "1")
+    log = (the_run(folder) / "train.log").read_text()
+    assert "stopped by SIGTERM" in log
+    assert "resuming at step" in log
+    assert_same_run(the_run(folder), whole("requeued", *LONG))
+
+
+def test_the_time_limit_warns_and_the_job_goes_on(place: Path, jobs: dict[str, str]) -> None:
+    job, folder = jobs["limited"], place / "limited"
+    wait("the job's end", lambda: ended(job), seconds=900)
+    found = facts(job)
+    assert found["JobState"] == "COMPLETED"
+    assert int(found["Restarts"]) >= 1
+    assert "exit code 75: it goes on" in (place / f"slurm-{job}.log").read_text()
+    assert_same_run(the_run(folder), whole("limited", *LONGER))
+
+
+def test_an_array_shares_a_sweep_though_one_task_is_killed_and_one_warned(place: Path) -> None:
+    search = "optimizer.lr=0.01,0.02,0.05,0.1,0.2,0.4", "sweep.sampler=grid", "sweep.pruner=none"
+    search = (*search, "train.epochs=60", "train.eval_every=20ep", "logger.quiet=true")
+    job = submit("sweep.sbatch", (*SMALL, "--array=0-1"), "sweep.name=array", *search)
+    folder = place / "outputs/sweeps/array"
+    done = "trial_*/report.html"
+    wait("two trials on two tasks", lambda: len(list(folder.glob(done))) >= 2)
+    for line in slurm("scontrol", "listpids", facts(f"{job}_0")["JobId"]).splitlines()[1:]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(line.split()[0]), signal.SIGKILL)
+    slurm("scancel", "--batch", "--signal=USR1", f"{job}_1")
+    wait("the array's end", lambda: ended(f"{job}_1") and ended(f"{job}_0"))
+    killed, warned = facts(f"{job}_0"), facts(f"{job}_1")
+    assert (killed["JobState"], killed["Restarts"]) == ("FAILED", "0")
+    assert (warned["JobState"], warned["Restarts"]) == ("COMPLETED", "1")
+    assert len(list(folder.glob(done))) == 6
+    command = [sys.executable, "-m", "imclass.sweep", "sweep.name=whole", *merged(QUICK, search)]
+    subprocess.run(command, check=True, capture_output=True)
+    for trial in sorted((place / "outputs/sweeps/whole").glob("trial_*")):
+        assert_same_run(folder / trial.name, trial)
+
+
+def test_two_processes_are_warned_and_go_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROCESSES", "2")
+    options = "--nodes=1", "--cpus-per-task=2", "--time=5"
+    overrides = "model=speednet", "train.epochs=100", "train.eval_every=20ep", "logger.quiet=true"
+    job = submit("train_ddp.sbatch", options, "output_dir=wide", *overrides)
+    folder = place / "wide"
+    wait("two evaluations", lambda: any(len(f.read_text().splitlines()) > 2 for f in folder.glob("*/*.csv")))
+    slurm("scancel", "--batch", "--signal=USR1", job)
+    wait("the job's end", lambda: ended(job))
+    found = facts(job)
+    assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "1")
+    log = (the_run(folder) / "train.log").read_text()
+    assert "stopped by SIGTERM" in log
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "imclass.train", "name=whole_wide", *merged(QUICK, overrides)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert_same_run(the_run(folder), place / "outputs/whole_wide")
+
+
+def test_a_cancelled_job_stays_cancelled(place: Path) -> None:
+    job = submit("train.sbatch", SMALL, "output_dir=cancelled", "train.epochs=3000", "logger.quiet=true")
+    wait("a first step", lambda: any((place / "cancelled").glob("*/metrics.jsonl")))
+    slurm("scancel", job)
+    wait("the job's end", lambda: ended(job))
+    time.sleep(2)  # the script's last words
+    found = facts(job)
+    assert (found["JobState"], found["Restarts"]) == ("CANCELLED", "0")
+
+
+def test_a_mistake_is_not_requeued(place: Path) -> None:
+    job = submit("train.sbatch", SMALL, "train.batch_sizes=3")
+    wait("the job's end", lambda: ended(job))
+    assert facts(job)["ExitCode"] == "2:0"
+    assert "did you mean" in (place / f"slurm-{job}.log").read_text()
+
+
+def test_the_launcher_makes_a_job_of_each_run_and_tells_which_failed(place: Path) -> None:
+    command = [sys.executable, "-m", "imclass.train", "-m", "hydra/launcher=slurm", *QUICK]
+    options = "hydra.launcher.cpus_per_task=1", "name=null", "dataset.val_split=16,9999"
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "imclass: dataset.val_split=9999: leaves nothing of the training images" in done.stderr
+    finished = [run for run in (place / "outputs").glob("slurm*") if (run / "report.html").exists()]
+    assert len(finished) == 1
+
+
+def test_what_slurm_refuses_is_told_in_one_line(place: Path) -> None:
+    command = [sys.executable, "-m", "imclass.train", "-m", "hydra/launcher=slurm", *QUICK]
+    done = subprocess.run(
+        [*command, "hydra.launcher.partition=none", "seed=0,1"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "imclass: the batch system refuses the jobs: sbatch: error: " in done.stderr
