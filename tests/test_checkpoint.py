@@ -107,6 +107,21 @@ def test_one_flipped_bit_anywhere_is_noticed(
         read_header(checkpointer.last)
 
 
+def test_every_flipped_bit_of_the_zip_directory_is_noticed(tmp_path: Path) -> None:
+    """C2, where zip files say how they are to be read: versions, lengths, the comment's own length."""
+    checkpointer = Checkpointer(tmp_path)
+    save(checkpointer, 1)
+    data = checkpointer.last.read_bytes()
+    directory = data.index(b"PK\1\2")
+    end = data.rindex(b"PK\5\6") + 22
+    for bit in range(8 * directory, 8 * end):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        checkpointer.last.write_bytes(flipped)
+        with pytest.raises(DamagedCheckpoint, match="is damaged"):
+            read_header(checkpointer.last)
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "hole"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, damage: str) -> None:
     checkpointer = Checkpointer(tmp_path)

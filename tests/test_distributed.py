@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import QUICK, merged, records
 from same_run import assert_same_run
-from test_resume import SERVER, logged_step, slow_down
+from test_resume import SERVER, logged_step, send, slow_down
 
 from imclass import cli, errors
 from imclass.build import build_job
@@ -102,7 +102,7 @@ def signalled(
     processes = start(size, [f"name={name}", *merged(QUICK, overrides)], slow_down)
     while logged_step(run) < at and all(process.is_alive() for process in processes):
         time.sleep(0.002)
-    os.kill(processes[rank].pid, how)
+    send(processes[rank], how)
     return ended(processes)
 
 
@@ -315,9 +315,9 @@ def test_a_signal_in_an_evaluation_stops_all_at_the_same_batch(here: Path) -> No
     more = [*LONG, "dataset.val_split=64", "train.batch_size=8"]
     train(2, "whole", *more)
     processes = start(2, ["name=asked", *merged(QUICK, more)], slow_evaluation)
-    while not Path("evaluating").exists():
+    while not Path("evaluating").exists() and all(process.is_alive() for process in processes):
         time.sleep(0.002)
-    os.kill(processes[1].pid, signal.SIGTERM)
+    send(processes[1], signal.SIGTERM)
     end = ended(processes)
     assert end.codes == [75, 75], end.logs
     assert "in the evaluation at step 5" in end.logs[0]

@@ -77,12 +77,23 @@ def test_flip_averages_the_probabilities_of_the_mirror_image(imclass, train) -> 
     assert flipped == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_table_says_what_was_evaluated_and_where_it_is(imclass, train) -> None:
-    train("run")
+def test_the_table_says_what_was_evaluated_and_where_it_is(imclass, train, tmp_path: Path) -> None:
+    train("run", "train.epochs=0.2")
     outcome = imclass("evaluate", "run", "--split", "val")
     assert outcome.code == 0
     assert outcome.out.startswith("val, 16 images, best weights, test-time augmentation: none\naccuracy ")
-    assert "class3" in outcome.out
+    scores = json.loads((tmp_path / "outputs/run/evaluations/val/evaluation.json").read_text())
+    worst = [row["name"] for row in sorted(scores["classes"], key=lambda row: row["f1"])]
+    table = [line.split()[0] for line in outcome.out.splitlines() if line.startswith("class")]
+    assert table == ["class", *worst]
+    count, label, said = max(
+        (n, -label, -said)
+        for label, row in enumerate(scores["confusion_matrix"])
+        for said, n in enumerate(row)
+        if label != said
+    )
+    support = scores["classes"][-label]["support"]
+    assert f"mistakes     class{-label} taken for class{-said}: {count} of {support}\n" in outcome.out
     assert "outputs/run/evaluations/val/evaluation.json" in outcome.out
 
 
@@ -155,6 +166,15 @@ def test_a_folder_without_the_part_that_was_asked_for(imclass, tmp_path: Path, p
     outcome = imclass("evaluate", "run", "--data", "other")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "has no test/ beside train, val/" in outcome.err
+
+
+def test_a_folder_that_has_only_the_part_that_was_asked_for(imclass, tmp_path: Path) -> None:
+    folder_run(imclass, tmp_path)
+    make_folder(tmp_path / "other", {"test": 3}, size=(16, 16))
+    assert evaluated(imclass, "run", "--data", "other")["images"] == 6
+    outcome = imclass("evaluate", "run", "--data", "other", "--split", "val")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "has test/ but no train/ beside it" in outcome.err
 
 
 def test_a_folder_that_has_nothing_to_do_with_the_run(imclass, train, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The shipped experiments: every file runs, and those that restate a tutorial do what it did."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from originals import cache_weights, make_cifar
 
 from imclass.build import build_job
 from imclass.checkpoint import read_checkpoint
-from imclass.checks import check_config
+from imclass.checks import check_config, flatten
 from imclass.compose import _register_schema
 from imclass.config import Config, config_dir, group_choices
 from imclass.rundir import open_run
+from imclass.schedules import build_schedule
 
 EXPERIMENTS = group_choices("experiment")
 SMALL = [
@@ -133,14 +135,108 @@ def test_keras_checkpoint_is_loaded_at_the_start_when_it_exists(imclass, tmp_pat
         assert outcome.code == 0, outcome.err
         figures.append(json.loads((tmp_path / f"outputs/{name}/summary.json").read_text())["test"]["loss"])
     assert figures[0] == figures[1] != figures[2]
+    logs = [(tmp_path / f"outputs/{name}/train.log").read_text() for name in ("again", "fresh")]
+    assert "weights  from outputs/fashion_mnist_resnet18_keras/best.safetensors\n" in logs[0]
+    assert "weights  new ones; none.pt: no such file\n" in logs[1]
 
 
-def test_plain_validates_every_3000_steps_on_batch_5() -> None:
-    config = compose("experiment=cifar10_resnet18_plain")
-    assert (config.train.eval_every, config.train.log_every) == ("3000st", "3000st")
-    assert config.dataset.val_split == ["data_batch_5"]
-    assert (config.optimizer.lr, config.optimizer.weight_decay, config.optimizer.nesterov) == (
-        0.001,
-        0.0,
-        False,
-    )
+# What the tutorials say of themselves, by the names of our settings.
+ADAM = {"optimizer.name": "adam", "optimizer.weight_decay": 0.0, "scheduler.name": "constant"}
+SGD = {"optimizer.name": "sgd", "optimizer.momentum": 0.9, "optimizer.nesterov": False}
+NO_AUGMENTATION = {"augment.crop": 0, "augment.flip": False}
+PIXELS_OVER_255 = {"dataset.mean": [0.0], "dataset.std": [1.0]}
+WRITTEN = {
+    "fashion_mnist_resnet18_keras": ADAM
+    | NO_AUGMENTATION
+    | PIXELS_OVER_255
+    | {
+        "model.name": "resnet18",
+        "model.stem": "cifar",
+        "dataset.val_split": "test",
+        "optimizer.lr": 0.001,
+        "optimizer.eps": 1e-7,
+        "train.batch_size": 32,
+        "train.epochs": 5,
+        "checkpoint.metric": "loss",
+        "model.summary": True,
+    },
+    "cifar10_resnet50_finetune": SGD
+    | {
+        "model.name": "resnet50",
+        "model.stem": "imagenet",
+        "model.pretrained": True,
+        "dataset.mean": [0.4914, 0.4822, 0.4465],
+        "dataset.std": [0.2023, 0.1994, 0.2010],
+        "augment.crop": 4,
+        "augment.flip": True,
+        "optimizer.lr": 0.001,
+        "scheduler.name": "cosine",
+        "train.batch_size": 256,
+        "train.epochs": 5,
+        "train.eval_every": "1ep",
+    },
+    "cifar10_resnet18_plain": SGD
+    | NO_AUGMENTATION
+    | {
+        "model.name": "resnet18",
+        "model.stem": "imagenet",
+        "dataset.mean": [0.485, 0.456, 0.406],
+        "dataset.std": [0.229, 0.224, 0.225],
+        "dataset.val_split": ["data_batch_5"],
+        "optimizer.lr": 0.001,
+        "optimizer.weight_decay": 0.0,
+        "scheduler.name": "constant",
+        "train.batch_size": 64,
+        "train.epochs": 30,
+        "train.eval_every": "3000st",
+        "train.log_every": "3000st",
+        "checkpoint.metric": "accuracy",
+    },
+    "fashion_mnist_resnet18_224": ADAM
+    | NO_AUGMENTATION
+    | {
+        "model.name": "resnet18_d2l",
+        "dataset.resize": 224,
+        "optimizer.lr": 0.001,
+        "train.batch_size": 16,
+        "train.epochs": 5,
+        "model.summary": True,
+    },
+    "fashion_mnist_densenet_96": ADAM
+    | NO_AUGMENTATION
+    | {
+        "model.name": "densenet_d2l",
+        "dataset.resize": 96,
+        "optimizer.lr": 0.001,
+        "train.batch_size": 16,
+        "train.epochs": 5,
+        "model.summary": True,
+    },
+    "cifar100_vgg_keras": ADAM
+    | NO_AUGMENTATION
+    | PIXELS_OVER_255
+    | {
+        "model.name": "vgg10_keras",
+        "dataset.val_split": "test",
+        "optimizer.lr": 1e-4,
+        "train.batch_size": 64,
+        "train.epochs": 5,
+        "train.log_every": "100st",
+        "train.eval_every": "1ep",
+    },
+}
+
+
+@pytest.mark.parametrize("choice", WRITTEN)
+def test_tutorials_are_set_up_as_their_authors_wrote(choice: str) -> None:
+    settings = flatten(dataclasses.asdict(compose(f"experiment={choice}")))
+    assert {key: settings[key] for key in WRITTEN[choice]} == WRITTEN[choice]
+
+
+def test_the_finetuning_rate_falls_from_0_001_to_0_00001() -> None:
+    config = compose("experiment=cifar10_resnet50_finetune")
+    schedule = build_schedule(config.scheduler, steps=101, steps_per_epoch=20)
+    rates = [config.optimizer.lr * schedule.factor(step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.001)
+    assert rates[50] == pytest.approx((0.001 + 0.00001) / 2)
+    assert rates[100] == pytest.approx(0.00001)

@@ -128,6 +128,21 @@ def test_a_batch_is_a_function_of_the_step(images: Images) -> None:
         assert torch.equal(targets_a, expected[step][1])
 
 
+@pytest.mark.parametrize("config", [AugmentConfig(crop=2, flip=True), AugmentConfig(cutmix=1.0, mixup=0.5)])
+def test_the_samples_are_the_first_images_that_the_network_sees(
+    images: Images, config: AugmentConfig
+) -> None:
+    loader = TrainLoader(images, 16, Augment(config, 4), seed=1)
+    seen, targets = loader.batch(0)
+    for count in (5, 16, 99):
+        shown, told = loader.samples(count)
+        assert shown.dtype == torch.uint8
+        assert len(shown) == min(count, 16)
+        assert torch.equal(told, targets[:count])
+        pixels = (seen[:count] * 0.25 + 0.5) * 255  # the fixture's mean and std
+        assert (shown - pixels).abs().max() <= 0.5 + 1e-3
+
+
 def test_images_are_normalised(images: Images) -> None:
     loader = TrainLoader(images, 16, Augment(AugmentConfig(), 4), seed=0)
     batch, labels = loader.batch(0)

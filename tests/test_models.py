@@ -259,9 +259,9 @@ def test_attention_is_counted_even_if_frozen() -> None:
 
 def test_summary_lists_layers_shapes_and_parameters() -> None:
     lines = format_summary(build("lenet", (1, 28, 28)), (1, 28, 28)).splitlines()
-    assert lines[0].split() == ["layer", "type", "output", "parameters"]
+    assert lines[0].split() == ["layer", "type", "output", "parameters", "multiply-adds"]
     assert lines[1].split() == ["(image)", "1x28x28"]
-    assert ["0", "Conv2d", "6x28x28", "156"] in [line.split() for line in lines]
+    assert ["0", "Conv2d", "6x28x28", "156", "117,600"] in [line.split() for line in lines]
     assert lines[-1].startswith("61,706 parameters, 416,520 multiply-adds")
 
 

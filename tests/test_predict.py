@@ -68,6 +68,19 @@ def test_any_size_mode_and_name_and_what_is_no_image(imclass, train, tmp_path: P
     assert outcome.err.endswith("imclass: 2 of 9 files could not be read as images\n")
 
 
+def test_what_is_passed_over_in_a_folder_is_told_and_doubles_are_predicted_once(
+    imclass, train, tmp_path: Path
+) -> None:
+    train("run")
+    save(tmp_path / "in/1.png", (16, 16))
+    for name in ("notes.txt", "IMG_1", ".hidden"):
+        (tmp_path / "in" / name).write_text("no image")
+    outcome = imclass("predict", "run", "in", "in/1.png")
+    assert outcome.code == 0
+    assert [line.split()[0] for line in outcome.out.splitlines()] == ["in/1.png"]
+    assert outcome.err == "imclass: in: 2 files without an image's ending passed over\n"
+
+
 def test_parts_of_a_batch_are_all_predicted_and_names_are_escaped(imclass, train, tmp_path: Path) -> None:
     train("run", "device.micro_batch=2")
     for name in ("1.png", "2.png", "3.png", "a\x1b[31m\nb.png", "5.png"):

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,10 @@ import pytest
 from conftest import QUICK, merged, records
 
 from imclass.config import Config
+from imclass.errors import UserError
+from imclass.files import write_atomically
 from imclass.locks import NoLocksError, locked
-from imclass.rundir import open_run, write_atomically
+from imclass.rundir import open_run
 
 
 def tree(run: Path) -> dict[str, bytes]:
@@ -51,6 +54,28 @@ def test_a_longer_training_continues_a_finished_run(imclass, train) -> None:
     assert json.loads((run / "summary.json").read_text())["step"] == 27
     assert [r["step"] for r in records(run, split="val")] == [9, 18, 27]
     assert len(records(run, split="test")) == 1
+
+
+def test_every_command_that_made_a_run_is_in_its_report(imclass, train) -> None:
+    run = train("longer", "train.epochs=0.2")
+    more = merged(QUICK, ["train.epochs=0.4"])
+    for argv in (
+        ["name=longer", *more],
+        ["name=longer", *more],
+        ["resume=outputs/longer", "train.epochs=0.6"],
+    ):
+        assert imclass("train", *argv).code == 0
+    told = json.loads((run / "provenance.json").read_text())
+    assert told["data"]["train"] == 144
+    commands = [told["command"], *(session["command"] for session in told["resumed"])]
+    assert [[word for word in c if "epochs" in word] for c in commands] == [
+        ["train.epochs=0.2"],
+        ["train.epochs=0.4"],
+        ["train.epochs=0.6"],
+    ]
+    page = (run / "report.html").read_text()
+    assert page.index("train.epochs=0.2\n") < page.index("train.epochs=0.4\n") < page.index("resume=outputs")
+    assert "One after the other" in page
 
 
 def test_a_shorter_training_is_refused(imclass, train) -> None:
@@ -110,6 +135,72 @@ def test_a_broken_stored_configuration_is_named(imclass, train) -> None:
     outcome = imclass("train", "resume=outputs/broken")
     assert outcome.code == 2
     assert "config.yaml: cannot be read" in outcome.err
+
+
+def test_a_configuration_that_is_no_mapping_is_named(imclass, train) -> None:
+    run = train("broken")
+    (run / "config.yaml").write_text("- 1\n")
+    for argv in (["resume=outputs/broken"], ["name=broken"]):
+        outcome = imclass("train", *argv)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert "outputs/broken/config.yaml: expected settings as a run writes them" in outcome.err
+
+
+def test_half_a_summary_is_written_again(imclass, train) -> None:
+    run = train("half")
+    whole = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text('{"status": "fin')
+    assert imclass("train", "name=half", *QUICK).code == 0
+    assert json.loads((run / "summary.json").read_text())["test"] == whole["test"]
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_is_resumed(imclass, train) -> None:
+    run = train("early")
+    shutil.rmtree(run / "checkpoints")
+    (run / "summary.json").unlink()
+    outcome = imclass("train", "resume=outputs/early")
+    assert outcome.code == 0, outcome.err
+    assert [r["step"] for r in records(run, split="val")] == [9, 18]
+
+
+def test_resume_with_another_name_is_refused(imclass, train) -> None:
+    train("base")
+    outcome = imclass("train", "resume=outputs/base", "name=other")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "name=other: resume=outputs/base goes on in its own folder" in outcome.err
+    assert imclass("train", "resume=outputs/base", "name=base").code == 0
+
+
+def test_a_run_that_another_job_began_meanwhile_is_left_alone(train) -> None:
+    config = Config(name="raced", output_dir="outputs")
+    late = open_run(config)
+    run = train("raced")
+    before = tree(run)
+    with pytest.raises(UserError, match="outputs/raced: another job began this run just now"), late.locked():
+        late.create()
+    assert tree(run) == before
+
+
+def test_less_time_does_not_reopen_a_finished_run(imclass, train) -> None:
+    run = train("timed", "train.max_time=1h")
+    before = tree(run)
+    more = merged(QUICK, ["name=timed", "train.max_time=1min"])
+    assert "finished already" in imclass("train", *more).out
+    assert tree(run) == before
+
+
+@pytest.mark.parametrize("damage", ["gone", "damaged"])
+def test_without_its_best_model_a_run_says_what_is_left(imclass, train, damage: str) -> None:
+    run = train("best", "train.epochs=1")
+    (run / "summary.json").unlink()
+    best = run / "checkpoints/best.pt"
+    best.unlink() if damage == "gone" else best.write_bytes(best.read_bytes()[:-9])
+    outcome = imclass("train", "resume=outputs/best")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert f"checkpoints/best.pt is {damage}" in outcome.err
+    command = outcome.err.rpartition("imclass ")[2].split()
+    assert command == ["evaluate", "outputs/best", "--weights", "last"]
+    assert imclass(*command).code == 0
 
 
 def test_the_default_name_tells_date_model_and_data(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Signals where stopping needs no care: whatever the code there does, the job ends as interrupted."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -28,6 +30,29 @@ def test_whatever_a_library_makes_of_an_interruption_it_is_one(makes_of_it: str)
 def test_without_a_signal_exceptions_stay_what_they_are() -> None:
     with catch_signals(), pytest.raises(AttributeError, match="a mistake"), STOP.at_once():
         raise AttributeError("a mistake")
+
+
+def test_a_second_signal_does_not_disturb_the_cleaning_up_after_the_first() -> None:
+    cleaned = False
+    with catch_signals(), pytest.raises(Interrupted), STOP.at_once():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            cleaned = True
+    assert cleaned
+
+
+def test_a_process_that_is_about_to_end_is_not_disturbed() -> None:
+    """Its files are written and its exit code is decided; a signal must not make another one of it."""
+    code = (
+        "import signal; from imclass.signals import STOP, catch_signals; STOP.ends_process = True\n"
+        "with catch_signals(): pass\n"
+        "for name in ('SIGINT', 'SIGTERM', 'SIGUSR1'): signal.raise_signal(getattr(signal, name))\n"
+        "print('told')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "told\n")
 
 
 def test_a_signal_waits_where_no_interruption_is_wanted() -> None:

@@ -26,7 +26,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 SMALL = "--cpus-per-task=1", "--time=5"
 LONG = "train.epochs=400", "train.eval_every=50ep", "train.log_every=10ep", "logger.quiet=true"
 LIMITED = "--cpus-per-task=1", "--time=1", "--signal=B:USR1@20"  # Slurm warns up to a minute early
-LONGER = "train.epochs=1500", *LONG[1:]
+LONGER = "train.epochs=2500", *LONG[1:]
 
 
 def slurm(*command: str) -> str:

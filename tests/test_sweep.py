@@ -154,9 +154,10 @@ def test_what_the_machine_does_not_allow_is_one_line(
     imclass, stubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
 ) -> None:
     monkeypatch.setenv(variable, value)
-    outcome = imclass("sweep", "sweep=lr", "sweep.workers=4")
-    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
-    assert expected in outcome.err
+    for command in ("sweep", "check"):
+        outcome = imclass(command, "sweep=lr", "sweep.workers=4")
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+        assert expected in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 

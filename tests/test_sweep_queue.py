@@ -1,5 +1,6 @@
 """The queue of a sweep: failures, kills, resumes, pruning, joining. Rows F2, F3."""
 
+import contextlib
 import csv
 import json
 import os
@@ -81,8 +82,23 @@ def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+def recorded() -> set[str]:
+    """Return the folders of the trials that the sweep has recorded as complete."""
+    if not Path("outputs/sweeps/s/sweep.yaml").exists():
+        return set()
+    trials = open_study(Path("outputs/sweeps/s"), SEARCH, "val.accuracy", name="s").trials
+    return {f"trial_{trial.number:04d}" for trial in trials if trial.state.name == "COMPLETE"}
+
+
 def finished(name: str = "s") -> list[str]:
     return [p.parent.name for p in Path(f"outputs/sweeps/{name}").glob("trial_*/summary.json")]
+
+
+def runs(pid: int) -> bool:
+    """Tell whether a process runs: one that nobody has waited for yet does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def test_failures_of_four_kinds_do_not_end_the_rest(sweep) -> None:
@@ -138,14 +154,14 @@ def test_the_same_command_again_runs_nothing(sweep) -> None:
 
 
 def test_a_killed_sweep_goes_on_and_runs_nothing_twice(sweep, imclass) -> None:
-    plan(pace=0.15)
+    plan(pace=0.15, trial_0002=["wait", ""])
     argv = ("sweep.trials=8", "sweep.workers=2")
     process = start(*argv)
-    wait_until(lambda: len(finished()) >= 2)
-    wait_until(lambda: len(starts()) > len(finished()))
+    wait_until(lambda: len(recorded()) >= 2)
+    wait_until(lambda: "trial_0002" in starts())
     process.kill()
     process.communicate()
-    done, begun = set(finished()), set(starts())
+    done, begun = recorded(), set(starts())
     assert done < begun
     outcome = sweep(*argv)
     assert outcome.code == 0, outcome.err
@@ -166,7 +182,7 @@ def test_a_killed_sweep_leaves_no_orphans(sweep) -> None:
     pids = [int(p.read_text().split()[0]) for p in Path("outputs/sweeps/s").glob("trial_*/starts")]
     process.kill()
     process.communicate()
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    wait_until(lambda: not any(map(runs, pids)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
@@ -284,6 +300,22 @@ def test_a_changed_search_space_is_refused_with_the_difference(sweep) -> None:
     ):
         assert text in outcome.err
     assert len(starts()) == 1
+
+
+def test_an_experiment_that_was_edited_is_refused_with_the_difference(sweep) -> None:
+    def write(epochs: int, tensorboard: str) -> None:
+        Path("mine.yaml").write_text(
+            f"# @package _global_\ntrain: {{epochs: {epochs}}}\nlogger: {{tensorboard: {tensorboard}}}\n"
+        )
+
+    write(2, "true")
+    assert sweep("sweep.trials=1", "experiment=mine.yaml").code == 0
+    write(3, "true")
+    outcome = sweep("sweep.trials=2", "experiment=mine.yaml")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "this sweep has other settings (train.epochs: 2 -> 3);" in outcome.err
+    write(2, "false")  # which changes no figure
+    assert sweep("sweep.trials=2", "experiment=mine.yaml").code == 0
 
 
 def test_the_best_are_repeated_on_fresh_seeds(sweep) -> None:

@@ -318,6 +318,14 @@ def test_header_says_what_was_chosen_and_why(train) -> None:
     assert "precision:" in log
 
 
+def test_an_evaluation_tells_the_training_loss_of_metrics_csv(train) -> None:
+    run = train("told", "train.epochs=1", "train.log_every=2st")
+    with (run / "metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    told = f"training loss {float(row['train_loss']):.4f}  validation loss {float(row['val_loss']):.4f}, "
+    assert told in (run / "train.log").read_text()
+
+
 def test_quiet_prints_the_last_block_only(imclass) -> None:
     outcome = imclass("train", *QUICK, "name=q", "logger.quiet=true")
     assert outcome.code == 0

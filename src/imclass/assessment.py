@@ -9,8 +9,8 @@ import torch
 
 from imclass.data.base import Split
 from imclass.evaluation import Predictions
+from imclass.files import write_atomically
 from imclass.plots import Picture, plot_calibration, plot_confusion_matrix, plot_pictures
-from imclass.rundir import write_atomically
 from imclass.scores import Scores, score
 
 SHOWN = 32  # pictures on a sheet

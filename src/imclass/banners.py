@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from imclass.build import Job
-from imclass.config import Config
+from imclass.build import Job, starts_from_weights
+from imclass.config import Config, ModelConfig
 from imclass.durations import parse_duration
 from imclass.models.summary import describe
 from imclass.rundir import RunDir
@@ -26,6 +26,7 @@ def header(job: Job) -> str:
         f"model    {config.model.name}: {model.parameters:,} parameters, {model.multiply_adds / 1e6:,.1f} M "
         f"multiply-adds per {size} image",
         f"stem     {_stem(job)}",
+        *([] if job.resumed else _weights(config.model)),
         f"data     {config.dataset.name}: {len(data.dataset.classes)} classes; {sizes} images; "
         f"validation: {data.splits.val_source}",
         f"training {plan.steps:,} steps of {config.train.batch_size} images "
@@ -36,7 +37,7 @@ def header(job: Job) -> str:
         + (f", in each of {size_of_job} processes" if size_of_job > 1 else ""),
         *(f"         {reason}" for reason in job.device.reasons),
         f"output   {job.run.path}",
-        *(f"changed  {note}" for note in job.run.notes),
+        *(f"changed  {change}" for change in job.run.changes.values()),
     ]
     if job.resumed:
         lines.append(f"resuming at step {trainer.progress.step:,} (epoch {trainer.epoch:.2f})")
@@ -61,10 +62,18 @@ def last_block(summary: Summary, run: RunDir) -> str:
             f"  look at the result        {path}/report.html",
             f"  look at every figure      tensorboard --logdir {path}/tensorboard",
             f"  use the model             imclass predict {path} FILE ...",
-            f"  train it longer           imclass train resume={path} {_longer(run.config)}",
+            f"  train it longer           imclass train resume={path} {_longer(run.config, summary)}",
             "  see the other models      imclass list models",
         ]
     )
+
+
+def _weights(config: ModelConfig) -> list[str]:
+    """Say what the weights start from, where a file is named."""
+    if config.weights is None:
+        return []
+    found = starts_from_weights(config)
+    return [f"weights  {f'from {config.weights}' if found else f'new ones; {config.weights}: no such file'}"]
 
 
 def _stem(job: Job) -> str:
@@ -79,10 +88,10 @@ def _stem(job: Job) -> str:
     return f"{kernel}x{kernel} convolution, stride {stride} (model.stem={why})"
 
 
-def _longer(config: Config) -> str:
-    """Return the override that doubles what limits the training."""
+def _longer(config: Config, summary: Summary) -> str:
+    """Return the override that doubles what limited the training."""
     train = config.train
-    if train.max_time is not None:
+    if train.max_time is not None and "max_time" in (summary["stopped"] or ""):
         return f"train.max_time={2 * parse_duration(train.max_time, ('s',)).value:g}s"
     return f"train.steps={2 * train.steps}" if train.steps else f"train.epochs={2 * (train.epochs or 0):g}"
 

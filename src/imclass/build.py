@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from imclass.checkpoint import Checkpointer, State, read_model_weights
-from imclass.config import Config
+from imclass.config import Config, ModelConfig
 from imclass.data.augment import Augment
 from imclass.data.loader import EvalLoader, Images, TrainLoader
 from imclass.data.prepared import Data, prepare_data
@@ -64,7 +64,7 @@ def build_job(run: RunDir, processes: Processes = ALONE) -> Job:
     plan = build_plan(config, steps_per_epoch)
     threads = old.get("threads") if old.get("processes", 1) == processes.size else None
     device = resolve_device(config.device, steps=plan.steps, threads=threads, processes=processes)
-    header = header_of(data, device)
+    header = header_of(config, data, device)
     warnings += compare_headers(old, header, run.path)
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch)
     _check_batch(config, learner)
@@ -165,10 +165,15 @@ def build_network(config: Config, data: Data) -> nn.Module:
     """Build the model for the data's channels, size and classes, and load the weights it starts from."""
     channels, size, _ = data.shape
     model = build_model(config.model, in_channels=channels, classes=len(data.dataset.classes), size=size)
-    weights = config.model.weights
-    if weights is not None and (config.model.weights_required or Path(weights).expanduser().exists()):
-        load_weights(model, read_model_weights(weights), source=weights)
+    if config.model.weights is not None and starts_from_weights(config.model):
+        load_weights(model, read_model_weights(config.model.weights), source=config.model.weights)
     return model
+
+
+def starts_from_weights(config: ModelConfig) -> bool:
+    """Tell whether model.weights names a file to start from: one that may be missing is looked for."""
+    weights = config.weights
+    return weights is not None and (config.weights_required or Path(weights).expanduser().exists())
 
 
 def build_plan(config: Config, steps_per_epoch: int) -> Plan:

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from imclass.errors import StorageError, UserError
+from imclass.files import TEMPORARY
 from imclass.models.weights import read_weights
 
 State = dict[str, Any]
-TEMPORARY = ".tmp-"
 
 
 class DamagedCheckpoint(UserError):
@@ -117,7 +117,7 @@ def _is_ours(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.comment.startswith(b'{"sha256"')
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, zipfile.BadZipFile, NotImplementedError):
         return False
 
 
@@ -174,8 +174,9 @@ def _verify(path: Path) -> tuple[dict[str, Any], bytes]:
         comment = zipfile.ZipFile(io.BytesIO(data)).comment
         written = json.loads(comment)
         header, payload = written["header"], data[: -len(comment) - 2] + b"\0\0"
-        intact = written["sha256"] == _digest(payload, header)
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        length = int.from_bytes(data[: -len(comment)][-2:], "little")
+        intact = length == len(comment) and written["sha256"] == _digest(payload, header)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpoint(f"{path} is damaged ({error})") from error
     if not intact:
         raise DamagedCheckpoint(f"{path} is damaged (its SHA-256 is not the one that was written)")

@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from imclass.config import Config
 from imclass.errors import UserError, did_you_mean, exit_code_of
+from imclass.signals import STOP
 
 HELP = """\
 imclass: train image classifiers in PyTorch from YAML.
@@ -94,6 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code of `errors.py`. A mistake is one line on stderr per problem."""
     argv = list(sys.argv[1:] if argv is None else argv)
     return exit_code_of(lambda: _dispatch(argv), debug="debug=true" in argv)
+
+
+def script() -> NoReturn:
+    """The command `imclass`: all that its process does."""
+    STOP.ends_process = True
+    sys.exit(main())
 
 
 def _dispatch(argv: Sequence[str]) -> None:

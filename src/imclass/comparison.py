@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from imclass.checks import show
+from imclass.files import write_atomically
 from imclass.records import RunRecord
-from imclass.rundir import WITHOUT_EFFECT, write_atomically
+from imclass.rundir import WITHOUT_EFFECT
 
 # Not what makes two runs different systems.
 IGNORED = (*WITHOUT_EFFECT, "name", "seed", "device.threads")

@@ -38,7 +38,7 @@ def run_hydra(task: Callable[[Config], None], command: str, argv: Sequence[str])
     Raises ConfigError with all problems of the configuration.
     """
     flags, typed, config_dirs = split_arguments(argv)
-    if not {"--help", "-h", "--hydra-help"} & set(argv):
+    if not {"--help", "-h", "--hydra-help", "--shell-completion", "-sc"} & set(argv):
         check_overrides(typed, config_dirs)
     import hydra
 

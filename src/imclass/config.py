@@ -116,7 +116,7 @@ class TrainConfig:
     grad_clip: float | None = None  # largest norm of all gradients together
     ema: float | None = None  # decay per step of an average of the weights, which is then evaluated
     early_stopping: int | None = None  # evaluations without a better one before training ends
-    max_time: Any = None  # duration: 10min; training ends after it, the test follows
+    max_time: Any = None  # duration: 10min; then training ends and the test follows; no schedule is shortened
 
 
 @dataclass(slots=True, kw_only=True)

@@ -168,8 +168,8 @@ def _files(config: Config) -> Iterator[str]:
         yield "model.weights, model.pretrained: both say where to start from; choose one"
     if root is not None and not Path(root).expanduser().is_dir():
         yield f"dataset.root={root}: no such folder"
-    if config.resume not in ("auto", "never") and not Path(config.resume, "checkpoints").is_dir():
-        yield f"resume={config.resume}: expected auto, never, or a run folder with checkpoints"
+    if config.resume not in ("auto", "never") and not Path(config.resume).is_dir():
+        yield f"resume={config.resume}: expected auto, never, or a run folder"
     existing = next(
         p for p in [Path(config.output_dir), *Path(config.output_dir).absolute().parents] if p.exists()
     )

@@ -14,8 +14,8 @@ EXIT_STORAGE = 5
 EXIT_INTERRUPTED = 75
 
 # Of many processes, all make the same mistake, and the first tells it. How long another one waits for the
-# job to be ended by that, before it tells a mistake that must be its own.
-SILENT_SECONDS = 20.0
+# job to be ended by that (torchrun kills after 30 seconds), before it tells a mistake that must be its own.
+SILENT_SECONDS = 45.0
 
 
 class ImclassError(Exception):

@@ -16,7 +16,8 @@ from imclass.checks import show
 from imclass.errors import UserError
 from imclass.records import find_run
 
-SHOWN = 30  # classes in the table; evaluation.json has all of them
+SHOWN = 30  # classes in the table, the worst first; evaluation.json has all of them
+CONFUSIONS = 5
 
 
 def evaluate_command(argv: Sequence[str]) -> None:
@@ -86,12 +87,11 @@ def _short(path: str) -> str:
 
 def _table(scores: dict[str, Any], folder: Path) -> str:
     top5 = [] if scores["top5_accuracy"] is None else [f"top-5        {scores['top5_accuracy']:.2%}"]
-    names = [show(row["name"]) for row in scores["classes"][:SHOWN]]
-    width = max(map(len, [*names, "class"]))
-    header = f"{'class':{width}}  precision  recall      F1  images"
-    rows = [(n, row, row["support"]) for n, row in zip(names, scores["classes"], strict=False)]
+    classes = sorted(scores["classes"], key=lambda row: row["f1"])
+    rows = [(show(row["name"]), row, row["support"]) for row in classes[:SHOWN]]
     rows.append(("mean", scores["macro"], scores["images"]))
-    left = len(scores["classes"]) - SHOWN
+    width = max(len("class"), *(len(name) for name, _, _ in rows))
+    left = len(classes) - SHOWN
     return "\n".join(
         [
             f"{scores['split']}, {scores['images']:,} images, {scores['weights']} weights, "
@@ -101,13 +101,33 @@ def _table(scores: dict[str, Any], folder: Path) -> str:
             f"loss         {scores['loss']:.4f}",
             f"calibration  {scores['expected_calibration_error']:.2%} expected error",
             "",
-            header,
+            f"{'class':{width}}  precision  recall      F1  images",
             *(
                 f"{name:{width}}  {row['precision']:9.1%}  {row['recall']:6.1%}  {row['f1']:6.1%}  {count:6,}"
                 for name, row, count in rows
             ),
-            *([f"({left} more classes in evaluation.json)"] if left > 0 else []),
+            *([f"({left} better classes in evaluation.json)"] if left > 0 else []),
+            "",
+            *_confusions(scores),
             "",
             f"written to   {folder}/evaluation.json, {folder}/plots/",
         ]
     )
+
+
+def _confusions(scores: dict[str, Any]) -> list[str]:
+    """Return the classes that are most often taken for another, from the confusion matrix."""
+    classes = scores["classes"]
+    wrong = [
+        (count, row, column)
+        for row, counts in enumerate(scores["confusion_matrix"])
+        for column, count in enumerate(counts)
+        if count and row != column
+    ]
+    wrong.sort(key=lambda entry: -entry[0])
+    names = [show(row["name"]) for row in classes]
+    told = [
+        f"{names[row]} taken for {names[column]}: {count:,} of {classes[row]['support']:,}"
+        for count, row, column in wrong[:CONFUSIONS]
+    ]
+    return [f"{'mistakes' if number == 0 else '':11}  {line}" for number, line in enumerate(told)]

@@ -5,27 +5,30 @@ import dataclasses
 import json
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
+from torch import Tensor
 
 from imclass.assessment import SHOWN, write_assessment
 from imclass.banners import header, last_block
 from imclass.build import Job
-from imclass.checkpoint import read_checkpoint, read_header
+from imclass.checkpoint import DamagedCheckpoint, read_checkpoint, read_header
 from imclass.checks import flatten
-from imclass.errors import Diverged, Interrupted
+from imclass.errors import Diverged, Interrupted, UserError
 from imclass.evaluation import Predictions, predictions_of
+from imclass.files import replacing
 from imclass.models.summary import format_summary
+from imclass.multirun import is_multirun
 from imclass.pages import write_run_page
 from imclass.plots import Picture, plot_curves, plot_pictures
-from imclass.provenance import provenance
+from imclass.provenance import provenance, record_provenance
 from imclass.records import read_metrics
 from imclass.result import Result
-from imclass.rundir import RunDir, write_atomically
+from imclass.rundir import RunDir
 from imclass.signals import STOP
 from imclass.trainer import Trainer
 
@@ -42,9 +45,8 @@ def begin(job: Job) -> None:
     if job.run.config.model.summary:
         console.line(format_summary(job.trainer.learner.model, job.data.shape))
     config_text = OmegaConf.to_yaml(dataclasses.asdict(job.run.config))
+    record_provenance(job.run.path, provenance(job.device, job.data), resumed=job.resumed)
     if not job.resumed:
-        origin = provenance(job.device, job.data.dataset.fingerprint)
-        write_atomically(job.run.path / "provenance.json", json.dumps(origin, indent=2) + "\n")
         job.trainer.logger.tensorboard.text("config", f"```yaml\n{config_text}\n```")
         _plot_samples(job)
     _write_summary(job, "running")
@@ -59,7 +61,7 @@ def conclude(job: Job) -> None:
     if not job.device.processes.is_first:
         return
     summary = _write_summary(job, "finished", test)
-    write_run_page(job.run.path, job.run.path / "report.html")
+    write_run_page(job.run.path, job.run.path / "report.html", redraw=False)
     job.trainer.logger.console.block(last_block(summary, job.run))
 
 
@@ -67,13 +69,23 @@ def conclude(job: Job) -> None:
 def _test(job: Job) -> Result:
     """Evaluate the best weights on the test set; write the figures, the plots and the weights."""
     trainer = job.trainer
-    best = job.device.processes.from_first(lambda: read_checkpoint(trainer.checkpointer.best))
+    best = job.device.processes.from_first(lambda: _best(job))
     model = trainer.learner.ema.module
     model.load_state_dict(best["model"])
     predictions = predictions_of(model, job.test, job.device)
     if job.device.processes.is_first:
         _write_test(job, best, predictions)
     return predictions.result
+
+
+def _best(job: Job) -> dict[str, Any]:
+    """Return what best.pt holds. Raises UserError saying what is left, where it is gone or damaged."""
+    try:
+        return read_checkpoint(job.trainer.checkpointer.best)
+    except (DamagedCheckpoint, FileNotFoundError) as error:
+        told = error if isinstance(error, DamagedCheckpoint) else f"{job.trainer.checkpointer.best} is gone"
+        instead = f"imclass evaluate {shlex.quote(str(job.run.path))} --weights last"
+        raise UserError(f"{told}; the last weights are whole: {instead}") from error
 
 
 def _write_test(job: Job, best: dict[str, Any], predictions: Predictions) -> None:
@@ -93,12 +105,21 @@ def _write_test(job: Job, best: dict[str, Any], predictions: Predictions) -> Non
 
 def _plot_samples(job: Job) -> None:
     """Draw training images as the network sees them."""
-    images, labels = job.trainer.loader.samples(SHOWN)
-    classes = job.data.dataset.classes
-    pictures = [Picture(image, classes[label]) for image, label in zip(images, labels.tolist(), strict=True)]
+    images, targets = job.trainer.loader.samples(SHOWN)
+    captions = [_caption(target, job.data.dataset.classes) for target in targets.cpu()]
+    pictures = [Picture(*pair) for pair in zip(images, captions, strict=True)]
     title = "Training images as the network sees them"
     plot_pictures(pictures, title, job.run.plots / "samples.png")
     job.trainer.logger.tensorboard.plots([job.run.plots / "samples.png"], 0)
+
+
+def _caption(target: Tensor, classes: Sequence[str]) -> str:
+    """Return the class of a label, or the classes and shares of a mixture of two."""
+    if not target.is_floating_point():
+        return classes[int(target)]
+    shares, found = target.topk(2)
+    both = [(share, classes[i]) for share, i in zip(shares.tolist(), found.tolist(), strict=True) if share]
+    return both[0][1] if len(both) == 1 else "\n".join(f"{share:.0%} {name}" for share, name in both)
 
 
 def _use_figures_of(trainer: Trainer, header: Mapping[str, Any]) -> None:
@@ -125,18 +146,24 @@ def record_failure(job: Job) -> Iterator[None]:
         yield
     except BaseException as error:
         if isinstance(error, Interrupted):
-            many = job.device.processes.size > 1
-            command = "torchrun ... -m imclass.train" if many else "imclass train"
-            again = f"{command} resume={shlex.quote(str(job.run.path))}"
-            error = Interrupted(f"{str(error).split(';')[0]}; it goes on with: {again}")
+            error = Interrupted(f"{str(error).split(';')[0]}; {_way_on(job)}")
         kinds = {Interrupted: "interrupted", Diverged: "diverged"}
         status = next((kinds[kind] for kind in kinds if isinstance(error, kind)), "failed")
         with contextlib.suppress(OSError):  # a full disk: the error itself is told
             _write_summary(job, status)
             job.trainer.logger.console.note(f"{status}: {error}")
+            if status == "diverged" and job.device.processes.is_first:
+                write_run_page(job.run.path, job.run.path / "report.html")
         raise error
     finally:
         job.trainer.logger.close()
+
+
+def _way_on(job: Job) -> str:
+    if is_multirun():
+        return "the same command goes on with this and all other jobs"
+    command = "torchrun ... -m imclass.train" if job.device.processes.size > 1 else "imclass train"
+    return f"it goes on with: {command} resume={shlex.quote(str(job.run.path))}"
 
 
 def _write_summary(job: Job, status: str, test: Result | None = None) -> Summary:
@@ -171,6 +198,5 @@ def _export_safetensors(path: Path, best: dict[str, Any], figures: dict[str, flo
         k: v if isinstance(v, str) else json.dumps(v) for k, v in {**best["about"], **figures}.items()
     }
     tensors = {name: tensor.contiguous() for name, tensor in best["model"].items()}
-    temporary = path.with_name(f".tmp-{path.name}")
-    save_file(tensors, temporary, metadata)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata)

@@ -39,15 +39,21 @@ def lock_folder(folder: Path, *, instead: str = "choose another name=") -> Itera
         yield
         return
     if descriptor is None:
-        holder = file.read_text(encoding="utf-8") if file.exists() else ""
-        raise UserError(f"{folder}: is in use by {holder or 'another process'}; wait for it, or {instead}")
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        raise UserError(f"{folder}: is in use by {_holder(file)}; wait for it, or {instead}")
     try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         file.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _holder(file: Path) -> str:
+    """Return who wrote its name into the lock, if that can be told: it may be leaving."""
+    with contextlib.suppress(FileNotFoundError):
+        return file.read_text(encoding="utf-8") or "another process"
+    return "another process"
 
 
 def _lock_named(file: Path) -> int | None:

@@ -137,13 +137,15 @@ class MetricsFile:
     def size(self) -> int:
         return self.path.stat().st_size
 
-    def write_csv(self) -> None:
+    def write_csv(self) -> Record:
+        """Write the row of every evaluation; return the last one."""
         rows = evaluation_rows(read_metrics(self.path))
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else ["step"], lineterminator="\n")
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         self.path.with_suffix(".csv").write_text(text.getvalue())
+        return rows[-1]
 
     def close(self) -> None:
         self._file.close()
@@ -222,9 +224,10 @@ class RunLogger:
         """Log a point of training. extra: lr, images_per_second, grad_norm."""
         self._log("train", step, epoch, result, extra)
 
-    def evaluated(self, split: str, step: int, epoch: float, result: Result) -> None:
+    def evaluated(self, split: str, step: int, epoch: float, result: Result) -> Record:
+        """Log an evaluation; return the last row of metrics.csv."""
         self._log(split, step, epoch, result, {})
-        self.metrics.write_csv()
+        return self.metrics.write_csv()
 
     def state_dict(self) -> dict[str, Any]:
         return {"metrics": self.metrics.size, "events": self.tensorboard.sizes()}

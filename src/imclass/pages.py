@@ -1,7 +1,6 @@
 """HTML pages that need nothing but a browser: of one run, and of a comparison. Pictures are inside."""
 
 import dataclasses
-import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +10,11 @@ from imclass.assessment import draw_scores
 from imclass.checks import flatten, show
 from imclass.comparison import Row, compare, write_csv
 from imclass.config import Config
+from imclass.files import write_atomically
 from imclass.html import embedded, template
 from imclass.plots import plot_comparison, plot_curves
+from imclass.provenance import commands
 from imclass.records import RunRecord, read_run
-from imclass.rundir import write_atomically
 
 PLOTS = {
     "curves": "Accuracy, loss and learning rate while it trained",
@@ -26,19 +26,19 @@ PLOTS = {
 }
 
 
-def write_run_page(path: Path, file: Path) -> None:
+def write_run_page(path: Path, file: Path, *, redraw: bool = True) -> None:
     """Write the report of the run folder `path` as one HTML file.
 
-    Curves, confusion matrix and calibration are drawn again from the run's records (into `plots/`, unless the
-    page goes elsewhere); sheets of images are taken as they lie there. Raises UserError when the records
-    cannot be read.
+    redraw: draw curves, confusion matrix and calibration again from the run's records (into `plots/`, unless
+    the page goes elsewhere); other plots, and all without it, are taken as they lie there. Raises UserError
+    when the records cannot be read.
     """
     run = read_run(path)
     with tempfile.TemporaryDirectory() as scratch:
         drawn = path / "plots" if file.parent.resolve() == path.resolve() else Path(scratch)
-        if run.summary["best"]:
+        if run.metrics and redraw:
             plot_curves(run.metrics, run.summary["best"], drawn / "curves.png")
-        if run.scores:
+        if run.scores and redraw:
             draw_scores(run.scores, drawn)
         places = {name: (drawn / f"{name}.png", path / "plots" / f"{name}.png") for name in PLOTS}
         found = {name: next((p for p in pair if p.exists()), None) for name, pair in places.items()}
@@ -49,7 +49,7 @@ def write_run_page(path: Path, file: Path) -> None:
         settings={key: show(value) for key, value in run.settings.items()},
         classes=sorted(run.scores.get("classes", []), key=lambda row: row["f1"]),
         plots=plots,
-        command=shlex.join(run.provenance.get("command", [])),
+        commands=commands(run.provenance),
         facts=flatten({k: v for k, v in run.provenance.items() if k != "command"}),
     )
     write_atomically(file, page)
@@ -59,17 +59,18 @@ def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
     """Write a comparison as one HTML file, and its table beside it as CSV; return the table."""
     rows = compare(runs)
     finished = [row for row in rows if row.finished]
-    curves = file.with_name(f".tmp-{file.stem}-curves.png")
-    plot_comparison([(_name(row), [run.metrics for run in row.runs]) for row in finished], curves)
+    with tempfile.TemporaryDirectory() as scratch:
+        picture = Path(scratch) / "curves.png"
+        plot_comparison([(_name(row), [run.metrics for run in row.runs]) for row in finished], picture)
+        curves = embedded(picture)
     page = template("comparison.html").render(
         rows=finished,
         failed=[(run, _last_words(run)) for row in rows if not row.finished for run in row.runs],
         settings=list(rows[0].settings),
-        curves=embedded(curves),
+        curves=curves,
         count=len(runs),
         on_test=any(run.settings.get("dataset.val_split") == "test" for run in runs),
     )
-    curves.unlink()
     write_atomically(file, page)
     write_csv(rows, file.with_suffix(".csv"))
     return rows

@@ -82,11 +82,15 @@ def _files(arguments: Sequence[Path]) -> list[Path]:
 
     files: list[Path] = []
     for argument in arguments:
-        found = list(image_files(argument)) if argument.is_dir() else [argument]
+        found, others = image_files(argument) if argument.is_dir() else ([argument], 0)
         if not found:
             raise UserError(f"{argument}: no images in this folder")
+        if others:
+            print(
+                f"imclass: {argument}: {others} files without an image's ending passed over", file=sys.stderr
+            )
         files += found
-    return files
+    return list(dict.fromkeys(files))
 
 
 def _predict(

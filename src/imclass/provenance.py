@@ -2,22 +2,29 @@
 
 import datetime
 import hashlib
+import json
+import os
 import platform
+import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from imclass.data.prepared import Data
 from imclass.device import Device
+from imclass.files import write_atomically
 
 PACKAGES = ("imclass", "torch", "torchvision", "numpy", "hydra-core", "omegaconf")
 
 
-def provenance(device: Device, data_fingerprint: str) -> dict[str, Any]:
+def provenance(device: Device, data: Data) -> dict[str, Any]:
     """Return what is needed to repeat a run, or to see why a repetition differs."""
+    train, val, test = map(len, data.parts)
     return {
-        "command": ["imclass", *sys.argv[0].split()[1:], *sys.argv[1:]],
+        "command": _command(device.processes.size),
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "git": _git(Path(__file__).parent),
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
@@ -26,8 +33,35 @@ def provenance(device: Device, data_fingerprint: str) -> dict[str, Any]:
         "device": str(device.device),
         "precision": device.precision,
         "threads": device.threads,
-        "data_fingerprint": data_fingerprint,
+        "processes": device.processes.size,
+        "data": {"train": train, "val": val, "test": test, "validation": data.splits.val_source},
+        "data_fingerprint": data.dataset.fingerprint,
     }
+
+
+def record_provenance(folder: Path, now: dict[str, Any], *, resumed: bool) -> None:
+    """Write provenance.json. A resumed run keeps what it began with, and adds what is different `now`."""
+    file = folder / "provenance.json"
+    if resumed and file.exists():
+        first = json.loads(file.read_text())
+        different = {key: value for key, value in now.items() if value != first.get(key)}
+        now = first | {"resumed": [*first.get("resumed", []), different]}
+    write_atomically(file, json.dumps(now, indent=2) + "\n")
+
+
+def commands(recorded: Mapping[str, Any]) -> list[str]:
+    """Return the different commands of a provenance.json in their order, as they are typed."""
+    sessions = [recorded, *recorded.get("resumed", [])]
+    typed = [shlex.join(session["command"]) for session in sessions if "command" in session]
+    return list(dict.fromkeys(typed))
+
+
+def _command(processes: int) -> list[str]:
+    if processes == 1:
+        return ["imclass", *sys.argv[0].split()[1:], *sys.argv[1:]]
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    size = [f"--nnodes={processes // here}", f"--nproc-per-node={here}"]
+    return ["torchrun", *size, "-m", "imclass.train", *sys.argv[1:]]
 
 
 def _version(package: str) -> str | None:

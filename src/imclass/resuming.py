@@ -9,6 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from imclass.checkpoint import Checkpointer, State
+from imclass.config import Config
 from imclass.data.prepared import Data
 from imclass.device import Device
 from imclass.errors import UserError
@@ -23,11 +24,12 @@ def newest_state(run: RunDir) -> tuple[State, dict[str, Any], list[str]]:
         return {}, {}, []
 
 
-def header_of(data: Data, device: Device) -> dict[str, Any]:
+def header_of(config: Config, data: Data, device: Device) -> dict[str, Any]:
     """Return how the numbers of a checkpoint are computed: with the same, they repeat bit for bit."""
     return {
         "data_fingerprint": data.dataset.fingerprint,
         "processes": device.processes.size,
+        "sync_batch_norm": config.device.sync_batch_norm,
         "threads": device.threads,
         "hardware": device.hardware,
         "precision": device.precision,
@@ -52,10 +54,11 @@ def about_run(run: RunDir, data: Data) -> dict[str, Any]:
 
 def compare_headers(header: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> list[str]:
     """Return a warning when a resumed run computes in another way than before; other data are refused."""
-    before = {"processes": 1, **header}  # which older checkpoints do not name
-    changes = [f"{k} {before[k]} -> {now[k]}" for k in now if header and before[k] != now[k]]
-    if any(change.startswith("data_fingerprint") for change in changes):
+    before = {"processes": 1, "sync_batch_norm": False, **header}  # which older checkpoints do not name
+    changed = [key for key in now if header and before[key] != now[key]]
+    if "data_fingerprint" in changed:
         raise UserError(
             f"{path}: the training images are not those that this run began with; choose another name="
         )
-    return [f"resuming with {', '.join(changes)}: bit-identity not guaranteed"] if changes else []
+    changes = ", ".join(f"{key} {before[key]} -> {now[key]}" for key in changed)
+    return [f"resuming with {changes}: bit-identity not guaranteed"] if changes else []

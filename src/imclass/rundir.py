@@ -5,8 +5,8 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from omegaconf import OmegaConf
 
 from imclass.checks import check_config, flatten, show
 from imclass.config import Config
+from imclass.durations import parse_duration
 from imclass.errors import UserError
+from imclass.files import TEMPORARY, sweep_debris, write_atomically
 from imclass.locks import LOCK, lock_folder
 
 # What does not change a run's figures.
@@ -32,17 +34,16 @@ WITHOUT_EFFECT = (
 # What may differ between a run and its continuation; everything else would make a silent hybrid.
 SAFE = (*WITHOUT_EFFECT, "device.", "train.max_time")
 LENGTH = ("train.epochs", "train.steps")
-_TEMPORARY = ".tmp-"
 
 
 class RunDir:
     """`outputs/<name>`: paths, the stored configuration, and the summary.
 
-    notes: what differs, safely, from how the run was started.
+    changes: what differs, safely, from how the run was started: a line for people, by the setting.
     """
 
-    def __init__(self, path: Path, config: Config, *, exists: bool, notes: tuple[str, ...] = ()):
-        self.path, self.config, self.exists, self.notes = path, config, exists, notes
+    def __init__(self, path: Path, config: Config, *, exists: bool, changes: Mapping[str, str] | None = None):
+        self.path, self.config, self.exists, self.changes = path, config, exists, dict(changes or {})
         self._held = contextlib.ExitStack()
 
     @property
@@ -59,17 +60,20 @@ class RunDir:
 
     @property
     def summary(self) -> dict[str, Any]:
-        return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else {}
+        try:
+            return json.loads(self.summary_file.read_text())
+        except (FileNotFoundError, ValueError):  # a power cut may leave half of it; it is written again
+            return {}
 
     @property
     def finished(self) -> bool:
         """True when there is nothing left to do: the same command has already ended well."""
-        return self.summary.get("status") == "finished" and not self.notes
+        return self.summary.get("status") == "finished" and not self.changes
 
     @property
     def lengthened(self) -> bool:
         """True when the continuation is to train longer than the run was meant to."""
-        return any(note.startswith((*LENGTH, "train.max_time")) for note in self.notes)
+        return any(key in (*LENGTH, "train.max_time") for key in self.changes)
 
     def create(self) -> "RunDir":
         """Make the folder and store the configuration in it; `mkdir` decides between two jobs."""
@@ -77,6 +81,10 @@ class RunDir:
             self.path = _make_unique(self.path, exact=self.config.name is not None)
             self.exists = True
             self._hold()
+            if (self.path / "config.yaml").exists():
+                raise UserError(
+                    f"{self.path}: another job began this run just now; wait for it, or choose another name="
+                )
         self.config = dataclasses.replace(self.config, name=self.path.name, resume="auto")
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(dataclasses.asdict(self.config)))
         return self
@@ -95,15 +103,15 @@ class RunDir:
     def _hold(self) -> None:
         """Lock the folder, and sweep what a process left there that was killed while it wrote."""
         self._held.enter_context(lock_folder(self.path))
-        for debris in self.path.glob(f"{_TEMPORARY}*"):
-            debris.unlink(missing_ok=True)
+        for folder in (self.path, self.checkpoints, self.plots):
+            sweep_debris(folder)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         write_atomically(self.summary_file, json.dumps(summary, indent=2) + "\n")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Sent to another process of the job, it becomes one that writes nothing."""
-        return _run_of_another, (self.path, self.config, self.exists, self.notes)
+        return _run_of_another, (self.path, self.config, self.exists, self.changes)
 
 
 class SilentRun(RunDir):
@@ -113,8 +121,8 @@ class SilentRun(RunDir):
         """Leave it to the first process."""
 
 
-def _run_of_another(path: Path, config: Config, exists: bool, notes: tuple[str, ...]) -> SilentRun:
-    return SilentRun(path, config, exists=exists, notes=notes)
+def _run_of_another(path: Path, config: Config, exists: bool, changes: Mapping[str, str]) -> SilentRun:
+    return SilentRun(path, config, exists=exists, changes=changes)
 
 
 def open_run(config: Config) -> RunDir:
@@ -132,7 +140,7 @@ def open_run(config: Config) -> RunDir:
         return RunDir(path, config, exists=False)
     path = Path(config.output_dir) / config.name
     if not (path / "config.yaml").exists():
-        debris = path.is_dir() and all(p.name.startswith((_TEMPORARY, LOCK)) for p in path.iterdir())
+        debris = path.is_dir() and all(p.name.startswith((TEMPORARY, LOCK)) for p in path.iterdir())
         if path.exists() and not debris:
             raise UserError(f"{path}: exists and is not a run folder of imclass; choose another name=")
         return RunDir(path, config, exists=False)
@@ -150,16 +158,6 @@ def _name_of_job(job: str, config: Config) -> str:
     return f"slurm{job}_{config.model.name}_{config.dataset.name}_{digest}"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that a reader finds the old or the new text, never a part.
-
-    Several processes, on several machines, may write the same file: the last one wins.
-    """
-    temporary = path.with_name(f"{_TEMPORARY}{path.name}-{secrets.token_hex(4)}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def _continue(path: Path, config: Config) -> RunDir:
     """Compare with what the run was started with; differences that are safe are applied and noted."""
     stored = flatten(read_settings(path))
@@ -174,13 +172,16 @@ def _continue(path: Path, config: Config) -> RunDir:
         raise UserError(
             f"{path}: has other settings ({listed}); choose another name=, or repeat its settings"
         )
-    lengthened = {k: v for k, v in changes.items() if k in LENGTH or k == "train.max_time"}
-    unfinished = RunDir(path, config, exists=True).summary.get("status") != "finished"
-    return RunDir(path, config, exists=True, notes=tuple((changes if unfinished else lengthened).values()))
+    if RunDir(path, config, exists=True).summary.get("status") == "finished":
+        changes = {k: line for k, line in changes.items() if _is_longer(k, stored, wanted)}
+    return RunDir(path, config, exists=True, changes=changes)
 
 
 def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Tell whether a setting makes the training longer; `train.epochs` does not where steps are set."""
+    if key == "train.max_time":
+        before, now = (parse_duration(s[key], ("s",)).value if s[key] else math.inf for s in (stored, wanted))
+        return now > before
     if key not in LENGTH or (key == "train.epochs" and stored["train.steps"] is not None):
         return False
     return None not in (stored[key], wanted[key]) and wanted[key] > stored[key]
@@ -197,11 +198,17 @@ def read_settings(path: Path) -> dict[str, Any]:
         stored: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"), resolve=False)
     except Exception as error:  # the parser's own exceptions are of many kinds
         raise UserError(f"{path / 'config.yaml'}: cannot be read as YAML settings ({error})") from error
+    if not isinstance(stored, dict):
+        raise UserError(
+            f"{path / 'config.yaml'}: expected settings as a run writes them; choose another name="
+        )
     return stored
 
 
 def stored_with(path: Path, typed: Mapping[str, Any]) -> Config:
     """Return the run's own configuration with what the user typed on top: {key: value}, groups as `key=`."""
+    if typed.get("name") not in (None, path.name):
+        raise UserError(f"name={typed['name']}: resume={path} goes on in its own folder; leave name= out")
     groups = [key.rstrip("=") for key in typed if key.endswith("=")]
     if groups:
         raise UserError(f"{groups[0]}=...: resume={path} takes its settings from the run; leave this out")

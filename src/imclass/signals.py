@@ -34,6 +34,7 @@ class StopFlag:
     def __init__(self) -> None:
         self.number = 0  # of the signal
         self._times = 0
+        self.ends_process = False  # what comes after the job is telling its outcome, undisturbed
         self._at_once = False
         self._processes: Agreement | None = None
 
@@ -43,7 +44,7 @@ class StopFlag:
         self._times += 1
         if self._times == 3:
             os._exit(EXIT_INTERRUPTED)  # what is being saved is a temporary file; the checkpoints are whole
-        if self._at_once and self._alone():
+        if self._at_once and self._alone() and self._times == 1:  # not once more while that is cleaned up
             self.raise_if_set()
 
     def clear(self) -> None:
@@ -96,12 +97,15 @@ STOP = StopFlag()
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[None]:
-    """Within the block, the signals that ask a job to stop set `STOP` instead of ending the process."""
+    """Within the block, the signals that ask a job to stop set `STOP` instead of ending the process.
+
+    After it they do what they did before, or nothing at all in a process that ends then.
+    """
     STOP.clear()
     previous = {number: signal.signal(number, STOP.set) for number in SIGNALS}
     try:
         yield
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if STOP.ends_process else handler)
         STOP.clear()

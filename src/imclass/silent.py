@@ -7,6 +7,7 @@ from typing import Any
 
 from imclass.checkpoint import Checkpointer, State
 from imclass.loggers import Console, RunLogger
+from imclass.records import Record
 from imclass.result import Result
 
 
@@ -32,8 +33,8 @@ class SilentLogger(RunLogger):
     def train(self, step: int, epoch: float, result: Result, extra: Mapping[str, float]) -> None:
         pass
 
-    def evaluated(self, split: str, step: int, epoch: float, result: Result) -> None:
-        pass
+    def evaluated(self, split: str, step: int, epoch: float, result: Result) -> Record:
+        return {"train_loss": None}
 
     def state_dict(self) -> dict[str, Any]:
         return {}

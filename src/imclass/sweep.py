@@ -47,13 +47,11 @@ def sweep_command(argv: Sequence[str]) -> None:
         )
         return
     argv, shown = _without_cfg(argv)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("imclass sweep takes one process, not torchrun; it uses all GPUs by itself")
     request = read_request(argv)
     if shown:
         show(request)
         return
-    _require_locks()
+    _require_place()
     require_optuna()
     workers = _workers(request)
     with catch_signals(), _opened(request):
@@ -63,8 +61,9 @@ def sweep_command(argv: Sequence[str]) -> None:
 def check_command(argv: Sequence[str]) -> None:
     """Say whether a sweep could start, and what it would do; nothing is touched."""
     request = read_request(argv)
-    _require_locks()
+    _require_place()
     require_optuna()
+    _workers(request)
     there = is_begun(request)
     if there:
         compare_with_stored(request)
@@ -73,9 +72,11 @@ def check_command(argv: Sequence[str]) -> None:
     print(f"ok: {request.trials} trials over {keys}, {where}")
 
 
-def _require_locks() -> None:
+def _require_place() -> None:
     if sys.platform == "win32":
         raise UserError("sweeps need Linux or macOS")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("imclass sweep takes one process, not torchrun; it uses all GPUs by itself")
 
 
 def require_optuna() -> None:
@@ -144,10 +145,15 @@ def _run(request: Request, workers: "Sequence[Worker]") -> None:
         raise PartialFailure(f"{failed} failed, see above; {again} tries again")
 
 
+_DEVICES = {"auto": "the CPU", "cpu": "the CPU"}
+
+
 def _header(request: Request, workers: int, gpus: int) -> str:
     """Return the line that opens a sweep, and what the user should know of it."""
     config = request.config
-    where = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "the CPU"
+    where = (
+        f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else _DEVICES.get(request.base.device.type, "one GPU")
+    )
     side = f"{workers} side by side" if workers > 1 else "one at a time"
     lines = [
         f"sweep {request.name}: {request.trials} configurations over {', '.join(request.space)} "
@@ -180,4 +186,5 @@ def _without_cfg(argv: Sequence[str]) -> tuple[list[str], bool]:
 if __name__ == "__main__":
     from imclass.errors import exit_code_of
 
+    STOP.ends_process = True
     sys.exit(exit_code_of(lambda: sweep_command(sys.argv[1:]), debug="debug=true" in sys.argv))

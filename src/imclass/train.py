@@ -61,4 +61,5 @@ if __name__ == "__main__":
     from imclass.errors import exit_code_of
 
     argv = sys.argv[1:]
+    STOP.ends_process = True
     sys.exit(exit_code_of(lambda: train_command(argv), debug="debug=true" in argv))

@@ -213,7 +213,7 @@ class Trainer:
             raise Diverged(
                 f"the validation loss is not finite at step {self.progress.step}; nothing was saved"
             )
-        self.logger.evaluated("val", self.progress.step, self.epoch, result)
+        row = self.logger.evaluated("val", self.progress.step, self.epoch, result)
         improved = self.progress.record(result, self.epoch, self.plan.metric)
         self.progress.evaluating = False
         self.learner.schedule.observe(improved)
@@ -222,7 +222,8 @@ class Trainer:
             self.checkpointer.save_best(state, {**self.header, **self.progress.best})
         if self.plan.patience is not None and self.progress.waited >= self.plan.patience and not self.done:
             self.progress.stopped = f"no better model in {self.plan.patience} evaluations"
+        trained = "" if row["train_loss"] is None else f"training loss {row['train_loss']:.4f}  "
         mark = ", the best so far" if improved else ""
         self.logger.console.status(
-            f"epoch {self.epoch:6.2f}  step {self.progress.step:6d}  validation {result}{mark}"
+            f"epoch {self.epoch:6.2f}  step {self.progress.step:6d}  {trained}validation {result}{mark}"
         )

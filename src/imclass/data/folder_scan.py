@@ -41,7 +41,11 @@ def scan_folder(root: Path) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]
     try:
         if not root.is_dir():
             raise UserError(f"dataset.root={root}: no such folder; give the folder that holds the images")
-        folders = _part_folders(root)
+        folders = part_folders(root)
+        if "train" not in folders:
+            raise UserError(
+                f"{root}: has {', '.join(path.name for path in folders.values())}/ but no train/ beside it"
+            )
         names = {part: _subfolders(folder) for part, folder in folders.items()}
         classes = names["train"]
         if len(classes) < 2:
@@ -56,16 +60,24 @@ def scan_folder(root: Path) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]
         raise UserError(f"dataset.root={root}: cannot be read ({error})") from error
 
 
-def image_files(folder: Path) -> Iterator[Path]:
-    """Yield the images in a folder and below by their extensions, in order; hidden ones are passed over."""
+def image_files(folder: Path) -> tuple[list[Path], int]:
+    """Return the images in a folder and below by their extensions, in order, and the number of other files.
+
+    Hidden files and folders are passed over, and not counted.
+    """
+    found: list[Path] = []
+    others = 0
     for here, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in extensions():
-                yield Path(here) / name
+        for name in sorted(name for name in files if not name.startswith(".")):
+            if Path(name).suffix.lower() in extensions():
+                found.append(Path(here) / name)
+            else:
+                others += 1
+    return found, others
 
 
-def _part_folders(root: Path) -> dict[str, Path]:
+def part_folders(root: Path) -> dict[str, Path]:
     """Return {part: folder} for the split folders that exist; {'train': root} where there are none."""
     found: dict[str, Path] = {}
     for name in _subfolders(root):
@@ -76,10 +88,6 @@ def _part_folders(root: Path) -> dict[str, Path]:
                         f"{root}: both {found[part].name}/ and {name}/ are there; keep one of them"
                     )
                 found[part] = root / name
-    if found and "train" not in found:
-        raise UserError(
-            f"{root}: has {', '.join(path.name for path in found.values())}/ but no train/ beside it"
-        )
     return {part: found[part] for part in PART_NAMES if part in found} or {"train": root}
 
 

@@ -1,7 +1,7 @@
 """Batches on the device, straight from one uint8 tensor: no worker processes, nothing to wait for."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -58,12 +58,7 @@ class TrainLoader:
         assert batch_size <= len(images)
         self.images, self.batch_size, self.augment, self.seed = images, batch_size, augment, seed
         self.steps_per_epoch = len(images) // batch_size
-        processes, batch = images.device.processes, torch.arange(batch_size)
-        part = processes.slice_of(batch_size)
-        self._own = batch[part]  # positions in the batch
-        self._extra = int(augment.mixes and processes.size > 1)  # the neighbour that the first is mixed with
-        if self._extra:
-            self._own = torch.cat((batch[part.start - 1].view(1), self._own))
+        self._part = images.device.processes.slice_of(batch_size)
         self._order_of: tuple[int, Tensor] | None = None
 
     def indices(self, step: int) -> Tensor:
@@ -79,16 +74,23 @@ class TrainLoader:
 
         n: this process's share of the batch.
         """
-        draws = SliceGenerator(derive_seed(self.seed, "augment", step), self.batch_size, self._own)
-        images, labels = self.images.gather(self.indices(step)[self._own])
-        images = self.images.normalize(self.augment(images, draws))
-        images, targets = self.augment.mix(images, labels, draws)
-        return images[self._extra :], targets[self._extra :]
+        return self._batch(step, self._part, self.images.normalize)
 
     def samples(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return the first uint8 images (n, C, H, W) as the network sees them, and labels; n <= count."""
-        images, labels = self.images.gather(self.indices(0)[:count])
-        return self.augment(images, generator(self.seed, "augment", 0)), labels
+        """Return the first uint8 images (n, C, H, W) that the network sees, and their targets; n <= count."""
+        images, targets = self._batch(0, slice(0, min(count, self.batch_size)), Tensor.float)
+        return images.round().byte(), targets
+
+    def _batch(self, step: int, part: slice, as_float: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Return a part of the batch of `step`, which does not depend on the other parts."""
+        own = torch.arange(self.batch_size)[part]  # positions in the batch
+        extra = int(self.augment.mixes and len(own) < self.batch_size)
+        if extra:  # the neighbour that the first is mixed with
+            own = torch.cat((torch.tensor([(part.start - 1) % self.batch_size]), own))
+        draws = SliceGenerator(derive_seed(self.seed, "augment", step), self.batch_size, own)
+        images, labels = self.images.gather(self.indices(step)[own])
+        images, targets = self.augment.mix(as_float(self.augment(images, draws)), labels, draws)
+        return images[extra:], targets[extra:]
 
 
 class EvalLoader:

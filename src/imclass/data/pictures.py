@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import center_crop
 from imclass.config import DatasetConfig
 from imclass.data.base import Split, resize_images
 from imclass.data.decode import decode_image, strict_images
-from imclass.data.folder_scan import scan_folder
+from imclass.data.folder_scan import part_folders, scan_folder
 from imclass.errors import UserError
 
 
@@ -44,6 +44,9 @@ def split_of_class_folders(
     below = {path.name for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_dir()}
     if config.name != "image_folder" and not below & set(classes):
         return None
+    alone = part_folders(folder) if folder.is_dir() else {}
+    if name in alone and "train" not in alone:  # nothing but the part that is asked for
+        folder = alone[name]
     found, parts = scan_folder(folder)
     if differing := set(classes) ^ set(found):
         listed = ", ".join(sorted(differing)[:10])

@@ -20,10 +20,18 @@ class ModelDescription:
 
 def describe(model: nn.Module, shape: tuple[int, int, int]) -> ModelDescription:
     """Count parameters and multiply-adds for one image of `shape` (C, H, W); nothing is computed."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return ModelDescription(parameters=parameters, multiply_adds=multiply_adds(model, shape).get("Global", 0))
+
+
+def multiply_adds(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
+    """Return the multiply-adds of all calls of each module that has some, for one image of `shape` (C, H, W).
+
+    Keys: `<class of the model>.<name of the module>`, and `Global` for all of it.
+    """
     with FlopCounterMode(display=False) as counter:
         meta_copy(model)(torch.empty(1, *shape, device="meta"))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return ModelDescription(parameters=parameters, multiply_adds=counter.get_total_flops() // 2)
+    return {name: sum(by_kind.values()) // 2 for name, by_kind in counter.get_flop_counts().items()}
 
 
 def layer_table(model: nn.Module, shape: tuple[int, int, int]) -> list[Row]:
@@ -55,21 +63,25 @@ def layer_table(model: nn.Module, shape: tuple[int, int, int]) -> list[Row]:
 
 
 def format_summary(model: nn.Module, shape: tuple[int, int, int]) -> str:
-    """Return a table for people: layer (indented by depth), type, output shape, parameters.
+    """Return a table for people: layer (indented by depth), type, output shape, parameters, multiply-adds.
 
-    Parameters are counted once, beside the first call of the module that holds them.
+    A module's own parameters and all its multiply-adds stand beside its first call.
     """
     own = {name: _own_parameters(module) for name, module in model.named_modules()}
-    lines = [("layer", "type", "output", "parameters"), ("(image)", "", shape_text(shape), "")]
-    for name, kind, output in layer_table(model, shape):
-        count = own.pop(name, 0)
-        indented = "  " * name.count(".") + name.rpartition(".")[2]
-        lines.append((indented, kind, shape_text(output), f"{count:,}" if count else ""))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = [
-        f"{layer:<{widths[0]}}  {kind:<{widths[1]}}  {output:>{widths[2]}}  {count:>{widths[3]}}".rstrip()
-        for layer, kind, output, count in lines
+    work, root = multiply_adds(model, shape), type(model).__name__
+    lines: list[tuple[str, ...]] = [
+        ("layer", "type", "output", "parameters", "multiply-adds"),
+        ("(image)", "", shape_text(shape), "", ""),
     ]
+    for name, kind, output in layer_table(model, shape):
+        counts = own.pop(name, 0), work.pop(f"{root}.{name}", 0)
+        indented = "  " * name.count(".") + name.rpartition(".")[2]
+        lines.append(
+            (indented, kind, shape_text(output), *(f"{count:,}" if count else "" for count in counts))
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [f"{{:<{widths[0]}}}", f"{{:<{widths[1]}}}", *(f"{{:>{width}}}" for width in widths[2:])]
+    table = ["  ".join(aligned).format(*line).rstrip() for line in lines]
     total = describe(model, shape)
     footer = f"{total.parameters:,} parameters, {total.multiply_adds:,} multiply-adds per image"
     return "\n".join([*table, footer])

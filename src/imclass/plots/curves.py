@@ -13,10 +13,11 @@ from imclass.plots.style import BLUE, GREY, ORANGE, SERIES, new_figure, save, sh
 Record = Mapping[str, Any]
 
 
-def plot_curves(records: Sequence[Record], best: Record, file: Path) -> None:
+def plot_curves(records: Sequence[Record], best: Record | None, file: Path) -> None:
     """Draw accuracy, loss and learning rate over epochs, the best epoch marked, as a PNG.
 
-    records: of metrics.jsonl. best: step, epoch, loss, accuracy of the best model on validation data.
+    records: of metrics.jsonl. best: step, epoch, loss, accuracy of the best model on validation data; None
+    where nothing was evaluated.
     """
     train = [r for r in records if r["split"] == "train" and r["loss"] is not None]
     usual = statistics.median(r["images"] for r in train) if train else 0
@@ -27,13 +28,14 @@ def plot_curves(records: Sequence[Record], best: Record, file: Path) -> None:
     for axes, key in ((accuracy, "accuracy"), (loss, "loss")):
         _line(axes, train, key, "training (mean since the last point)", ORANGE)
         _line(axes, val, key, "validation", BLUE, marker="o")
-        axes.plot([best["epoch"]], [best[key]], "o", ms=11, mfc="none", mec=GREY, label="best model")
+        if best:
+            axes.plot([best["epoch"]], [best[key]], "o", ms=11, mfc="none", mec=GREY, label="best model")
     _as_percentages(accuracy)
     loss.legend(loc="best", frameon=False, fontsize=8)
     _line(rate, train, "lr", "learning rate", BLUE)
     rate.set_ylim(bottom=0)
     titles = {
-        accuracy: f"Accuracy: best {best['accuracy']:.1%} at epoch {best['epoch']:g}",
+        accuracy: f"Accuracy: best {best['accuracy']:.1%} at epoch {best['epoch']:g}" if best else "Accuracy",
         loss: "Loss (cross entropy per image)",
         rate: "Learning rate",
     }

@@ -6,6 +6,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from imclass.files import replacing
+
 # Okabe & Ito 2008 (jfly.uni-koeln.de/color), with a stronger red, and greys.
 ORANGE, BLUE, GREEN, RED = "#E69F00", "#0072B2", "#009E73", "#CC3311"
 SKY, PURPLE, YELLOW, BLACK = "#56B4E9", "#CC79A7", "#B8A800", "#000000"
@@ -31,11 +33,9 @@ def style(axes: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
 def save(figure: Figure, file: Path) -> None:
     """Write a PNG, so that a reader finds the old or the new picture, never a part."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".tmp-{file.name}")
-    with warnings.catch_warnings():
+    with replacing(file) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a class in a script that the font lacks: boxes
         figure.savefig(temporary, format="png")
-    temporary.replace(file)
 
 
 def shortened(text: str, length: int) -> str:

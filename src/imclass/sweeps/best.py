@@ -11,8 +11,9 @@ from imclass.checks import flatten
 from imclass.compose import compose_config
 from imclass.config import group_choices
 from imclass.errors import UserError
+from imclass.files import write_atomically
 from imclass.overrides import quoted
-from imclass.rundir import read_settings, write_atomically
+from imclass.rundir import read_settings
 from imclass.sweeps.results import Results, Row
 
 GROUPS = {"dataset": "dataset.name", "model": "model.name", "optimizer": "optimizer.name"}

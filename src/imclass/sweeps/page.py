@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from imclass.errors import UserError
+from imclass.files import write_atomically
 from imclass.html import embedded, template
 from imclass.plots.search import (
     Axis,
@@ -22,7 +23,6 @@ from imclass.plots.search import (
     plot_learning_curves,
     plot_parallel,
 )
-from imclass.rundir import write_atomically
 from imclass.sweeps.best import train_command, write_best
 from imclass.sweeps.results import Results, Row, read_results, write_csv
 from imclass.sweeps.space import Parameter

@@ -3,24 +3,25 @@
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from imclass.checks import check_sweep
+from imclass.checks import check_sweep, flatten
 from imclass.compose import compose_samples
 from imclass.config import Config, SweepConfig, config_dir, group_choices
 from imclass.contradictions import train_images
 from imclass.durations import parse_duration
 from imclass.errors import ConfigError, UserError, did_you_mean
 from imclass.overrides import is_sweep, key_of, override_problem, parse, split_arguments
+from imclass.rundir import WITHOUT_EFFECT
 from imclass.sweeps.space import FORBIDDEN, Parameter, read_space
 
 DEFAULT_TRIALS = 20
 CLAIMS = "claims.lock"  # held while a sweep is begun, and while a trial is created or taken
-FIXED = ("space", "overrides", "sampler", "pruner", "metric", "seed")  # what a study on disk depends on
+FIXED = ("space", "settings", "overrides", "sampler", "pruner", "metric", "seed")  # what a study depends on
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,16 @@ class Request:
     @property
     def fixed(self) -> dict[str, Any]:
         """Return what must not change under one name, as plain data."""
-        settings = {key: getattr(self.config, key) for key in FIXED[2:]}
+        of_sweep = {key: getattr(self.config, key) for key in FIXED[3:]}
         space = {key: parameter.expression for key, parameter in self.space.items()}
         overrides = dict(text.split("=", 1) for text in self.overrides)
-        return {"space": space, "overrides": overrides, **settings}
+        return {"space": space, "settings": self._shared, "overrides": overrides, **of_sweep}
+
+    @property
+    def _shared(self) -> dict[str, Any]:
+        """Return the settings that all trials share, wherever they come from, if figures depend on them."""
+        own = (*self.space, *(f"{key}." for key in self.space), "name", *WITHOUT_EFFECT)
+        return {k: v for k, v in flatten(asdict(self.base)).items() if not k.startswith(own)}
 
 
 def read_request(argv: Sequence[str]) -> Request:
@@ -113,7 +120,8 @@ def _sorted(
             value = plain_value.value() if plain_value else text.partition("=")[2]
             settings[key.removeprefix("sweep.")] = value
         elif key != "sweep":
-            plain.pop(key, None), expressions.pop(key, None)
+            plain.pop(key, None)
+            expressions.pop(key, None)
             if is_sweep(text) and text.startswith(key):
                 expressions[key] = text.partition("=")[2]
             else:

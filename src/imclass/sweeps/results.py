@@ -10,9 +10,9 @@ from typing import Any
 
 import optuna
 
+from imclass.files import write_atomically
 from imclass.overrides import key_of
 from imclass.records import Record, read_metrics
-from imclass.rundir import write_atomically
 from imclass.sweeps.space import Parameter, settings_of, stored_space
 from imclass.sweeps.stored import read_stored
 from imclass.sweeps.study import REPEATS, SEARCH, Configuration, configurations, folder_of, open_study, ranked

@@ -5,9 +5,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from imclass.checks import show
 from imclass.errors import UserError
+from imclass.files import write_atomically
 from imclass.locks import locked
-from imclass.rundir import write_atomically
 from imclass.sweeps.request import CLAIMS, FIXED, Request
 
 
@@ -39,7 +40,9 @@ def compare_with_stored(request: Request) -> None:
     before, now = ({k: v for key in FIXED for k, v in _labelled(key, x[key])} for x in (stored, wanted))
     differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if differing:
-        listed = "; ".join(f"{k}: {before.get(k, 'absent')} -> {now.get(k, 'absent')}" for k in differing[:8])
+        listed = "; ".join(
+            f"{k}: {show(before.get(k, 'absent'))} -> {show(now.get(k, 'absent'))}" for k in differing[:8]
+        )
         more = f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
         raise UserError(
             f"{request.folder}: this sweep has other settings ({listed}{more}); "
