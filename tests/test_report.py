@@ -47,7 +47,7 @@ def test_a_run_ends_with_a_report_that_needs_nothing_else(train) -> None:
     summary = json.loads((run / "summary.json").read_text())
     for text in (
         f"test accuracy {100 * summary['test']['accuracy']:.2f} %",
-        "lenet on synthetic, finished",
+        "lenet on synthetic (144 training, 16 validation, 64 test images), finished",
         "imclass train name=run",
         "optimizer.lr 0.03",
         summary["run"],
