@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from imclass.build import Job, starts_from_weights
+from imclass.build import Job, starting_weights
 from imclass.config import Config, ModelConfig
 from imclass.durations import parse_duration
 from imclass.models.summary import describe
@@ -72,8 +72,9 @@ def _weights(config: ModelConfig) -> list[str]:
     """Say what the weights start from, where a file is named."""
     if config.weights is None:
         return []
-    found = starts_from_weights(config)
-    return [f"weights  {f'from {config.weights}' if found else f'new ones; {config.weights}: no such file'}"]
+    if starting_weights(config) is None:
+        return [f"weights  new ones; {config.weights}: no such file"]
+    return [f"weights  from {config.weights}"]
 
 
 def _stem(job: Job) -> str:

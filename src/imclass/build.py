@@ -165,15 +165,18 @@ def build_network(config: Config, data: Data) -> nn.Module:
     """Build the model for the data's channels, size and classes, and load the weights it starts from."""
     channels, size, _ = data.shape
     model = build_model(config.model, in_channels=channels, classes=len(data.dataset.classes), size=size)
-    if config.model.weights is not None and starts_from_weights(config.model):
-        load_weights(model, read_model_weights(config.model.weights), source=config.model.weights)
+    weights = starting_weights(config.model)
+    if weights is not None:
+        load_weights(model, read_model_weights(weights), source=weights)
     return model
 
 
-def starts_from_weights(config: ModelConfig) -> bool:
-    """Tell whether model.weights names a file to start from: one that may be missing is looked for."""
+def starting_weights(config: ModelConfig) -> str | None:
+    """Return what model.weights names, or None where that may be missing and is: then they are new."""
     weights = config.weights
-    return weights is not None and (config.weights_required or Path(weights).expanduser().exists())
+    if weights is None or config.weights_required or Path(weights).expanduser().exists():
+        return weights
+    return None
 
 
 def build_plan(config: Config, steps_per_epoch: int) -> Plan:

@@ -33,13 +33,16 @@ T = TypeVar("T")
 MESSAGE_SECONDS = 1800  # how long a message waits for the slowest process: to start, to prepare its data
 
 # What gloo, nccl and their sockets say when the process at the other end is gone.
-_LOST: tuple[str, ...] = (
+_LOST = (
     "connection closed by peer",
     "connection reset",
     "connection refused",
     "broken pipe",
+    "socket closed",
+    "pair closure",
+    "remote process exited",
+    "timed out waiting",
 )
-_LOST += ("socket closed", "pair closure", "remote process exited", "timed out waiting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +175,8 @@ class Group(Processes):
     def parallel(self, model: nn.Module) -> nn.Module:
         device = next(model.parameters()).device
         ids = [device] if device.type == "cuda" else None
-        with (
-            warnings.catch_warnings()
-        ):  # newer versions of torch rename broadcast_buffers, older know no other
+        with warnings.catch_warnings():
+            # Newer versions of torch rename broadcast_buffers, older ones know no other name.
             warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(
                 model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
