@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+import torch.distributed as dist
 from conftest import QUICK, merged, records
 from same_run import assert_same_run
 from test_resume import SERVER, logged_step, send, slow_down
@@ -27,7 +28,8 @@ from imclass.data.augment import Augment
 from imclass.data.base import Split
 from imclass.data.loader import EvalLoader, Images, TrainLoader
 from imclass.device import resolve_device
-from imclass.distributed import Processes
+from imclass.distributed import Processes, lost_peers_named
+from imclass.errors import LostPeer
 from imclass.metrics import Meter
 from imclass.rundir import open_run
 from imclass.trainer import Trainer
@@ -325,6 +327,16 @@ def test_a_signal_in_an_evaluation_stops_all_at_the_same_batch(here: Path) -> No
     assert_same_run(here / "asked", here / "whole")
 
 
+def test_what_the_backend_itself_lacks_is_no_lost_peer() -> None:
+    with pytest.raises(dist.DistBackendError), lost_peers_named():
+        raise dist.DistBackendError("NCCL error: unhandled system error\nno space left on device")
+    told = r"cannot be reached \(NCCL: remote process exited\); what it said"
+    with pytest.raises(LostPeer, match=told), lost_peers_named():
+        raise dist.DistBackendError("ncclRemoteError\nNCCL: remote process exited")
+    with pytest.raises(LostPeer), lost_peers_named():
+        raise dist.DistNetworkError("of any kind")
+
+
 def test_a_process_that_is_killed_ends_all_in_a_line_each(here: Path) -> None:
     end = signalled(3, "killed", LONG, rank=1, at=7, how=signal.SIGKILL)
     assert end.codes == [1, -signal.SIGKILL, 1]
@@ -467,6 +479,8 @@ def test_the_scaling_benchmark_runs() -> None:
     assert done.returncode == 0, done.stderr
     for text in ("2 processes, 1 thread each", "MEASURED here", "1,024", "efficiency"):
         assert text in done.stdout
-    stated = ["--no-measurement", "--images-per-second", "1000", "--models", "lenet"]
+    stated = ["--no-measurement", "--images-per-second", "25000", "8000"]
     done = subprocess.run([sys.executable, str(script), *stated], capture_output=True, text=True, timeout=300)
     assert "STATED" in done.stdout, done.stderr
+    at_64 = [line.split() for line in done.stdout.splitlines() if line.split()[:3] == ["64", "1,024", "16"]]
+    assert [next(word for word in words if "%" in word) for words in at_64] == ["15%", "46%"]  # README

@@ -1,5 +1,6 @@
 """Hydra's multirun: each job has a folder of its own, and the same command resumes all of them."""
 
+import importlib.util
 import tempfile
 from pathlib import Path
 
@@ -145,3 +146,12 @@ def test_what_submitted_jobs_read_stays_where_they_see_it(tmp_path: Path, monkey
         with scratch_of(flags, typed) as scratch:
             assert tmp_path not in scratch.parents
         assert not scratch.exists()
+
+
+def test_what_submits_jobs_may_be_missing(imclass, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "submitit" else found(name))
+    outcome = imclass("train", "-m", "hydra/launcher=slurm", "seed=0,1", *QUICK)
+    assert outcome.code == 2
+    needs = "imclass: hydra/launcher=slurm needs hydra-submitit-launcher: pip install 'imclass[slurm]'\n"
+    assert outcome.err == needs

@@ -3,9 +3,11 @@
 import csv
 import json
 import shlex
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
 import stub_trial
 from conftest import QUICK, Outcome
@@ -17,6 +19,7 @@ from imclass.config import group_choices
 from imclass.overrides import quoted
 from imclass.rundir import read_settings
 from imclass.sweeps import workers
+from imclass.sweeps.study import build_sampler
 from imclass.sweeps.workers import divide, find_gpus
 
 RATE = "optimizer.lr=tag(log,interval(1e-3,1))"
@@ -216,6 +219,22 @@ def test_samplers_go_on_from_what_was_found(imclass, stubs, sampler: str) -> Non
         assert text in page.text, text
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_samplers_draw_nearer_to_what_was_good(sampler: str) -> None:
+    space = {key: optuna.distributions.FloatDistribution(0.0, 1.0) for key in ("a", "b")}
+
+    def distance(values: dict[str, float]) -> float:
+        return abs(values["a"] - 0.3) + abs(values["b"] - 0.6)
+
+    study = optuna.create_study(direction="minimize")
+    for number in range(120):
+        study.sampler = build_sampler("random" if number < 20 else sampler, 0, number)
+        trial = study.ask(space)
+        study.tell(trial, distance(trial.params))
+    first, last = study.trials[:20], study.trials[-20:]
+    assert statistics.median(t.value for t in last) < 0.5 * statistics.median(t.value for t in first)
+
+
 def test_a_report_is_written_again(imclass, stubs) -> None:
     assert imclass("sweep", "sweep.name=r", RATE, "sweep.trials=3").code == 0
     folder = Path("outputs/sweeps/r")
@@ -225,6 +244,13 @@ def test_a_report_is_written_again(imclass, stubs) -> None:
         outcome = imclass("report", named)
         assert outcome.code == 0, outcome.err
     assert "complete" in outcome.out
+
+
+def test_a_run_comes_before_a_sweep_of_the_same_name(imclass, stubs, train) -> None:
+    assert imclass("sweep", "sweep.name=both", RATE, "sweep.trials=1").code == 0
+    train("both")
+    assert imclass("report", "both").out == "outputs/both/report.html\n"
+    assert "outputs/sweeps/both/sweep.html" in imclass("report", "sweeps/both").out
 
 
 def test_a_report_needs_neither_the_data_nor_every_settings_file(imclass, stubs, tmp_path: Path) -> None:

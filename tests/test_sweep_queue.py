@@ -19,7 +19,12 @@ from conftest import Outcome
 from stub_trial import score
 
 from imclass.errors import EXIT_INTERRUPTED
+from imclass.locks import try_lock
 from imclass.sweeps import workers
+from imclass.sweeps.ledger import Counts, Ledger, Ticket
+from imclass.sweeps.outcome import outcome_of
+from imclass.sweeps.progress import describe
+from imclass.sweeps.request import CLAIMS
 from imclass.sweeps.study import REPEATS, SEARCH, open_study
 
 SPACE = "optimizer.lr=tag(log,interval(1e-3,1))"
@@ -86,7 +91,7 @@ def recorded() -> set[str]:
     """Return the folders of the trials that the sweep has recorded as complete."""
     if not Path("outputs/sweeps/s/sweep.yaml").exists():
         return set()
-    trials = open_study(Path("outputs/sweeps/s"), SEARCH, "val.accuracy", name="s").trials
+    trials = open_study(Path("outputs/sweeps/s"), SEARCH, "val.accuracy").trials
     return {f"trial_{trial.number:04d}" for trial in trials if trial.state.name == "COMPLETE"}
 
 
@@ -195,16 +200,18 @@ def test_a_stopped_sweep_lets_its_trials_save(sweep, number: int) -> None:
     assert process.returncode == EXIT_INTERRUPTED, err
     assert "it goes on with: imclass sweep sweep.name=s" in err
     assert "Traceback" not in err
-    assert {row["state"] for row in rows()} == {"running"}
+    assert {row["state"] for row in rows()} == {"interrupted"}
     outcome = sweep("sweep.trials=3", "sweep.workers=2")
     assert outcome.code == 0, outcome.err
+    assert "it goes on: 0 of 3 done, 0 running, 2 interrupted, " in outcome.out
     assert list(starts().values()) == [2, 2, 1]
 
 
-def test_pruning_stops_politely_and_keeps_the_checkpoint(sweep) -> None:
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_pruning_stops_politely_and_keeps_the_checkpoint(sweep, pruner: str) -> None:
     plan(pace=0.1)
-    argv = ("sweep.trials=14", "sweep.pruner=median", "optimizer.lr=choice(0.1,1e-9)", "sweep.sampler=random")
-    outcome = sweep(*argv)
+    epochs = f"train.epochs={stub_trial.EVALUATIONS}"
+    outcome = sweep("sweep.trials=14", f"sweep.pruner={pruner}", "optimizer.lr=choice(0.1,1e-9)", epochs)
     assert outcome.code == 0, outcome.err
     pruned = [row for row in rows() if row["state"] == "pruned"]
     assert pruned
@@ -214,8 +221,10 @@ def test_pruning_stops_politely_and_keeps_the_checkpoint(sweep) -> None:
         assert 1 <= int((folder / "checkpoint").read_text()) <= stub_trial.EVALUATIONS
         assert not (folder / "summary.json").exists()
         assert float(row["val_accuracy"]) == pytest.approx(score(1e-9))
+        log = Path(f"outputs/sweeps/s/logs/{folder.name}.log").read_text()
+        assert log.endswith("imclass sweep: pruned, so it does not go on\n")
     assert f"{len(pruned)} pruned" in outcome.out
-    study = open_study(Path("outputs/sweeps/s"), SEARCH, "val.accuracy", name="s")
+    study = open_study(Path("outputs/sweeps/s"), SEARCH, "val.accuracy")
     assert all(min(trial.intermediate_values) >= 1 for trial in study.trials)
 
 
@@ -302,6 +311,59 @@ def test_a_changed_search_space_is_refused_with_the_difference(sweep) -> None:
     assert len(starts()) == 1
 
 
+def test_what_figures_do_not_depend_on_may_change(sweep) -> None:
+    assert sweep("sweep.trials=1", "optimizer.momentum=0.9", "seed=0").code == 0
+    outcome = sweep("sweep.trials=2", "optimizer.momentum=0.90", "logger.tensorboard=false")
+    assert outcome.code == 0, outcome.err
+    assert [int(row["trial"]) for row in rows()] in ([0, 1], [1, 0])
+
+
+def test_a_sweep_that_was_renamed_goes_on(sweep) -> None:
+    assert sweep("sweep.trials=2").code == 0
+    Path("outputs/sweeps/s").rename("outputs/sweeps/t")
+    outcome = sweep("sweep.trials=3", "sweep.name=t")
+    assert outcome.code == 0, outcome.err
+    assert starts("t") == {"trial_0000": 1, "trial_0001": 1, "trial_0002": 1}
+
+
+def test_nobody_can_take_a_trial_while_it_is_ended(sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who shares the sweep would find it owed and held, or running and free."""
+    locked, release = [], Ledger.release
+
+    def watched(ledger: Ledger, ticket: Ticket) -> None:
+        locked.append(try_lock(ledger.request.folder / CLAIMS) is None)
+        release(ledger, ticket)
+
+    monkeypatch.setattr(Ledger, "release", watched)
+    plan(trial_0000=["raise", ""])
+    assert sweep("sweep.trials=2").code == 0
+    assert locked == [True, True, True]
+
+
+def test_the_cause_is_that_of_the_last_attempt(tmp_path: Path) -> None:
+    log = tmp_path / "trial.log"
+    log.write_text("RuntimeError: of the first attempt\n")
+    how = {"pruned": False, "run": tmp_path, "log": log, "metric": "accuracy", "seconds": 1.0}
+    outcome = outcome_of(-signal.SIGKILL, begin=log.stat().st_size, **how)
+    assert outcome.attributes["cause"] == "SIGKILL (by hand, or for want of memory)"
+    assert "of the first" in outcome_of(-signal.SIGKILL, begin=0, **how).attributes["cause"]
+
+
+def test_a_damaged_record_costs_a_curve(sweep, imclass) -> None:
+    assert sweep("sweep.trials=2").code == 0
+    file = Path("outputs/sweeps/s/trial_0001/metrics.jsonl")
+    file.write_text("{" + file.read_text())
+    outcome = imclass("report", "s")
+    assert (outcome.code, outcome.err.count("\n")) == (0, 1), outcome.err
+    assert f"{file}: cannot be read as a run's record" in outcome.err
+
+
+def test_the_time_left_counts_what_runs_elsewhere() -> None:
+    counts = Counts(complete=2, running=4, total=10, seconds=[600.0, 600.0])
+    assert describe(counts, "val.accuracy", workers=1).endswith("about 20 min left")
+    assert describe(counts, "val.accuracy", workers=8).endswith("about 10 min left")
+
+
 def test_an_experiment_that_was_edited_is_refused_with_the_difference(sweep) -> None:
     def write(epochs: int, tensorboard: str) -> None:
         Path("mine.yaml").write_text(
@@ -330,9 +392,21 @@ def test_the_best_are_repeated_on_fresh_seeds(sweep) -> None:
         assert float(row["val_accuracy_std"]) == pytest.approx(0.001, abs=1e-6)
     assert [row["trial"] for row in rows()[:2]] == [row["trial"] for row in repeated]
     assert len(starts()) == 12
-    assert "± 0.10 (3)" in outcome.out
-    study = open_study(Path("outputs/sweeps/s"), REPEATS, "val.accuracy", name="s")
+    assert "± 0.10 % (3)" in outcome.out
+    study = open_study(Path("outputs/sweeps/s"), REPEATS, "val.accuracy")
     assert {t.user_attrs["seed"] for t in study.trials} == {1, 2, 3}
+
+
+def test_a_better_one_found_since_is_the_best_though_only_others_have_fresh_seeds(sweep) -> None:
+    argv = ("sweep.sampler=grid", "optimizer.lr=choice(1e-9,1e-8,0.1)", "sweep.top=1")
+    assert sweep(*argv, "sweep.trials=2", "sweep.seeds=2").code == 0
+    assert [row["trial"] for row in rows()] == ["1", "0"]
+    page = Path("outputs/sweeps/s/sweep.html")
+    assert "sweep.trials=2 sweep.seeds=2</pre>" in page.read_text()
+    assert sweep(*argv, "sweep.trials=3").code == 0
+    assert [row["trial"] for row in rows()] == ["2", "1", "0"]
+    assert "lr: 0.1" in Path("outputs/sweeps/s/best.yaml").read_text()
+    assert "sweep.trials=3</pre>" in page.read_text()  # how to repeat it
 
 
 def test_a_failed_repetition_is_a_failure(sweep) -> None:
@@ -340,6 +414,7 @@ def test_a_failed_repetition_is_a_failure(sweep) -> None:
     argv = ("sweep.trials=2", "sweep.seeds=2", "sweep.top=2", "sweep.retries=0")
     outcome = sweep(*argv)
     assert outcome.code == 1
+    assert "a trial failed, see above; sweep.retries=1 tries again" in outcome.err
     assert "trial_0001_seed_1 failed: exit 1, an error: RuntimeError" in outcome.out
     assert sorted(row["seeds"] for row in rows()) == ["1", "2"]
     plan()

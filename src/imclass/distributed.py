@@ -7,6 +7,7 @@ is agreed here. Messages about control go over gloo, so that the host need not w
 
 import contextlib
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,15 +34,10 @@ T = TypeVar("T")
 MESSAGE_SECONDS = 1800  # how long a message waits for the slowest process: to start, to prepare its data
 
 # What gloo, nccl and their sockets say when the process at the other end is gone.
-_LOST = (
-    "connection closed by peer",
-    "connection reset",
-    "connection refused",
-    "broken pipe",
-    "socket closed",
-    "pair closure",
-    "remote process exited",
-    "timed out waiting",
+_LOST = re.compile(
+    "connection (closed by peer|reset|refused)|broken pipe|socket closed|pair closure|remote process exited"
+    "|timed out waiting",
+    re.IGNORECASE,
 )
 
 
@@ -219,12 +215,14 @@ def lost_peers_named() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        text = str(error).lower()
-        if isinstance(error, dist.DistError) or any(words in text for words in _LOST):
-            raise LostPeer(
-                "another process of this job ended or cannot be reached; what it said tells why"
-            ) from error
-        raise
+        text = str(error).strip()
+        # nccl has one kind of error for lost peers and for its own want of memory or of devices.
+        unreachable = isinstance(error, dist.DistError) and not isinstance(error, dist.DistBackendError)
+        if not unreachable and not _LOST.search(text):
+            raise
+        last = "".join(text.splitlines()[-1:])
+        told = f"another process of this job ended or cannot be reached ({last}); what it said tells why"
+        raise LostPeer(told) from error
 
 
 def _join(size: int, *, on_gpus: bool) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import signal
 import sys
 import time
 import traceback
@@ -14,7 +15,7 @@ EXIT_STORAGE = 5
 EXIT_INTERRUPTED = 75
 
 # Of many processes, all make the same mistake, and the first tells it. How long another one waits for the
-# job to be ended by that (torchrun kills after 30 seconds), before it tells a mistake that must be its own.
+# job to be ended by that, before it tells a mistake that must be its own.
 SILENT_SECONDS = 45.0
 
 
@@ -136,6 +137,7 @@ def _tell(error: ImclassError | Interrupted) -> None:
     if rank and not error.own:
         if error.everywhere:
             return
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun's, once another process has told the cause
         time.sleep(SILENT_SECONDS)
     speaker = _speaker() if error.own or rank else "imclass"
     for line in str(error).splitlines():

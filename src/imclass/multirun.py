@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import importlib.util
 import re
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imclass.config import Config
+from imclass.errors import UserError
 from imclass.overrides import is_sweep, key_of
 
 
@@ -51,8 +53,11 @@ def scratch_of(flags: Sequence[str], typed: Sequence[str]) -> Iterator[Path]:
     """Make a folder for copies of experiment files and a multirun's own record: ours is in each run folder.
 
     It is temporary, unless the jobs are submitted: they may run on other machines, and later.
+    Raises UserError when what submits them is not installed.
     """
     launchers = [text.partition("=")[2] for text in typed if key_of(text) == "hydra/launcher"]
+    if "slurm" in launchers and importlib.util.find_spec("submitit") is None:
+        raise UserError("hydra/launcher=slurm needs hydra-submitit-launcher: pip install 'imclass[slurm]'")
     if {"-m", "--multirun"} & set(flags) and launchers not in ([], ["basic"]):
         submitted = Path("outputs", ".submitit").absolute()
         submitted.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 from imclass.arguments import Arguments
 from imclass.errors import UserError
 
+PLACES = (Path(), Path("outputs"))  # where a name is looked for
+
 
 def report_command(argv: Sequence[str]) -> None:
     """Write report.html of one run, or comparison.html and comparison.csv of several, best first.
@@ -50,24 +52,24 @@ def report_command(argv: Sequence[str]) -> None:
 
 def _sweep(arguments: Sequence[str]) -> Path | None:
     """Return the folder of the one sweep that the arguments name; None if they name runs."""
-    for place in (Path(), Path("outputs"), Path("outputs", "sweeps")):
-        if len(arguments) == 1 and (place / arguments[0] / "sweep.yaml").is_file():
-            return place / arguments[0]
-    return None
+    if len(arguments) > 1:
+        return None
+    paths = [place / arguments[0] for place in (*PLACES, Path("outputs", "sweeps"))]
+    found = next((path for path in paths if (path / "sweep.yaml").is_file() or _runs_in(path)), None)
+    return found if found is not None and (found / "sweep.yaml").is_file() else None
 
 
 def _report_sweep(folder: Path, out: Path | None) -> None:
     from imclass.sweep import require_optuna
 
     require_optuna()
-    from imclass.sweeps.best import places
+    from imclass.sweeps.best import told
     from imclass.sweeps.page import write_report
-    from imclass.sweeps.results import table
 
     if out is not None:
         _require_folder(out)
-    results = write_report(folder, out)
-    print(f"{table(results)}\n{places(results, out)}")
+    page = out or folder / "sweep.html"
+    print(told(write_report(folder, page), page))
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -85,15 +87,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _runs(argument: str) -> list[Path]:
+    for place in PLACES:
+        if found := _runs_in(place / argument):
+            return found
+    raise UserError(f"{argument}: no run, and no folder with runs, here or in outputs/")
+
+
+def _runs_in(path: Path) -> list[Path]:
+    """Return the run that lies here, else those in this folder."""
     from imclass.records import is_run
 
-    for path in (Path(argument), Path("outputs") / argument):
-        if is_run(path):
-            return [path]
-        inside = sorted(folder for folder in path.glob("*") if is_run(folder))
-        if inside:
-            return inside
-    raise UserError(f"{argument}: no run, and no folder with runs, here or in outputs/")
+    return [path] if is_run(path) else sorted(folder for folder in path.glob("*") if is_run(folder))
 
 
 def _shared_folder(runs: Sequence[Path]) -> Path:

@@ -5,11 +5,14 @@ imclass sweep sweep=NAME [sweep.trials=N ...] [overrides and search space]
 
 import contextlib
 import dataclasses
+import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from imclass.checks import show
 from imclass.config import SweepConfig
 from imclass.errors import Interrupted, PartialFailure, UserError
 from imclass.locks import lock_folder
@@ -31,7 +34,7 @@ imclass sweep sweep=NAME [sweep.KEY=VALUE ...] [overrides] [search space]
 The same command goes on where it was interrupted. A search space is written as Hydra sweeps are: a,b,c or
 choice(a,b,c), range(from,to,step), interval(from,to), int(interval(from,to)), tag(log,interval(from,to)).
 All else is as for `imclass train`, for every trial; --config-dir=FOLDER adds groups of your own.
-Settings of the sweep, with their defaults (src/imclass/config.py explains them):
+Settings of the sweep, with their defaults:
 """
 
 
@@ -41,21 +44,26 @@ def sweep_command(argv: Sequence[str]) -> None:
     Raises ConfigError, UserError, Interrupted; PartialFailure when a trial failed for good.
     """
     if {"--help", "-h"} & set(argv):
-        settings = dataclasses.asdict(SweepConfig())
-        print(
-            HELP + "".join(f"  sweep.{k}={'null' if v is None else v}\n" for k, v in settings.items()), end=""
-        )
+        print(HELP + _settings())
         return
     argv, shown = _without_cfg(argv)
     request = read_request(argv)
     if shown:
-        show(request)
+        _show_settings(request)
         return
     _require_place()
     require_optuna()
     workers = _workers(request)
     with catch_signals(), _opened(request):
         _run(request, workers)
+
+
+def _settings() -> str:
+    """Return a line for each setting: its default, and the comment in which config.py explains it."""
+    comments = dict(re.findall(r"^    (\w+): .*  # (.*)$", inspect.getsource(SweepConfig), re.MULTILINE))
+    defaults = dataclasses.asdict(SweepConfig()).items()
+    typed = {key: f"sweep.{key}={show(value)}" for key, value in defaults}
+    return "\n".join(f"  {text:28} {comments[key]}" for key, text in typed.items())
 
 
 def check_command(argv: Sequence[str]) -> None:
@@ -88,7 +96,7 @@ def require_optuna() -> None:
         raise UserError(f"imclass sweep needs {' and '.join(missing)}: pip install 'imclass[sweep]'")
 
 
-def show(request: Request) -> None:
+def _show_settings(request: Request) -> None:
     """Print the sweep's settings and the configuration of one of its trials as YAML."""
     from omegaconf import OmegaConf
 
@@ -119,29 +127,31 @@ def _workers(request: Request) -> "list[Worker]":
 
 
 def _run(request: Request, workers: "Sequence[Worker]") -> None:
+    from imclass.sweeps.best import told
     from imclass.sweeps.ledger import Ledger
     from imclass.sweeps.progress import ProgressLine
     from imclass.sweeps.queue import run_queue
-    from imclass.sweeps.results import table
 
     config = request.config
     gpus = {worker.gpu for worker in workers} - {None}
     line = ProgressLine(config.metric, len(workers))
     line.say(_header(request, len(workers), len(gpus)))
     ledger = Ledger(request)
+    line.begin(ledger)
     finished = run_queue(request, ledger, workers, STOP, line)
     line.end(ledger)
-    from imclass.sweeps.best import places
     from imclass.sweeps.page import write_report
 
-    results = write_report(request.folder)
-    print(f"{table(results)}\n{places(results)}")
+    page = request.folder / "sweep.html"
+    results = write_report(request.folder, page)
+    print(told(results, page))
     if not finished:
         raise Interrupted(f"stopped by {STOP.asked()}; it goes on with: {request.command}")
     if results.failures:
         count = len(results.failures)
         failed = f"{count} trials" if count > 1 else "a trial"
-        again = "the same command without sweep.join=true" if config.join else "the same command"
+        again = "the same command" if config.retries else "sweep.retries=1"
+        again += " without sweep.join=true" if config.join else ""
         raise PartialFailure(f"{failed} failed, see above; {again} tries again")
 
 
@@ -154,9 +164,10 @@ def _header(request: Request, workers: int, gpus: int) -> str:
     where = (
         f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else _DEVICES.get(request.base.device.type, "one GPU")
     )
+    trials = f"{request.trials} configuration{'s' if request.trials > 1 else ''}"
     side = f"{workers} side by side" if workers > 1 else "one at a time"
     lines = [
-        f"sweep {request.name}: {request.trials} configurations over {', '.join(request.space)} "
+        f"sweep {request.name}: {trials} over {', '.join(request.space)} "
         f"({config.sampler}, {config.pruner}), {side} on {where}, into {request.folder}"
     ]
     if config.pruner != "none" and request.evaluations == 1:

@@ -78,11 +78,9 @@ def plot_importance(importance: Mapping[str, float], file: Path) -> None:
 
 
 def plot_parallel(points: Sequence[Point], axes_: Sequence[Axis], metric: str, file: Path) -> None:
-    """Draw each configuration as a line through its values, coloured by the metric; the best on top."""
-    worst_first = sorted(
-        points,
-        key=lambda p: (p.state == "complete", (1 if metric == "val.accuracy" else -1) * p.value),
-    )
+    """Draw each configuration as a line through its values, coloured by the metric; the first on top."""
+    sign = 1 if metric == "val.accuracy" else -1
+    worst_first = sorted(points, key=lambda p: (p is points[0], p.state == "complete", sign * p.value))
     figure = new_figure(11, 4.2)
     axes = figure.subplots()
     low, high = _usual([p.value for p in worst_first], metric)
@@ -91,9 +89,8 @@ def plot_parallel(points: Sequence[Point], axes_: Sequence[Axis], metric: str, f
     for place, point in enumerate(worst_first):
         path = [(n, point.position[axis.key]) for n, axis in enumerate(axes_)]
         complete = point.state == "complete"
-        best = place == len(worst_first) - 1
         lines = LineCollection([path], colors=[colors(normal(point.value))], zorder=2 + place)
-        lines.set(linewidth=3.5 if best else 1.6, alpha=1.0 if complete else 0.45)
+        lines.set(linewidth=3.5 if point is points[0] else 1.6, alpha=1.0 if complete else 0.45)
         lines.set_linestyle("-" if complete else "--")
         axes.add_collection(lines)
     for n, axis in enumerate(axes_):
@@ -117,7 +114,7 @@ def plot_parallel(points: Sequence[Point], axes_: Sequence[Axis], metric: str, f
 
 
 def plot_learning_curves(points: Sequence[Point], metric: str, file: Path) -> None:
-    """Draw the metric of all trials while they trained: the best one thick, those cut short dashed."""
+    """Draw the metric of all trials while they trained: the first, the best, thick; the cut short dashed."""
     figure = new_figure(11, 3.8)
     axes = figure.subplots()
     kinds = {"complete": (BLUE, "-", "trained to the end"), "pruned": (ORANGE, "--", "pruned")}

@@ -14,7 +14,7 @@ from imclass.errors import UserError
 from imclass.files import write_atomically
 from imclass.overrides import quoted
 from imclass.rundir import read_settings
-from imclass.sweeps.results import Results, Row
+from imclass.sweeps.results import Results, Row, table
 
 GROUPS = {"dataset": "dataset.name", "model": "model.name", "optimizer": "optimizer.name"}
 GROUPS |= {"scheduler": "scheduler.name"}
@@ -50,11 +50,11 @@ def train_command(file: Path) -> str:
     return shlex.join(["imclass", "train", f"experiment={quoted(file)}"])
 
 
-def places(results: Results, page: Path | None = None) -> str:
-    """Return the lines that follow the table: how to train the best, and what to look at."""
-    best, look = results.folder / "best.yaml", page or results.folder / "sweep.html"
+def told(results: Results, page: Path) -> str:
+    """Return what the terminal shows of a sweep: the table, how to train the best, what to look at."""
+    best, rows = results.folder / "best.yaml", page.with_suffix(".csv")
     lines = [f"best       {train_command(best)}"] if best.exists() else []
-    return "\n".join([*lines, f"look at    {look}, {results.folder / 'sweep.csv'}"])
+    return "\n".join([table(results, rows), *lines, f"look at    {page}, {rows}"])
 
 
 def _comment(results: Results, row: Row, file: Path) -> str:

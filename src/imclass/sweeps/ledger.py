@@ -26,8 +26,10 @@ from imclass.sweeps.study import (
     build_sampler,
     configurations,
     folder_of,
+    lock_file,
     open_study,
     ranked,
+    with_states,
 )
 
 # Of a study: {number of a failed trial: its attempts}, from when the last session began that has not joined.
@@ -49,15 +51,23 @@ class Ticket:
 
 @dataclass(slots=True)
 class Counts:
-    """How far a sweep is. total: configurations, repetitions included as far as they are known."""
+    """How far a sweep is. total: configurations, repetitions included as far as they are known.
+
+    interrupted: begun, and trained by no process at the moment.
+    """
 
     complete: int = 0
     pruned: int = 0
     failed: int = 0
     running: int = 0
+    interrupted: int = 0
     total: int = 0
     seconds: list[float] = field(default_factory=list)  # of each trial that has ended
     best: float | None = None
+
+    @property
+    def ended(self) -> int:
+        return self.complete + self.pruned + self.failed
 
 
 class Ledger:
@@ -65,8 +75,7 @@ class Ledger:
 
     def __init__(self, request: Request):
         self.request, config = request, request.config
-        opened = (open_study(request.folder, k, config.metric, name=request.name) for k in (SEARCH, REPEATS))
-        self.studies = dict(zip((SEARCH, REPEATS), opened, strict=True))
+        self.studies = {kind: open_study(request.folder, kind, config.metric) for kind in (SEARCH, REPEATS)}
         self.studies[SEARCH].pruner = build_pruner(config.pruner, request.evaluations)
         self.exhausted = False  # the last claim found nothing to take, and nothing running anywhere
         if not config.join:  # a new session: what an earlier one gave up gets its attempts again
@@ -100,13 +109,14 @@ class Ledger:
 
     def close(self, ticket: Ticket, outcome: Outcome) -> bool:
         """Write down how a trial ended; return True when it failed and is not tried again."""
-        for key, value in (outcome.attributes | {"may_retry": outcome.may_retry}).items():
-            ticket.trial.set_user_attr(key, value)
-        states = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}
-        state = states.get(outcome.state, TrialState.PRUNED)
+        ends = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}
+        state = ends.get(outcome.state, TrialState.PRUNED)
         value = outcome.value if state == TrialState.COMPLETE else None
-        self.studies[ticket.kind].tell(ticket.trial, value, state=state)
-        self.release(ticket)
+        with locked(self.request.folder / CLAIMS):  # for who takes trials, its end and its lock go together
+            for key, attribute in (outcome.attributes | {"may_retry": outcome.may_retry}).items():
+                ticket.trial.set_user_attr(key, attribute)
+            self.studies[ticket.kind].tell(ticket.trial, value, state=state)
+            self.release(ticket)
         found = next(c for c in configurations(self.studies[ticket.kind]) if c.origin == ticket.original)
         return outcome.state == "failed" and not self._is_owed(ticket.kind, found)
 
@@ -116,16 +126,16 @@ class Ledger:
 
     def counts(self) -> Counts:
         counts = Counts()
-        found = {kind: configurations(study) for kind, study in self.studies.items()}
-        for configuration in itertools.chain(*found.values()):
-            name = {"diverged": "pruned"}.get(configuration.state, configuration.state)
+        found = {kind: with_states(self.request.folder, study) for kind, study in self.studies.items()}
+        for configuration, state in itertools.chain(*found.values()):
+            name = {"diverged": "pruned"}.get(state, state)
             setattr(counts, name, getattr(counts, name) + 1)
             if configuration.state != "running":
                 counts.seconds.append(configuration.last.user_attrs.get("seconds", 0.0))
         config = self.request.config
         repeats = min(config.top, self.request.trials) * config.seeds
         counts.total = max(len(found[SEARCH]), self.request.trials) + max(len(found[REPEATS]), repeats)
-        best = ranked(found[SEARCH], config.metric)
+        best = ranked([configuration for configuration, _ in found[SEARCH]], config.metric)
         counts.best = best[0].value if best else None
         return counts
 
@@ -203,8 +213,7 @@ class Ledger:
     def _take(self, kind: str, found: Configuration) -> Ticket | None:
         """Lock a configuration whose last attempt is running; None if its process lives."""
         folder, attrs = folder_of(found), found.last.user_attrs
-        (self.request.folder / "locks").mkdir(exist_ok=True)
-        lock = try_lock(self.request.folder / "locks" / f"{folder}.lock")
+        lock = try_lock(lock_file(self.request.folder, found))
         if lock is None:
             return None
         trial = Trial(self.studies[kind], found.last._trial_id)

@@ -11,7 +11,7 @@ from imclass.errors import EXIT_BUG, EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_MISTA
 _LOG_TAIL = 20_000  # bytes
 _EXITS = {
     EXIT_BUG: "an error",
-    EXIT_MISTAKE: "its settings are refused",
+    EXIT_MISTAKE: "a mistake",
     EXIT_STORAGE: "storage failed",
     EXIT_INTERRUPTED: "stopped from outside",
 }
@@ -27,11 +27,14 @@ class Outcome:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def outcome_of(code: int, *, pruned: bool, run: Path, log: Path, metric: str, seconds: float) -> Outcome:
+def outcome_of(
+    code: int, *, pruned: bool, run: Path, log: Path, begin: int, metric: str, seconds: float
+) -> Outcome:
     """Judge a trial whose process has ended.
 
-    code: the exit code, negative for a signal. pruned: it was told to stop. run: its folder. metric:
-    accuracy or loss. seconds: how long it ran in this session; the run itself knows of earlier ones.
+    code: the exit code, negative for a signal. pruned: it was told to stop. run: its folder. begin: where in
+    the log this attempt begins. metric: accuracy or loss. seconds: how long it ran in this session; the run
+    itself knows of earlier ones.
     """
     attributes: dict[str, Any] = {"seconds": round(seconds, 2)}
     if code == 0:
@@ -45,7 +48,7 @@ def outcome_of(code: int, *, pruned: bool, run: Path, log: Path, metric: str, se
             return Outcome("failed", may_retry=True, attributes=attributes)
     if pruned and code in (EXIT_INTERRUPTED, -signal.SIGTERM, -signal.SIGKILL):
         return Outcome("pruned", attributes=attributes)
-    words = _last_line(log)
+    words = _last_line(log, begin)
     if code == EXIT_DIVERGED:
         return Outcome("diverged", attributes=attributes | {"diverged": True, "cause": words})
     attributes["cause"] = f"{_how(code)}: {words}" if words else _how(code)
@@ -62,11 +65,11 @@ def _how(code: int) -> str:
     return f"{name} (by hand, or for want of memory)" if -code == signal.SIGKILL else name
 
 
-def _last_line(log: Path) -> str:
-    """Return the last line of a log that says something, without control characters."""
+def _last_line(log: Path, begin: int) -> str:
+    """Return the last line of a log that says something after `begin`, without control characters."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _LOG_TAIL))
+            file.seek(max(begin, log.stat().st_size - _LOG_TAIL))
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""

@@ -23,6 +23,7 @@ from imclass.plots.search import (
     plot_learning_curves,
     plot_parallel,
 )
+from imclass.records import read_metrics
 from imclass.sweeps.best import train_command, write_best
 from imclass.sweeps.results import Results, Row, read_results, write_csv
 from imclass.sweeps.space import Parameter
@@ -32,14 +33,13 @@ BEST_PART = 0.25  # of the trials is what importance looks at
 _JITTER = 0.05  # of an axis, so that the lines through one category can be told apart
 
 
-def write_report(folder: Path, page: Path | None = None) -> Results:
-    """Write sweep.html (or `page`), and beside it sweep.csv and best.yaml; return what was found.
+def write_report(folder: Path, page: Path) -> Results:
+    """Write the page, a CSV file beside it, and the sweep's best.yaml; return what was found.
 
     A best.yaml that cannot be made costs a line on stderr, not the rest.
     Raises UserError when the folder is not what a sweep writes.
     """
     results = read_results(folder)
-    page = page or folder / "sweep.html"
     write_csv(results, page.with_suffix(".csv"))
     best = results.best
     experiment = _write_best(results, best) if best else None
@@ -82,9 +82,10 @@ def _draw(results: Results, scratch: Path) -> dict[str, Path]:
     if not points:
         return drawn
     plot_history(points, metric, file := scratch / "history.png")
-    drawn["How the search went. A pruned trial was stopped early, as it was behind the others by then."] = (
-        file
-    )
+    drawn[
+        "How the search went. A pruned trial was stopped at an evaluation at which it was behind those that "
+        "the pruner compares it with: all (median), or its bracket, which may prune late (hyperband)."
+    ] = file
     if shares := importance(results.study):
         plot_importance(shares, file := scratch / "importance.png")
         drawn[
@@ -122,15 +123,24 @@ def importance(study: optuna.Study) -> dict[str, float]:
 
 
 def _point(results: Results, row: Row, value: float) -> Point:
-    key = results.metric.removeprefix("val.")
-    records = [r for r in results.metrics(row) if r["split"] == "val" and r[key] is not None]
     return Point(
         number=row.number,
         state=row.state,
         value=value,
         position={name: _place(results.space[name], drawn, row.number) for name, drawn in row.params.items()},
-        curve=[(record["epoch"], record[key]) for record in records],
+        curve=_curve(results, row),
     )
+
+
+def _curve(results: Results, row: Row) -> list[tuple[float, float]]:
+    """Return the metric over epochs; a damaged record costs a line on stderr and this curve."""
+    file, key = results.folder / row.folder / "metrics.jsonl", results.metric.removeprefix("val.")
+    try:
+        records = [r for r in read_metrics(file) if r["split"] == "val" and r[key] is not None]
+        return [(record["epoch"], record[key]) for record in records]
+    except (OSError, ValueError, KeyError):
+        print(f"imclass: {file}: cannot be read as a run's record; its curve is left out", file=sys.stderr)
+        return []
 
 
 def _axis(parameter: Parameter) -> Axis:

@@ -18,7 +18,13 @@ class ProgressLine:
         self._terminal = sys.stdout.isatty()
         self._shown, self._text = 0.0, ""
 
-    def show(self, ledger: Ledger, running: int) -> None:
+    def begin(self, ledger: Ledger) -> None:
+        """Say what is there already of a sweep that goes on."""
+        counts = ledger.counts()
+        if counts.ended or counts.running or counts.interrupted:
+            self.say(f"it goes on: {describe(counts, self._metric, self._workers)}")
+
+    def show(self, ledger: Ledger) -> None:
         """Show how far it is, if the last time is long enough ago."""
         now = time.monotonic()
         if self._shown and now - self._shown < (_TERMINAL_SECONDS if self._terminal else _PLAIN_SECONDS):
@@ -34,7 +40,9 @@ class ProgressLine:
 
     def end(self, ledger: Ledger) -> None:
         """Show how far it is for the last time."""
-        self.say(describe(ledger.counts(), self._metric, self._workers))
+        text = describe(ledger.counts(), self._metric, self._workers)
+        if self._terminal or text != self._text:
+            self.say(text)
 
     def say(self, text: str) -> None:
         """Show a line of its own above the progress."""
@@ -49,18 +57,18 @@ class ProgressLine:
 
 def describe(counts: Counts, metric: str, workers: int) -> str:
     """Return the line: done, running, pruned, failed, best so far, time left."""
-    ended = counts.complete + counts.pruned + counts.failed
     parts = [
-        f"{ended} of {counts.total} done",
+        f"{counts.ended} of {counts.total} done",
         f"{counts.running} running",
+        *([f"{counts.interrupted} interrupted"] if counts.interrupted else []),
         f"{counts.pruned} pruned",
         f"{counts.failed} failed",
     ]
     if counts.best is not None:
         best = f"{counts.best:.2%}" if metric == "val.accuracy" else f"{counts.best:.4f}"
         parts.append(f"best {metric} {best}")
-    if counts.seconds and counts.total > ended:
-        left = statistics.fmean(counts.seconds) * (counts.total - ended) / workers
+    if counts.seconds and counts.total > counts.ended:
+        left = statistics.fmean(counts.seconds) * (counts.total - counts.ended) / max(workers, counts.running)
         parts.append(f"about {_clock(left)} left")
     return ", ".join(parts)
 

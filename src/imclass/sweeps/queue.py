@@ -37,13 +37,13 @@ def run_queue(
                 running[worker.number] = RunningTrial(request, ticket, worker)
         if stopping:
             if not told:
-                line.say(f"stopping: {len(running)} trials save where they are")
+                line.say(f"stopping: {len(running)} running, each saves where it is")
                 told = True
             for trial in running.values():
                 trial.ask_to_stop(pruned=False)
         if not running and (stopping or ledger.exhausted):
             return not stopping
-        line.show(ledger, len(running))
+        line.show(ledger)
         time.sleep(_POLL_SECONDS)
         for number, trial in list(running.items()):
             if _has_ended(trial, ledger, line, stop.asked() is not None):

@@ -21,7 +21,7 @@ from imclass.sweeps.space import FORBIDDEN, Parameter, read_space
 
 DEFAULT_TRIALS = 20
 CLAIMS = "claims.lock"  # held while a sweep is begun, and while a trial is created or taken
-FIXED = ("space", "settings", "overrides", "sampler", "pruner", "metric", "seed")  # what a study depends on
+FIXED = ("space", "settings", "sampler", "pruner", "metric", "seed")  # what a study depends on
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,9 @@ class Request:
     @property
     def fixed(self) -> dict[str, Any]:
         """Return what must not change under one name, as plain data."""
-        of_sweep = {key: getattr(self.config, key) for key in FIXED[3:]}
         space = {key: parameter.expression for key, parameter in self.space.items()}
-        overrides = dict(text.split("=", 1) for text in self.overrides)
-        return {"space": space, "settings": self._shared, "overrides": overrides, **of_sweep}
+        parts = {"space": space, "settings": self._shared}
+        return parts | {key: getattr(self.config, key) for key in FIXED if key not in parts}
 
     @property
     def _shared(self) -> dict[str, Any]:

@@ -12,10 +12,18 @@ import optuna
 
 from imclass.files import write_atomically
 from imclass.overrides import key_of
-from imclass.records import Record, read_metrics
 from imclass.sweeps.space import Parameter, settings_of, stored_space
 from imclass.sweeps.stored import read_stored
-from imclass.sweeps.study import REPEATS, SEARCH, Configuration, configurations, folder_of, open_study, ranked
+from imclass.sweeps.study import (
+    REPEATS,
+    SEARCH,
+    Configuration,
+    configurations,
+    folder_of,
+    open_study,
+    ranked,
+    with_states,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +32,7 @@ class Row:
 
     number: int
     folder: str  # below the sweep's
-    state: str  # complete, pruned, diverged, failed, running
+    state: str  # complete, pruned, diverged, failed, running, interrupted
     value: float | None  # the metric, of a trial that ran to its end
     last_value: float | None  # the metric when it was last evaluated
     params: Mapping[str, Any]  # as Optuna has them
@@ -88,9 +96,6 @@ class Results:
         drawn = [f"{key}={value}" for key, value in row.settings.items()]
         return [*self.stored["flags"], *shared, *drawn]
 
-    def metrics(self, row: Row) -> list[Record]:
-        return read_metrics(self.folder / row.folder / "metrics.jsonl")
-
     def log(self, row: Row) -> Path:
         return self.folder / "logs" / f"{row.folder}.log"
 
@@ -99,21 +104,27 @@ def read_results(folder: Path) -> Results:
     """Read a sweep's folder. Raises UserError when it is not what a sweep writes."""
     stored = read_stored(folder)
     space, metric = stored_space(stored["space"]), stored["metric"]
-    search, repeats = (open_study(folder, k, metric, name=stored["name"]) for k in (SEARCH, REPEATS))
-    found, again = configurations(search), configurations(repeats)
-    best = [c.number for c in ranked(found, metric)]
-    rows = [_row(c, space, [r for r in again if r.last.user_attrs["repeats"] == c.number]) for c in found]
+    search, repeats = (open_study(folder, kind, metric) for kind in (SEARCH, REPEATS))
+    found, again = with_states(folder, search), configurations(repeats)
+    best = [c.number for c in ranked([c for c, _ in found], metric)]
+    rows = [
+        _row(c, state, space, [r for r in again if r.last.user_attrs["repeats"] == c.number])
+        for c, state in found
+    ]
     sign = -1.0 if metric == "val.accuracy" else 1.0
+    repeated = {row.number for row in rows if row.mean is not None}
+    by_mean = repeated == set(best[: len(repeated)])  # else a better one was found since, and has no mean
 
     def order(row: Row) -> tuple[int, float]:
         """Sort by the mean over fresh seeds, then by the value of the search, then by the last value."""
-        if row.mean is not None:
+        if by_mean and row.mean is not None:
             return 0, sign * row.mean
         if row.number in best:
             return 1, best.index(row.number)
         return (2, sign * row.last_value) if row.last_value is not None else (3, row.number)
 
-    failures = [_failure(folder, c) for c in (*found, *again) if c.state == "failed"]
+    tried = [*(configuration for configuration, _ in found), *again]
+    failures = [_failure(folder, configuration) for configuration in tried if configuration.state == "failed"]
     return Results(folder, stored, space, tuple(sorted(rows, key=order)), tuple(failures), search)
 
 
@@ -122,7 +133,9 @@ def _failure(folder: Path, found: Configuration) -> Failure:
     return Failure(name, len(found.attempts), cause, folder / "logs" / f"{name}.log")
 
 
-def _row(found: Configuration, space: Mapping[str, Parameter], repeats: Sequence[Configuration]) -> Row:
+def _row(
+    found: Configuration, state: str, space: Mapping[str, Parameter], repeats: Sequence[Configuration]
+) -> Row:
     last, attrs = found.last, found.last.user_attrs
     texts = settings_of(last.params, space)
     done = [r for r in repeats if r.value is not None]
@@ -130,7 +143,7 @@ def _row(found: Configuration, space: Mapping[str, Parameter], repeats: Sequence
     return Row(
         number=found.number,
         folder=folder_of(found),
-        state=found.state,
+        state=state,
         value=found.value,
         last_value=values[max(values)] if values else None,
         params=last.params,
@@ -163,8 +176,11 @@ def write_csv(results: Results, file: Path) -> None:
     write_atomically(file, text.getvalue())
 
 
-def table(results: Results, most: int = 25) -> str:
-    """Return the table for the terminal: the best first, failures with their causes and logs."""
+def table(results: Results, file: Path, most: int = 25) -> str:
+    """Return the table for the terminal: the best first, failures with their causes and logs.
+
+    file: the CSV file that has all rows.
+    """
     keys = list(results.space)
     shorts = [key.rsplit(".", 1)[-1] for key in keys]
     names = [s if shorts.count(s) == 1 else key for s, key in zip(shorts, keys, strict=True)]
@@ -180,7 +196,7 @@ def table(results: Results, most: int = 25) -> str:
     widths = {n: max(len(line[n]) for line in lines) for n in used}
     shown = ["  ".join(line[n].ljust(widths[n]) for n in used).rstrip() for line in lines]
     if len(results.rows) > most:
-        shown.append(f"and {len(results.rows) - most} more: see {results.folder / 'sweep.csv'}")
+        shown.append(f"and {len(results.rows) - most} more: see {file}")
     shown += [f"{failure.folder} failed: {failure.cause} ({failure.log})" for failure in results.failures]
     return "\n".join(shown)
 
@@ -188,5 +204,5 @@ def table(results: Results, most: int = 25) -> str:
 def _spread(results: Results, row: Row) -> str:
     if row.mean is None:
         return ""
-    deviation = "" if row.deviation is None else f" ± {results.show(row.deviation).removesuffix(' %')}"
-    return f"{results.show(row.mean).removesuffix(' %')}{deviation} ({len(row.repeats)})"
+    deviation = "" if row.deviation is None else f" ± {results.show(row.deviation)}"
+    return f"{results.show(row.mean)}{deviation} ({len(row.repeats)})"

@@ -23,15 +23,20 @@ def is_begun(request: Request) -> bool:
 
 
 def keep_request(request: Request) -> None:
-    """Store what must not change in `sweep.yaml`, or compare with what is stored."""
+    """Store the command and what must not change in `sweep.yaml`; compare with what is stored.
+
+    The command is the last that did not join: it may have asked for more trials, or for fresh seeds.
+    """
     file = request.folder / "sweep.yaml"
     with locked(request.folder / CLAIMS):  # of several that begin at once, one is the first
-        if not file.exists():
-            origin = {"command": request.command, "name": request.name, "flags": request.flags}
-            content = {**origin, **request.fixed}
-            write_atomically(file, OmegaConf.to_yaml(OmegaConf.create(content)))
-            return
-    compare_with_stored(request)
+        if file.exists():
+            compare_with_stored(request)
+            if request.config.join:
+                return
+        typed = {"command": request.command, "name": request.name, "flags": request.flags}
+        overrides = dict(text.split("=", 1) for text in request.overrides)
+        content = {**typed, "overrides": overrides, **request.fixed}
+        write_atomically(file, OmegaConf.to_yaml(OmegaConf.create(content)))
 
 
 def compare_with_stored(request: Request) -> None:
@@ -63,6 +68,6 @@ def read_stored(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{file}: cannot be read as a sweep's record ({str(error).splitlines()[0]})"
         ) from error
-    if not isinstance(stored, dict) or {"command", "name", "flags", *FIXED} - stored.keys():
+    if not isinstance(stored, dict) or {"command", "name", "flags", "overrides", *FIXED} - stored.keys():
         raise UserError(f"{file}: was not written by imclass sweep")
     return stored

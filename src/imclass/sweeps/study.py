@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from imclass.locks import locked
+from imclass.locks import locked, try_lock
 from imclass.sweeps.journal import Journal
 from imclass.sweeps.request import CLAIMS
 
@@ -59,15 +60,12 @@ def open_storage(folder: Path) -> JournalStorage:
     return JournalStorage(Journal(folder / "journal.log"))
 
 
-def open_study(folder: Path, kind: str, metric: str, *, name: str) -> optuna.Study:
-    """Open a study, `SEARCH` or `REPEATS`, of a sweep's folder; it is created if there is none.
-
-    name: of the sweep; Hyperband draws a trial's bracket from it.
-    """
+def open_study(folder: Path, kind: str, metric: str) -> optuna.Study:
+    """Open a study, `SEARCH` or `REPEATS`, of a sweep's folder; it is created if there is none."""
     with locked(folder / CLAIMS):
         return optuna.create_study(
             storage=open_storage(folder),
-            study_name=f"{name}/{kind}",
+            study_name=kind,
             direction="maximize" if metric == "val.accuracy" else "minimize",
             pruner=optuna.pruners.NopPruner(),
             load_if_exists=True,
@@ -122,6 +120,32 @@ def add_running(
             user_attrs=dict(user_attrs),
         )
     )
+
+
+def with_states(folder: Path, study: optuna.Study) -> list[tuple[Configuration, str]]:
+    """Return all that was tried, each with its state at this moment.
+
+    What the study has as running is `interrupted` when no process, on any machine, holds its lock.
+    """
+    with locked(folder / CLAIMS):  # nobody takes a trial or ends one meanwhile
+        return [
+            (c, "interrupted" if c.state == "running" and not _is_held(folder, c) else c.state)
+            for c in configurations(study)
+        ]
+
+
+def _is_held(folder: Path, configuration: Configuration) -> bool:
+    lock = try_lock(lock_file(folder, configuration))
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
+def lock_file(folder: Path, configuration: Configuration) -> Path:
+    """Return the file that is locked as long as a process trains a configuration."""
+    locks = folder / "locks"
+    locks.mkdir(exist_ok=True)
+    return locks / f"{folder_of(configuration)}.lock"
 
 
 def folder_of(configuration: Configuration) -> str:

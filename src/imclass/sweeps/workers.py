@@ -93,6 +93,7 @@ class RunningTrial:
         if worker.gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = worker.gpu
         with self.log.open("ab") as log:
+            self._begin = log.tell()
             self._process = subprocess.Popen(
                 [*launch, *trial_command(request, ticket)],
                 stdin=subprocess.DEVNULL,
@@ -110,7 +111,10 @@ class RunningTrial:
         if size == self._size:
             return None
         self._size = size
-        values = [r[self._metric] for r in read_metrics(file) if r["split"] == "val"]
+        try:
+            values = [r[self._metric] for r in read_metrics(file) if r["split"] == "val"]
+        except ValueError:  # a damaged file: nothing to prune by, and its end is told by others
+            return None
         return [value for value in values if value is not None]
 
     def ask_to_stop(self, *, pruned: bool) -> None:
@@ -127,11 +131,16 @@ class RunningTrial:
         return code
 
     def outcome(self, code: int) -> Outcome:
-        return outcome_of(
+        outcome = outcome_of(
             code,
             pruned=self.pruned,
             run=self.run,
             log=self.log,
+            begin=self._begin,
             metric=self._metric,
             seconds=time.monotonic() - self._started,
         )
+        if outcome.state == "pruned":  # the log's last words are those of an interruption
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write("imclass sweep: pruned, so it does not go on\n")
+        return outcome
