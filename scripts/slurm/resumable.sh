@@ -1,7 +1,7 @@
 # Sourced by the batch scripts. `resumable COMMAND ...` runs the command, tells it to stop when Slurm warns of the time
 # limit or preempts the job, and requeues the job when the command can go on: it said so with exit code 75, or it had been
 # told to stop (then torchrun ends with 1, and a Python that did not listen yet with the signal).
-export PATH="$SLURM_SUBMIT_DIR/.venv/bin:$PATH"
+[[ ${VIRTUAL_ENV:-}${CONDA_PREFIX:-} ]] || export PATH="$SLURM_SUBMIT_DIR/.venv/bin:$PATH" # none is active
 tell_to_stop() { kill -s TERM "$1" 2>/dev/null || true; }
 resumable() {
   local asked="" code=0 job="$SLURM_JOB_ID"
