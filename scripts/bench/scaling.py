@@ -130,7 +130,7 @@ def work(rank: int, size: int, threads: int, port: int, model: str, options: arg
     }
     with joined_processes("cpu") as processes:
         config = replace(check_config(settings), output_dir=options.folder)
-        run = processes.from_first(lambda: open_run(config))
+        run = processes.broadcast(lambda: open_run(config))
         trainer = build_job(run, processes).trainer
         trainer.learner.model.train()
         seconds = [_seconds(trainer.train_step) for _ in range(options.steps + 2)][2:]  # the first allocate
@@ -143,7 +143,7 @@ def work(rank: int, size: int, threads: int, port: int, model: str, options: arg
 
 def _all_reduce_seconds(processes: Processes, size: int, times: int) -> float:
     tensor = torch.ones(size // 4)
-    return statistics.median(_seconds(lambda: processes.sum(tensor)) for _ in range(times + 1))
+    return statistics.median(_seconds(lambda: processes.all_reduce_sum(tensor)) for _ in range(times + 1))
 
 
 def _seconds(action) -> float:

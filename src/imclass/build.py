@@ -59,7 +59,7 @@ def build_job(run: RunDir, processes: Processes = ALONE) -> Job:
     started = time.monotonic()
     config = run.config
     data = build_data(config)
-    state, old, warnings = processes.from_first(partial(newest_state, run))
+    state, old, warnings = processes.broadcast(partial(newest_state, run))
     steps_per_epoch = len(data.splits.train) // config.train.batch_size
     plan = build_plan(config, steps_per_epoch)
     threads = old.get("threads") if old.get("processes", 1) == processes.size else None
@@ -73,7 +73,7 @@ def build_job(run: RunDir, processes: Processes = ALONE) -> Job:
     train = TrainLoader(images[0], config.train.batch_size, augment, config.seed)
     val, test = (EvalLoader(part, device.micro_batch or config.train.batch_size) for part in images[1:])
 
-    run = processes.from_first(run.create)
+    run = processes.broadcast(run.create)
     trainer = Trainer(
         learner,
         train,

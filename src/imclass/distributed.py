@@ -64,15 +64,15 @@ class Processes:
         start = self.rank * each + min(self.rank, longer)
         return slice(start, start + each + (self.rank < longer))
 
-    def sum(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of every process's tensor, a new one."""
         return tensor.clone()
 
-    def rows(self, tensor: Tensor) -> Tensor:
+    def all_gather(self, tensor: Tensor) -> Tensor:
         """Return every process's tensor, one a row: (size, *shape)."""
         return tensor[None].clone()
 
-    def highest(self, *numbers: int) -> list[int]:
+    def all_reduce_max(self, *numbers: int) -> list[int]:
         """Return the highest of each of the numbers over all processes. Does not wait for a GPU."""
         return list(numbers)
 
@@ -83,7 +83,7 @@ class Processes:
         """Return what every process has, in the order of ranks, on the first; elsewhere the own alone."""
         return [own]
 
-    def from_first(self, make: Callable[[], T]) -> T:
+    def broadcast(self, make: Callable[[], T]) -> T:
         """Return what `make` returns on the first process; it runs there only.
 
         Its exception is raised there; the others raise ToldElsewhere.
@@ -111,17 +111,17 @@ class Group(Processes):
 
     __slots__ = ()
 
-    def sum(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         total = tensor.clone()
         dist.all_reduce(total)
         return total
 
-    def rows(self, tensor: Tensor) -> Tensor:
+    def all_gather(self, tensor: Tensor) -> Tensor:
         rows = [torch.empty_like(tensor) for _ in range(self.size)]
         dist.all_gather(rows, tensor.contiguous())
         return torch.stack(rows)
 
-    def highest(self, *numbers: int) -> list[int]:
+    def all_reduce_max(self, *numbers: int) -> list[int]:
         tensor = torch.tensor([int(number) for number in numbers])
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return tensor.tolist()
@@ -139,7 +139,7 @@ class Group(Processes):
         dist.gather_object(own, parts)
         return [own] if parts is None else parts
 
-    def from_first(self, make: Callable[[], T]) -> T:
+    def broadcast(self, make: Callable[[], T]) -> T:
         outcome: list[Any] = [None, None]  # the value; the exit code of what was raised in its place
         failure: Exception | None = None
         if self.is_first:
@@ -238,7 +238,7 @@ def _join(size: int, *, on_gpus: bool) -> None:
 
 def _leave(group: Processes) -> None:
     """Leave together: torchrun ends all when one is gone, and the first may still be writing."""
-    group.highest(0)
+    group.all_reduce_max(0)
     dist.destroy_process_group()
 
 

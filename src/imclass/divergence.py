@@ -27,7 +27,7 @@ class DivergenceWatch:
     @property
     def first_step(self) -> int | None:
         """The first step that was not finite, or None. Waits for the device and the other processes."""
-        step = -self._processes.highest(-int(self._first))[0]  # the lowest of all
+        step = -self._processes.all_reduce_max(-int(self._first))[0]  # the lowest of all
         return None if step == NEVER else step
 
 

@@ -69,7 +69,7 @@ def conclude(job: Job) -> None:
 def _test(job: Job) -> Result:
     """Evaluate the best weights on the test set; write the figures, the plots and the weights."""
     trainer = job.trainer
-    best = job.device.processes.from_first(lambda: _best(job))
+    best = job.device.processes.broadcast(lambda: _best(job))
     model = trainer.learner.ema.module
     model.load_state_dict(best["model"])
     predictions = predictions_of(model, job.test, job.device)

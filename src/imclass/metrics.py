@@ -32,7 +32,7 @@ class Meter:
 
     def compute(self) -> Result:
         """Return the means so far; NaN loss before the first update. Waits for device and processes."""
-        return _means(self.processes.sum(self.sums))
+        return _means(self.processes.all_reduce_sum(self.sums))
 
     def compute_own(self) -> Result:
         """Return the means of this process's images. Waits for the device, not for other processes."""
@@ -42,7 +42,7 @@ class Meter:
         self.sums.zero_()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sums": self.processes.rows(self.sums)}  # (processes, 3)
+        return {"sums": self.processes.all_gather(self.sums)}  # (processes, 3)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to the saved sums; the first process takes all when there were more or fewer of them."""

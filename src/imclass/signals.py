@@ -25,7 +25,7 @@ class Agreement(Protocol):
     @property
     def size(self) -> int: ...
 
-    def highest(self, *numbers: int) -> list[int]: ...
+    def all_reduce_max(self, *numbers: int) -> list[int]: ...
 
 
 class StopFlag:
@@ -61,7 +61,7 @@ class StopFlag:
 
     def asked(self) -> str | None:
         """Return the name of the signal by which this process, or one that shares the flag, was asked."""
-        (number,) = self._processes.highest(self.number) if self._processes else [self.number]
+        (number,) = self._processes.all_reduce_max(self.number) if self._processes else [self.number]
         return signal.Signals(number).name if number else None
 
     def raise_if_set(self) -> None:

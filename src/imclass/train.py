@@ -34,13 +34,13 @@ def _train(config: Config, processes: "Processes") -> None:
     from imclass.finish import begin, conclude, record_failure, repeat_last_block
     from imclass.rundir import open_run
 
-    run = processes.from_first(lambda: open_run(config))
-    if processes.from_first(lambda: run.finished):
+    run = processes.broadcast(lambda: open_run(config))
+    if processes.broadcast(lambda: run.finished):
         if processes.is_first:
             repeat_last_block(run)
         return
     with contextlib.ExitStack() as held:
-        processes.from_first(lambda: held.enter_context(run.locked()))
+        processes.broadcast(lambda: held.enter_context(run.locked()))
         with record_failure(job := build_job(run, processes)), lost_peers_named():
             begin(job)
             job.trainer.fit()

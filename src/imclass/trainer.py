@@ -165,7 +165,7 @@ class Trainer:
 
     def _passed(self, limit: float | None, seconds: float) -> bool:
         """Tell whether the limit is reached on any of the processes: their clocks differ."""
-        return limit is not None and bool(self.processes.highest(seconds >= limit)[0])
+        return limit is not None and bool(self.processes.all_reduce_max(seconds >= limit)[0])
 
     def _gradients(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Leave the batch's gradients in the model; return its loss and logits."""
