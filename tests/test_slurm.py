@@ -146,23 +146,29 @@ def test_an_array_shares_a_sweep_though_one_task_is_killed_and_one_warned(place:
         assert_same_run(folder / trial.name, trial)
 
 
-def test_two_processes_are_warned_and_go_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "how", [("scancel", "--batch", "--signal=USR1"), ("scontrol", "requeue")], ids=["warned", "requeued"]
+)
+def test_two_processes_are_stopped_and_go_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch, how: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    name = f"wide_{request.node.callspec.id}"
     monkeypatch.setenv("PROCESSES", "2")
     options = "--nodes=1", "--cpus-per-task=2", "--time=5"
     overrides = "model=speednet", "train.epochs=40", "train.eval_every=8ep", "logger.quiet=true"
-    job = submit("train_ddp.sbatch", options, "output_dir=wide", *overrides)
-    folder = place / "wide"
+    job = submit("train_ddp.sbatch", options, f"output_dir={name}", *overrides)
+    folder = place / name
     wait("two evaluations", lambda: any(len(f.read_text().splitlines()) > 2 for f in folder.glob("*/*.csv")))
-    slurm("scancel", "--batch", "--signal=USR1", job)
+    slurm(*how, job)
     wait("the job's end", lambda: ended(job))
     found = facts(job)
     assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "1")
     log = (the_run(folder) / "train.log").read_text()
     assert "stopped by SIGTERM" in log
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "imclass.train", "name=whole_wide", *merged(QUICK, overrides)]
+    command += ["-m", "imclass.train", f"name=whole_{name}", *merged(QUICK, overrides)]
     subprocess.run(command, check=True, capture_output=True)
-    assert_same_run(the_run(folder), place / "outputs/whole_wide")
+    assert_same_run(the_run(folder), place / f"outputs/whole_{name}")
 
 
 def test_a_cancelled_job_stays_cancelled(place: Path) -> None:
