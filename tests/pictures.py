@@ -1,5 +1,6 @@
 """Folders of small random pictures, for the tests of image folders."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def save(
     picture.convert(mode).save(path, **options)
 
 
-def make_folder(root: Path, parts: dict[str, int], classes: str = "ab", **options: Any) -> Path:
+def make_folder(root: Path, parts: dict[str, int], classes: Sequence[str] = "ab", **options: Any) -> Path:
     """PNG files root/<part>/<class>/<i>.png; `parts` has the number for each class."""
     for part, count in parts.items():
         for name in classes:

@@ -119,7 +119,7 @@ def test_another_folder_with_the_same_classes(imclass, tmp_path: Path) -> None:
     outcome = imclass("evaluate", "run", "--data", "other")
     assert outcome.code == 2
     assert outcome.err.count("\n") == 1
-    assert "class folders are not the model's 2 classes; only on one side: c" in outcome.err
+    assert "--data other: its classes are not the model's 2; only on one side: c" in outcome.err
 
 
 def test_an_exported_folder_of_the_test_images_gives_the_figures_of_the_data_set(
@@ -148,6 +148,65 @@ def test_changed_data_are_told(imclass, tmp_path: Path) -> None:
     assert "warning: these images are not those that the run was trained on" in outcome.err
     assert (tmp_path / "outputs/run/evaluation.json").read_text() == text
     assert (tmp_path / "outputs/run/evaluations/test_data-changed/evaluation.json").exists()
+
+
+def test_changed_classes_are_refused(imclass, tmp_path: Path) -> None:
+    """Labels are positions among the sorted names: another name would give other classes the old figures."""
+    folder_run(imclass, tmp_path)
+    for part in ("train", "test"):
+        (tmp_path / "pictures" / part / "a").rename(tmp_path / "pictures" / part / "z")
+    outcome = imclass("evaluate", "run")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "pictures: its classes are not the model's 2; only on one side: a, z" in outcome.err
+
+
+def test_a_run_is_evaluated_from_any_folder(imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_run(imclass, tmp_path)
+    before = (tmp_path / "outputs/run/evaluation.json").read_text()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert evaluated(imclass, str(tmp_path / "outputs/run")) == json.loads(before)
+    (tmp_path / "pictures").rename(tmp_path / "moved")
+    outcome = imclass("evaluate", str(tmp_path / "outputs/run"))
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "no such folder" in outcome.err and "--data DIR" in outcome.err
+
+
+def test_training_images_are_not_taken_for_test_images(imclass, tmp_path: Path) -> None:
+    folder_run(imclass, tmp_path, **{".": 20})
+    save(tmp_path / "pictures/a/new.png", size=(16, 16))
+    again = imclass("evaluate", "run", "--data", "pictures", "--json")
+    assert (again.code, json.loads(again.out)["images"]) == (0, 4)  # a tenth, not all 41
+    assert "may have been among its training images" in again.err
+    make_folder(tmp_path / "other", {"train": 2}, size=(16, 16))
+    outcome = imclass("evaluate", "run", "--data", "other")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "has no test/ beside train/" in outcome.err
+
+
+def test_a_class_without_images_is_evaluated(imclass, tmp_path: Path) -> None:
+    folder_run(imclass, tmp_path)
+    make_folder(tmp_path / "other", {".": 3}, classes="a", size=(16, 16))
+    (tmp_path / "other/b").mkdir()
+    assert [row["support"] for row in evaluated(imclass, "run", "--data", "other")["classes"]] == [3, 0]
+    (tmp_path / "none/a").mkdir(parents=True)
+    (tmp_path / "none/b").mkdir()
+    outcome = imclass("evaluate", "run", "--data", "none")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "no images in its class folders" in outcome.err
+
+
+def test_folders_of_a_class_whose_name_no_folder_can_have(imclass, tmp_path: Path) -> None:
+    """Fashion-MNIST's T-shirt/top."""
+    quick = ["model=lenet", "train.steps=2", "device.threads=1", "device.precision=fp32"]
+    assert imclass("train", "name=run", *quick).code == 0
+    names = [
+        row["name"] for row in json.loads((tmp_path / "outputs/run/evaluation.json").read_text())["classes"]
+    ]
+    assert "T-shirt/top" in names
+    for name in names:
+        save(tmp_path / "other" / name.replace("/", "_") / "1.png", size=(28, 28), mode="L")
+    assert evaluated(imclass, "run", "--data", "other")["images"] == 10
 
 
 def test_a_moved_folder_gives_the_runs_own_split_again(imclass, tmp_path: Path) -> None:
@@ -221,6 +280,9 @@ def test_a_run_without_checkpoint_and_a_damaged_one(imclass, train) -> None:
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "best.pt is damaged" in outcome.err
     assert "--weights best, last or FILE" in outcome.err
+    whole = evaluated(imclass, "run", "--weights", str(run / "best.safetensors"))
+    assert whole["loss"] == records(run)[-1]["loss"]
     best.unlink()
+    assert evaluated(imclass, "run", "--weights", str(run / "best.safetensors"))["loss"] == whole["loss"]
     outcome = imclass("evaluate", "run")
     assert "best.pt: no such file" in outcome.err

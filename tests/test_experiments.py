@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,15 @@ def test_the_six_tutorials_and_nine_better_recipes_are_there() -> None:
 def test_experiments_open_with_their_command(choice: str) -> None:
     lines = (config_dir() / "experiment" / f"{choice}.yaml").read_text().splitlines()
     assert lines[1].startswith(f"# imclass train experiment={choice}")
+
+
+@pytest.mark.parametrize("choice", EXPERIMENTS)
+def test_experiments_say_what_was_measured_or_published(choice: str) -> None:
+    text = (config_dir() / "experiment" / f"{choice}.yaml").read_text().replace("\n#", "")
+    header = text[: text.index("defaults:")]
+    measured = [r"[^t] [Mm]easured", r"\b(one|\d) run", r"\d %"]
+    published = [r"Not measured here(.*published \d+\.\d %|: the weights)"]
+    assert any(all(re.search(part, header) for part in parts) for parts in (measured, published))
 
 
 @pytest.mark.parametrize("choice", EXPERIMENTS)
@@ -170,6 +180,7 @@ WRITTEN = {
         "augment.crop": 4,
         "augment.flip": True,
         "optimizer.lr": 0.001,
+        "optimizer.weight_decay": 0.0,
         "scheduler.name": "cosine",
         "train.batch_size": 256,
         "train.epochs": 5,
@@ -194,6 +205,7 @@ WRITTEN = {
     },
     "fashion_mnist_resnet18_224": ADAM
     | NO_AUGMENTATION
+    | PIXELS_OVER_255
     | {
         "model.name": "resnet18_d2l",
         "dataset.resize": 224,
@@ -204,6 +216,7 @@ WRITTEN = {
     },
     "fashion_mnist_densenet_96": ADAM
     | NO_AUGMENTATION
+    | PIXELS_OVER_255
     | {
         "model.name": "densenet_d2l",
         "dataset.resize": 96,
@@ -218,6 +231,7 @@ WRITTEN = {
     | {
         "model.name": "vgg10_keras",
         "dataset.val_split": "test",
+        "optimizer.eps": 1e-7,
         "optimizer.lr": 1e-4,
         "train.batch_size": 64,
         "train.epochs": 5,

@@ -157,7 +157,7 @@ def test_class_folders_that_differ_are_listed(root: Path) -> None:
     [
         ([], "0 class folders"),
         (["a"], "1 class folders"),
-        (["a", "b"], "no images in this class folder"),
+        (["a", "b"], "no images in its class folders"),
         (["test/a", "test/b"], "has test/ but no train/"),
         (["train/a", "train/b", "val/a", "valid/a"], "both val/ and valid/ are there"),
         (["train"], "0 class folders"),
@@ -168,6 +168,15 @@ def test_folders_that_hold_no_data_set(root: Path, folders: list[str], words: st
     for folder in folders:
         (root / folder).mkdir(parents=True)
     assert words in fails(root)
+
+
+def test_a_class_may_lack_test_images_but_not_training_images(root: Path) -> None:
+    make_folder(root, {"train": 2, "test": 1})
+    (root / "test/b/0.png").unlink()
+    assert load(root).test.labels.tolist() == [0]
+    for file in (root / "train/b").iterdir():
+        file.unlink()
+    assert "no image of 'b' to train on" in fails(root)
 
 
 def test_missing_root() -> None:

@@ -176,6 +176,16 @@ def test_tensorboard_holds_text_images_and_one_row_of_hparams(tmp_path: Path) ->
     assert [e.value for e in events.Scalars("best/test_accuracy")] == pytest.approx([0.9])
 
 
+def test_tensorboard_shows_every_plot_of_a_run(train) -> None:
+    run = train("run", "train.epochs=0.2")
+    (file,) = (run / "tensorboard").glob("events*")
+    events = EventAccumulator(str(file))
+    events.Reload()
+    drawn = sorted(f"plots/{plot.stem}" for plot in (run / "plots").glob("*.png"))
+    assert len(drawn) == 6
+    assert sorted(events.Tags()["images"]) == drawn
+
+
 def test_tensorboard_can_be_left_out(train) -> None:
     run = train("silent", "logger.tensorboard=false", "train.epochs=0.2")
     assert not (run / "tensorboard").exists()

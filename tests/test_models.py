@@ -16,15 +16,9 @@ from torch.nn.functional import cross_entropy
 from imclass import models
 from imclass.config import ModelConfig
 from imclass.errors import UserError
-from imclass.models import (
-    MODELS,
-    build_model,
-    describe,
-    format_summary,
-    layer_table,
-    load_weights,
-    read_weights,
-)
+from imclass.models import MODELS, build_model, build_trained_model
+from imclass.models.summary import describe, format_summary, layer_table
+from imclass.models.weights import load_weights, read_weights
 
 YAML_FILES = sorted((Path(__file__).parents[1] / "configs" / "model").glob("*.yaml"))
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 64, 64)]
@@ -435,6 +429,22 @@ def test_pretrained_googlenet_normalises_as_it_was_trained(hub: Path) -> None:
     assert build("googlenet", (3, 64, 64), pretrained=True).transform_input
     grey = build("googlenet", (1, 64, 64), pretrained=True)
     assert not grey.transform_input and grey(torch.randn(2, 1, 64, 64)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "googlenet", "inception_v3", "mobilenet_v2"])
+def test_what_was_pretrained_is_built_again_without_its_weights(hub: Path, name: str) -> None:
+    """A run's checkpoint has all of them: to open it takes no download, and gives the same network."""
+    cache_weights(hub, name, **({"init_weights": False} if "ception" in name or "google" in name else {}))
+    size = 96 if name == "inception_v3" else 64
+    before = build(name, (3, size, size), pretrained=True).eval()
+    for weights in hub.iterdir():
+        weights.unlink()
+    after = build_trained_model(
+        ModelConfig(name=name, pretrained=True), in_channels=3, classes=10, size=size
+    ).eval()
+    load_weights(after, before.state_dict(), "a.pt")
+    images = torch.randn(2, 3, size, size)
+    assert torch.equal(after(images), before(images))
 
 
 def test_pretrained_without_network_names_the_file_and_its_place(hub: Path) -> None:

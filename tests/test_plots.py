@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from pictures import colours, pixels
 from PIL import Image
 
 from imclass.plots import (
     Picture,
+    curves,
     plot_calibration,
     plot_comparison,
     plot_confusion_matrix,
@@ -66,6 +68,21 @@ def test_curves_of_one_evaluation_and_of_many(tmp_path: Path) -> None:
         rows = records(accuracies)
         plot_curves(rows, rows[-1], tmp_path / "curves.png")
         assert size(tmp_path / "curves.png")[0] == 1210
+
+
+def test_the_best_epoch_and_the_learning_rate_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(curves, "save", lambda figure, file: figures.append(figure))
+    rows = records([0.2, 0.9, 0.5])
+    plot_curves(rows, rows[3], tmp_path / "curves.png")
+    accuracy, loss, rate = figures[0].axes
+    for axes, value in ((accuracy, 0.9), (loss, pytest.approx(0.1))):
+        (ring,) = (line for line in axes.lines if line.get_label() == "best model")
+        assert (ring.get_xdata(), ring.get_ydata()) == ([2], [value])
+    assert accuracy.get_title(loc="left") + accuracy.get_title() == "Accuracy: best 90.0% at epoch 2"
+    assert list(rate.lines[0].get_ydata()) == [0.1] * 3
 
 
 def test_comparison_of_more_runs_than_there_are_colours(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import torch
 from pictures import colours, make_folder, save
 from PIL import Image
 
+from imclass import predict
 from imclass.config import DatasetConfig, SyntheticConfig
 from imclass.data.datasets import load_dataset
+from imclass.predict import Prediction
 
 SYNTHETIC = SyntheticConfig(shape=[1, 16, 16], classes=4, train=160, test=64)
 KINDS = ["RGB", "L", "RGBA", "P", "1", "LA", "CMYK"]
@@ -136,3 +138,34 @@ def test_a_sheet_that_cannot_be_written_is_one_line(imclass, train, tmp_path: Pa
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "--sheet no/folder/here.png: expected a file in a folder that exists" in outcome.err
     assert outcome.out == ""
+
+
+def test_a_sheet_never_replaces_a_picture(imclass, train, tmp_path: Path) -> None:
+    train("run", "train.epochs=0.2")
+    make_folder(tmp_path / "p", {"": 2}, classes="a")
+    picture = (tmp_path / "p/a/0.png").read_bytes()
+    outcome = imclass("predict", "run", "p/a/1.png", "p/a/0.png", "--sheet", "p/a/../a/0.png")
+    assert (outcome.code, outcome.err.count("\n"), outcome.out) == (2, 1, "")
+    assert "is one of the pictures; name another file" in outcome.err
+    assert (tmp_path / "p/a/0.png").read_bytes() == picture
+
+
+def test_pictures_in_a_folder_without_extension_and_behind_links(imclass, train, tmp_path: Path) -> None:
+    train("run", "train.epochs=0.2")
+    make_folder(tmp_path / "elsewhere", {"": 1}, classes="a")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/IMG_1").write_bytes((tmp_path / "elsewhere/a/0.png").read_bytes())
+    (tmp_path / "p/notes").write_text("no image")
+    (tmp_path / "p/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "p/round").symlink_to(tmp_path / "p")
+    outcome = imclass("predict", "run", "p")
+    assert outcome.code == 0
+    assert [line.split()[0] for line in outcome.out.splitlines()] == ["p/IMG_1", "p/link/a/0.png"]
+    assert "p: 1 files without an image's ending passed over" in outcome.err
+
+
+def test_red_for_a_class_whose_name_no_folder_can_have() -> None:
+    image = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    for folder, right in (("T-shirt_top", True), ("Bag", False), ("pictures", None)):
+        prediction = Prediction(Path(folder, "1.png"), image, [("T-shirt/top", 0.9)])
+        assert predict._picture(prediction, ["T-shirt/top", "Bag"]).right is right

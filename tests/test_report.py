@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import statistics
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK, merged
+from pictures import make_folder
 
 VOID = {"meta", "img", "br"}
 
@@ -40,7 +42,7 @@ class Page(HTMLParser):
 
 
 def test_a_run_ends_with_a_report_that_needs_nothing_else(train) -> None:
-    run = train("run", "optimizer.lr=0.03")
+    run = train("run", "optimizer.lr=0.02")
     page = Page(run / "report.html")
     assert page.links == []
     assert page.pictures == 6
@@ -49,13 +51,18 @@ def test_a_run_ends_with_a_report_that_needs_nothing_else(train) -> None:
         f"test accuracy {100 * summary['test']['accuracy']:.2f} %",
         "lenet on synthetic (144 training, 16 validation, 64 test images), finished",
         "imclass train name=run",
-        "optimizer.lr 0.03",
+        "optimizer.lr 0.02",
         summary["run"],
         "data_fingerprint",
         "class3",
     ):
         assert text in page.text, text
     assert "flattered" not in page.text
+    differing = page.text[page.text.index("differs from a bare") : page.text.index("All settings")]
+    assert "optimizer.lr" in differing
+    assert (
+        "optimizer.momentum" not in differing and "scheduler.warmup" not in differing
+    )  # as configs/ has them
     assert "<script" not in (run / "report.html").read_text()
 
 
@@ -109,6 +116,25 @@ def test_names_from_elsewhere_are_no_markup(imclass, train) -> None:
     (run / "evaluation.json").write_text(json.dumps(scores))
     assert imclass("report", "run").code == 0
     assert "<script" not in (run / "report.html").read_text()
+
+
+def test_a_class_whose_name_is_no_unicode(imclass, tmp_path: Path) -> None:
+    """A folder from an old zip: M\xf6we in Latin-1."""
+    folder = os.fsdecode(b"M\xf6we")
+    make_folder(tmp_path / "pictures", {".": 10}, classes=["a", folder], size=(16, 16))
+    small = [
+        "model=lenet",
+        "train.batch_size=4",
+        "train.steps=2",
+        "device.threads=1",
+        "device.precision=fp32",
+    ]
+    outcome = imclass("train", "name=run", "dataset=image_folder", "dataset.root=pictures", *small)
+    assert outcome.code == 0, outcome.err
+    assert json.loads((tmp_path / "outputs/run/summary.json").read_text())["status"] == "finished"
+    assert "M\\udcf6we" in Page(tmp_path / "outputs/run/report.html").text
+    for command in (["evaluate", "run"], ["report", "run"], ["predict", "run", "pictures"]):
+        assert imclass(*command).code == 0
 
 
 @pytest.fixture
@@ -169,6 +195,7 @@ def test_a_multirun_is_compared(imclass, tmp_path: Path) -> None:
     [
         (["nothing"], "nothing: no run, and no folder with runs"),
         (["run", "--out", "no/folder.html"], "--out no/folder.html: no such folder"),
+        (["run", "--out", "table.csv"], "--out table.csv: expected the name of a page, such as table.html"),
     ],
 )
 def test_mistakes_are_one_line(imclass, train, argv: list[str], expected: str) -> None:
@@ -184,3 +211,9 @@ def test_a_damaged_record_is_named(imclass, train) -> None:
     outcome = imclass("report", "run")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "summary.json: cannot be read" in outcome.err
+    train("sound", "train.epochs=0.2")
+    outcome = imclass("report", "outputs")
+    assert (outcome.code, outcome.err.count("\n")) == (0, 1)
+    assert "left out: outputs/run/summary.json: cannot be read" in outcome.err
+    rows = list(csv.DictReader((run.parent / "comparison.csv").read_text().splitlines()))
+    assert [row["runs"] for row in rows] == ["sound"]

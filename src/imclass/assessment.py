@@ -29,7 +29,7 @@ def write_assessment(
     plots = folder / "plots"
     draw_scores(scores, plots)
     first = torch.arange(min(SHOWN, len(split)))
-    title = f"The first {len(first)} images of {about['split']}: what is said of them, wrong ones in red"
+    title = f"The first {len(first)} images of {about['split']}: what it predicts, wrong ones in red"
     plot_pictures(_pictures(first, split, predictions, classes), title, plots / "predictions.png")
     mistakes = most_confident_mistakes(predictions)
     worst = mistakes[:SHOWN]
@@ -58,9 +58,9 @@ def _pictures(
 ) -> list[Picture]:
     pictures = []
     for index in indices.tolist():
-        true, said = int(predictions.labels[index]), int(predictions.logits[index].argmax())
-        probability = float(predictions.logits[index].softmax(dim=0)[said])
-        caption = f"{classes[said]} {probability:.0%}\n"
-        caption += f"is {classes[true]}" if said != true else ""
-        pictures.append(Picture(split.images[index], caption, said == true))
+        true, predicted = int(predictions.labels[index]), int(predictions.logits[index].argmax())
+        probability = float(predictions.logits[index].softmax(dim=0)[predicted])
+        caption = f"{classes[predicted]} {probability:.0%}\n"
+        caption += f"is {classes[true]}" if predicted != true else ""
+        pictures.append(Picture(split.images[index], caption, predicted == true))
     return pictures

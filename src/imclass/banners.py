@@ -7,7 +7,7 @@ from torch import nn
 
 from imclass.build import Job, starting_weights
 from imclass.config import Config, ModelConfig
-from imclass.durations import parse_duration
+from imclass.durations import clock, parse_duration
 from imclass.models.summary import describe
 from imclass.rundir import RunDir
 
@@ -55,7 +55,7 @@ def last_block(summary: Summary, run: RunDir) -> str:
             f"best model   epoch {best['epoch']:.4g}, step {best['step']}{ended}",
             f"validation   accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}",
             f"test         accuracy {test['accuracy']:.2%}, loss {test['loss']:.4f}",
-            f"time         {_clock(seconds['total'])} ({_clock(seconds['train'])} training), "
+            f"time         {clock(seconds['total'])} ({clock(seconds['train'])} training), "
             f"{summary['images_per_second']:,.0f} images/s",
             f"run folder   {path}",
             "next",
@@ -95,9 +95,3 @@ def _longer(config: Config, summary: Summary) -> str:
     if train.max_time is not None and "max_time" in (summary["stopped"] or ""):
         return f"train.max_time={2 * parse_duration(train.max_time, ('s',)).value:g}s"
     return f"train.steps={2 * train.steps}" if train.steps else f"train.epochs={2 * (train.epochs or 0):g}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d} min"

@@ -22,7 +22,7 @@ from imclass.evaluation import evaluate
 from imclass.learner import Learner
 from imclass.loggers import Console, RunLogger
 from imclass.losses import build_loss
-from imclass.models import build_model
+from imclass.models import build_model, build_trained_model
 from imclass.models.weights import load_weights
 from imclass.optimizers import build_optimizer
 from imclass.progress import Plan
@@ -66,7 +66,7 @@ def build_job(run: RunDir, processes: Processes = ALONE) -> Job:
     device = resolve_device(config.device, steps=plan.steps, threads=threads, processes=processes)
     header = header_of(config, data, device)
     warnings += compare_headers(old, header, run.path)
-    learner = build_learner(config, data, device, plan.steps, steps_per_epoch)
+    learner = build_learner(config, data, device, plan.steps, steps_per_epoch, resumed=bool(state))
     _check_batch(config, learner)
     images = [Images(split, device, data.size, data.mean, data.std) for split in data.parts]
     augment = Augment(config.augment, len(data.dataset.classes))
@@ -137,11 +137,13 @@ def _check_batch(config: Config, learner: Learner) -> None:
         raise ConfigError([f"train.batch_size={batch}: {share}{why}"])
 
 
-def build_learner(config: Config, data: Data, device: Device, steps: int, steps_per_epoch: int) -> Learner:
+def build_learner(
+    config: Config, data: Data, device: Device, steps: int, steps_per_epoch: int, *, resumed: bool
+) -> Learner:
     """Build model, loss, optimizer, schedule and average, on the device and in its memory format."""
     use_deterministic_kernels()
     seed_everything(config.seed, "weights")
-    model = build_network(config, data)
+    model = build_network(config, data, resumed=resumed)
     if config.device.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(device.device)
@@ -161,11 +163,15 @@ def build_learner(config: Config, data: Data, device: Device, steps: int, steps_
     )
 
 
-def build_network(config: Config, data: Data) -> nn.Module:
-    """Build the model for the data's channels, size and classes, and load the weights it starts from."""
+def build_network(config: Config, data: Data, *, resumed: bool) -> nn.Module:
+    """Build the model for the data's channels, size and classes, and load the weights it starts from.
+
+    resumed: a checkpoint brings all weights next, so that those are not needed any more.
+    """
     channels, size, _ = data.shape
-    model = build_model(config.model, in_channels=channels, classes=len(data.dataset.classes), size=size)
-    weights = starting_weights(config.model)
+    build = build_trained_model if resumed else build_model
+    model = build(config.model, in_channels=channels, classes=len(data.dataset.classes), size=size)
+    weights = None if resumed else starting_weights(config.model)
     if weights is not None:
         load_weights(model, read_model_weights(weights), source=weights)
     return model

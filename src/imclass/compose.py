@@ -108,11 +108,24 @@ def compose_config(overrides: Sequence[str], config_dirs: Sequence[Path], *, to_
         folders = [*config_dirs, *([Path(scratch)] if found else [])]
         search = ",".join(quoted(f"file://{folder.absolute()}") for folder in folders)
         try:
-            with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+            with _beside_a_job(), initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
                 composed = compose("train", [*overrides, f"hydra.searchpath=[{search}]"])
                 return _checked(composed, to_train=to_train)
         except HydraException as error:
             raise UserError(_one_line(error)) from error
+
+
+@contextlib.contextmanager
+def _beside_a_job() -> Iterator[None]:
+    """Within the block, Hydra composes anew, also while a job that it has started is running."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def check_overrides(overrides: Sequence[str], config_dirs: Sequence[Path]) -> None:

@@ -39,3 +39,10 @@ def parse_duration(text: object, units: tuple[str, ...] = ("ep", "st")) -> Durat
         if duration.unit in units:
             return duration
     raise ValueError("expected a duration such as " + " or ".join(UNITS[unit] for unit in units))
+
+
+def clock(seconds: float) -> str:
+    """Return a time as people say it: '1 h 2 min' or '3 min 4 s'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -57,7 +57,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         default="none",
         help="average over mirrored, and moved, views of each image",
     )
-    parser.add_argument("--data", help="another root of the data, or a folder with the same class folders")
+    parser.add_argument(
+        "--data",
+        help="another root of the data, or a folder with the same class folders ('/' in a name is '_')",
+    )
     parser.add_argument("--json", action="store_true", help="print what evaluation.json holds")
     return parser.parse_args(argv)
 

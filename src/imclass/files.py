@@ -23,9 +23,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file as a whole."""
+    """Write a small text file as a whole; what is no Unicode, as in names of old files, is escaped."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def sweep_debris(folder: Path) -> None:

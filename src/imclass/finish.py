@@ -15,7 +15,7 @@ from torch import Tensor
 
 from imclass.assessment import SHOWN, write_assessment
 from imclass.banners import header, last_block
-from imclass.build import Job
+from imclass.build import Job, starting_weights
 from imclass.checkpoint import DamagedCheckpoint, read_checkpoint, read_header
 from imclass.checks import flatten
 from imclass.errors import Diverged, Interrupted, UserError
@@ -45,7 +45,8 @@ def begin(job: Job) -> None:
     if job.run.config.model.summary:
         console.line(format_summary(job.trainer.learner.model, job.data.shape))
     config_text = OmegaConf.to_yaml(dataclasses.asdict(job.run.config))
-    record_provenance(job.run.path, provenance(job.device, job.data), resumed=job.resumed)
+    weights = None if job.resumed else starting_weights(job.run.config.model)
+    record_provenance(job.run.path, provenance(job.device, job.data, weights), resumed=job.resumed)
     if not job.resumed:
         job.trainer.logger.tensorboard.text("config", f"```yaml\n{config_text}\n```")
         _plot_samples(job)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import jinja2
 
+from imclass.durations import clock
+
 
 def embedded(file: Path) -> str:
     """Return a PNG as the source of an <img>."""
@@ -23,10 +25,3 @@ def template(name: str) -> jinja2.Template:
     environment.filters["percent"] = lambda value: f"{100 * value:.2f} %"
     environment.filters["clock"] = clock
     return environment.get_template(f"{name}.j2")
-
-
-def clock(seconds: float) -> str:
-    """Return a time as '1 h 2 min' or '3 min 4 s'."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

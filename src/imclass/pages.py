@@ -9,7 +9,7 @@ from typing import Any
 from imclass.assessment import draw_scores
 from imclass.checks import flatten, show
 from imclass.comparison import Row, compare, write_csv
-from imclass.config import Config
+from imclass.compose import compose_config
 from imclass.files import write_atomically
 from imclass.html import embedded, template
 from imclass.plots import plot_comparison, plot_curves
@@ -81,8 +81,8 @@ def _name(row: Row) -> str:
 
 
 def _changed(run: RunRecord) -> dict[str, str]:
-    """Return the settings that are not imclass's defaults, as the user types them."""
-    defaults: dict[str, Any] = flatten(dataclasses.asdict(Config()))
+    """Return the settings in which it differs from a bare `imclass train`, as the user types them."""
+    defaults: dict[str, Any] = flatten(dataclasses.asdict(compose_config([], [])))
     others = {key: value for key, value in run.settings.items() if value != defaults.get(key)}
     return {key: show(value) for key, value in others.items() if key not in ("name", "output_dir")}
 

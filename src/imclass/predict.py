@@ -43,6 +43,8 @@ def predict_command(argv: Sequence[str]) -> None:
     if options.sheet and (options.sheet.is_dir() or not options.sheet.parent.is_dir()):
         raise UserError(f"--sheet {options.sheet}: expected a file in a folder that exists")
     files = _files(options.pictures)
+    if options.sheet and options.sheet.resolve() in {file.resolve() for file in files}:
+        raise UserError(f"--sheet {options.sheet}: is one of the pictures; name another file, elsewhere")
     from imclass.trained import open_trained
 
     trained = open_trained(run)
@@ -169,10 +171,11 @@ FORMATS = {"table": _table, "json": _json, "csv": _csv}
 
 def _picture(prediction: Prediction, classes: Sequence[str]) -> "Picture":
     """Return the image with predicted class and probability; where its folder is a class, right or wrong."""
+    from imclass.data.folder_scan import folder_name
     from imclass.plots import Picture
 
     folder, (name, probability) = prediction.file.absolute().parent.name, prediction.top[0]
-    right = folder == name if folder in classes else None
+    right = folder == folder_name(name) if folder in map(folder_name, classes) else None
     truth = f"is {folder}\n" if right is False else ""
     return Picture(prediction.image, f"{name} {probability:.0%}\n{truth}{prediction.file.name}", right)
 

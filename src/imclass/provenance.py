@@ -20,8 +20,11 @@ from imclass.files import write_atomically
 PACKAGES = ("imclass", "torch", "torchvision", "numpy", "hydra-core", "omegaconf")
 
 
-def provenance(device: Device, data: Data) -> dict[str, Any]:
-    """Return what is needed to repeat a run, or to see why a repetition differs."""
+def provenance(device: Device, data: Data, weights: str | None) -> dict[str, Any]:
+    """Return what is needed to repeat a run, or to see why a repetition differs.
+
+    weights: the file that a new run's weights come from; of a run that goes on, the first session told it.
+    """
     train, val, test = map(len, data.parts)
     return {
         "command": _command(device.processes.size),
@@ -36,6 +39,7 @@ def provenance(device: Device, data: Data) -> dict[str, Any]:
         "processes": device.processes.size,
         "data": {"train": train, "val": val, "test": test, "validation": data.splits.val_source},
         "data_fingerprint": data.dataset.fingerprint,
+        **({"starting_weights": _file(weights)} if weights is not None else {}),
     }
 
 
@@ -62,6 +66,11 @@ def _command(processes: int) -> list[str]:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
     size = [f"--nnodes={processes // here}", f"--nproc-per-node={here}"]
     return ["torchrun", *size, "-m", "imclass.train", *sys.argv[1:]]
+
+
+def _file(name: str) -> dict[str, str]:
+    path = Path(name).expanduser().absolute()
+    return {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _version(package: str) -> str | None:

@@ -5,11 +5,16 @@ imclass report RUN|SWEEP|FOLDER ... [--out FILE.html]
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imclass.arguments import Arguments
 from imclass.errors import UserError
+
+if TYPE_CHECKING:
+    from imclass.records import RunRecord
 
 PLACES = (Path(), Path("outputs"))  # where a name is looked for
 
@@ -26,7 +31,6 @@ def report_command(argv: Sequence[str]) -> None:
         return
     runs = list({run.resolve(): run for argument in options.runs for run in _runs(argument)}.values())
     from imclass.pages import write_comparison_page, write_run_page
-    from imclass.records import read_run
 
     if len(runs) == 1:
         file = options.out or runs[0] / "report.html"
@@ -36,7 +40,7 @@ def report_command(argv: Sequence[str]) -> None:
         return
     file = options.out or _shared_folder(runs) / "comparison.html"
     _require_folder(file)
-    rows = write_comparison_page([read_run(run) for run in runs], file)
+    rows = write_comparison_page(_readable(runs), file)
     for row in (row for row in rows if row.finished):
         deviation = row.deviation("test_accuracy")
         spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
@@ -81,7 +85,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="run folders, their names, folders of runs, or a sweep",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE.html", help="default: in the run, or beside the runs"
+        "--out",
+        type=Path,
+        metavar="FILE.html",
+        help="default: in the run, or beside the runs; of several runs, FILE.csv is written beside it",
     )
     return parser.parse_args(argv)
 
@@ -100,6 +107,24 @@ def _runs_in(path: Path) -> list[Path]:
     return [path] if is_run(path) else sorted(folder for folder in path.glob("*") if is_run(folder))
 
 
+def _readable(runs: Sequence[Path]) -> "list[RunRecord]":
+    """Read the runs' records; what is wrong with one is told on stderr, and raised if there is no other."""
+    from imclass.records import read_run
+
+    records: list[RunRecord] = []
+    problems: list[UserError] = []
+    for run in runs:
+        try:
+            records.append(read_run(run))
+        except UserError as error:
+            problems.append(error)
+    if not records:
+        raise problems[-1]
+    for problem in problems:
+        print(f"imclass: left out: {problem}", file=sys.stderr)
+    return records
+
+
 def _shared_folder(runs: Sequence[Path]) -> Path:
     """Return the folder that all runs lie in; the current one where they share none."""
     shared = Path(os.path.commonpath([run.absolute().parent for run in runs]))
@@ -107,6 +132,8 @@ def _shared_folder(runs: Sequence[Path]) -> Path:
 
 
 def _require_folder(file: Path) -> None:
+    if file.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out {file}: expected the name of a page, such as {file.stem or 'report'}.html")
     if file.is_dir():
         raise UserError(f"--out {file}: is a folder; name a file in it")
     if not file.parent.is_dir():

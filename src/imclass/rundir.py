@@ -85,7 +85,8 @@ class RunDir:
                 raise UserError(
                     f"{self.path}: another job began this run just now; wait for it, or choose another name="
                 )
-        self.config = dataclasses.replace(self.config, name=self.path.name, resume="auto")
+        config = _found_from_anywhere(self.config)
+        self.config = dataclasses.replace(config, name=self.path.name, resume="auto")
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(dataclasses.asdict(self.config)))
         return self
 
@@ -161,7 +162,7 @@ def _name_of_job(job: str, config: Config) -> str:
 def _continue(path: Path, config: Config) -> RunDir:
     """Compare with what the run was started with; differences that are safe are applied and noted."""
     stored = flatten(read_settings(path))
-    wanted = flatten(dataclasses.asdict(config))
+    wanted = flatten(dataclasses.asdict(_found_from_anywhere(config)))
     differing = [k for k in wanted if k in stored and stored[k] != wanted[k] and k not in ("name", "resume")]
     changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
     refused = [
@@ -175,6 +176,14 @@ def _continue(path: Path, config: Config) -> RunDir:
     if RunDir(path, config, exists=True).summary.get("status") == "finished":
         changes = {k: line for k, line in changes.items() if _is_longer(k, stored, wanted)}
     return RunDir(path, config, exists=True, changes=changes)
+
+
+def _found_from_anywhere(config: Config) -> Config:
+    """Return `config` with the folder of the data in full: the run is opened from other folders too."""
+    if config.dataset.root is None:
+        return config
+    root = str(Path(config.dataset.root).expanduser().absolute())
+    return dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, root=root))
 
 
 def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -1,8 +1,9 @@
 """A trained model, opened from its run folder: nothing about model, data or preprocessing is typed again."""
 
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from imclass.config import Config, DeviceConfig
 from imclass.data.base import Split
 from imclass.data.datasets import WITHOUT_ROOT
 from imclass.data.loader import EvalLoader, Images
-from imclass.data.pictures import split_of_class_folders
+from imclass.data.pictures import require_classes, split_of_class_folders
 from imclass.data.prepared import Data, prepare_data
 from imclass.device import Device, resolve_device
 from imclass.errors import UserError
-from imclass.models import build_model
+from imclass.models import build_trained_model
 from imclass.models.weights import load_weights
 
 
@@ -49,22 +50,30 @@ class Trained:
         root: where the run's data lie now, or other images in class folders: the part of that name, or all of
         them where there are no parts. Raises UserError when there are none, or of other classes.
         """
-        if root is not None:
+        if root is not None and not self._is_own_root(root):
             folders = split_of_class_folders(root, name, self.classes, self.config.dataset, self.shape)
             if folders is not None and not self._own_folder(root):
                 return folders, False
             if self.config.dataset.name in WITHOUT_ROOT:
                 raise UserError(f"--data {root}: has no folders of the model's classes")
-        elsewhere = {} if root is None else {"root": root, "download": False}
-        data = self._data(**elsewhere)
+        data = self._data() if root is None else self._data(root=root, download=False)
         own = data.dataset.fingerprint == self.header["data_fingerprint"]
-        if root is not None and not own:
+        if root is not None and not own and not self._is_own_root(root):
             raise UserError(
                 f"--data {root}: neither class folders of the model's classes nor the data of the run"
             )
+        require_classes(self.classes, data.dataset.classes, self.config.dataset.root or "the data")
         if not own:
-            print("imclass: warning: these images are not those that the run was trained on", file=sys.stderr)
+            print(
+                "imclass: warning: these images are not those that the run was trained on; where it chose "
+                "the parts itself, some of these may have been among its training images",
+                file=sys.stderr,
+            )
         return {"train": data.splits.train, "val": data.splits.val, "test": data.splits.test}[name], own
+
+    def _is_own_root(self, root: str) -> bool:
+        own = self.config.dataset.root
+        return own is not None and Path(root).expanduser().resolve() == Path(own).expanduser().resolve()
 
     def _own_folder(self, root: str) -> bool:
         """Tell whether `root` is a copy of the folder that the run was trained on."""
@@ -77,37 +86,51 @@ class Trained:
 
     def _data(self, **changes: Any) -> Data:
         dataset = dataclasses.replace(self.config.dataset, mean=self.mean, std=self.std, **changes)
-        return prepare_data(dataset, self.config.seed)
+        try:
+            return prepare_data(dataset, self.config.seed)
+        except UserError as error:
+            raise UserError(f"{error} (--data DIR names another place of the data)") from error
 
 
 def open_trained(path: Path, weights: str = "best") -> Trained:
     """Build the model of a run and load its weights.
 
-    weights: best, last, or a file that `read_model_weights` reads. It computes as the run did where the
-    hardware is the same, else as `auto` chooses. Raises UserError for a folder without checkpoints, a
-    damaged file, and weights that do not fit.
+    weights: best, last, or a file that `read_model_weights` reads; any sound checkpoint of the run then says
+    what model that is for. It computes as the run did where the hardware is the same, else as `auto` chooses.
+    Raises UserError for a folder without checkpoints, a damaged file, and weights that do not fit.
     """
-    file = path / "checkpoints" / ("last.pt" if weights == "last" else "best.pt")
-    if not file.exists():
-        raise UserError(f"{file}: no such file; was the run trained to its first evaluation?")
+    own = [path / "checkpoints" / f"{name}.pt" for name in ("best", "last", "previous")]
+    chosen = {"best": own[:1], "last": own[1:2]}.get(weights, own)
+    present = [file for file in chosen if file.exists()]
+    if not present:
+        raise UserError(f"{chosen[0]}: no such file; was the run trained to its first evaluation?")
     try:
-        header, about = read_header(file), read_checkpoint(file)["about"]
-        source = file if weights in ("best", "last") else Path(weights)
+        header, about = _first_sound(present)
+        source = present[0] if weights in ("best", "last") else Path(weights)
         tensors = read_model_weights(source)
     except DamagedCheckpoint as error:
         raise UserError(f"{error}; --weights best, last or FILE chooses other weights") from error
     settings: Any = OmegaConf.to_container(OmegaConf.create(about["config"]))  # as data: nothing is resolved
     config = check_config(settings, to_train=False)
     channels, height, width = about["shape"]
-    plain = dataclasses.replace(config.model, pretrained=False)
     device = _device(config.device, header)
-    model = build_model(plain, in_channels=channels, classes=len(about["classes"]), size=height)
+    model = build_trained_model(
+        config.model, in_channels=channels, classes=len(about["classes"]), size=height
+    )
     load_weights(model, tensors, source=str(source))
     model = model.to(device.device).to(memory_format=device.memory_format).eval()
     if device.compile:
         model.compile()
     classes, shape = tuple(about["classes"]), (channels, height, width)
     return Trained(path, config, model, device, classes, shape, about["mean"], about["std"], header)
+
+
+def _first_sound(files: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return header and `about` of the first whole checkpoint. Raises DamagedCheckpoint where none is."""
+    for file in files[:-1]:
+        with contextlib.suppress(DamagedCheckpoint):
+            return read_header(file), read_checkpoint(file)["about"]
+    return read_header(files[-1]), read_checkpoint(files[-1])["about"]
 
 
 def _device(config: DeviceConfig, header: Mapping[str, Any]) -> Device:

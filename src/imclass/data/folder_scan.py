@@ -4,8 +4,9 @@
     ROOT/<class>/**         no split folders: everything is training data
 
 Classes are the sorted names of the class folders of the training part; the other parts must have the
-same ones. Files whose extension Pillow does not know, and hidden files and folders, are passed over;
-links are followed. Names of split folders may be in any case, and `training` and `testing` also count.
+same ones, some of which may be empty. Files whose extension Pillow does not know, and hidden files and
+folders, are passed over; links are followed. Names of split folders may be in any case, and `training` and
+`testing` also count.
 """
 
 import os
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from imclass.data.decode import extensions
+from imclass.data.decode import extensions, read_header
 from imclass.errors import UserError
 
 PART_NAMES = {
@@ -32,15 +33,16 @@ class ImageFile(NamedTuple):
     mtime_ns: int
 
 
-def scan_folder(root: Path) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]]:
+def scan_folder(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]]:
     """Return class names and the images of `train` and, if there are any, `test` and `val`.
 
-    Images are ordered by class, then by name. Raises UserError when the folder is missing or
-    unreadable, a class has no images, or the parts have different classes.
+    given: how the user named the folder, for messages. Images are ordered by class, then by name. Raises
+    UserError when the folder is missing or unreadable, a part has no images at all, or the parts have
+    different classes.
     """
     try:
         if not root.is_dir():
-            raise UserError(f"dataset.root={root}: no such folder; give the folder that holds the images")
+            raise UserError(f"{given}: no such folder; give the folder that holds the images")
         folders = part_folders(root)
         if "train" not in folders:
             raise UserError(
@@ -50,31 +52,37 @@ def scan_folder(root: Path) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]
         classes = names["train"]
         if len(classes) < 2:
             raise UserError(
-                f"dataset.root={root}: {len(classes)} class folders in {folders['train']}; expected at least "
+                f"{given}: {len(classes)} class folders in {folders['train']}; expected at least "
                 "2 folders with images of one class each, or train/, val/ and test/ that hold them"
             )
         for part, present in names.items():
             _check_same(folders[part], present, classes)
-        return classes, {part: _part_images(root, folder, classes) for part, folder in folders.items()}
+        images = {part: _part_images(root, folder, classes) for part, folder in folders.items()}
+        for part, found in images.items():
+            if not found:
+                raise UserError(f"{folders[part]}: no images in its class folders; add some or remove it")
+        return classes, images
     except OSError as error:
-        raise UserError(f"dataset.root={root}: cannot be read ({error})") from error
+        raise UserError(f"{given}: cannot be read ({error})") from error
 
 
 def image_files(folder: Path) -> tuple[list[Path], int]:
-    """Return the images in a folder and below by their extensions, in order, and the number of other files.
+    """Return the images in a folder and below, in order, and the number of other files.
 
-    Hidden files and folders are passed over, and not counted.
+    Images are told by their extensions; those without any are opened. Hidden files and folders are passed
+    over, and not counted; links are followed. Raises UserError when a folder cannot be read.
     """
-    found: list[Path] = []
-    others = 0
-    for here, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in files if not name.startswith(".")):
-            if Path(name).suffix.lower() in extensions():
-                found.append(Path(here) / name)
-            else:
-                others += 1
-    return found, others
+    try:
+        files = sorted(_files_under(folder, "."))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error})") from error
+    found = [folder / name for name, _ in files if _is_image(name) or _looks_like_image(folder / name)]
+    return found, len(files) - len(found)
+
+
+def folder_name(name: str) -> str:
+    """Return what the folder of a class is called: Fashion-MNIST's `T-shirt/top` is found in T-shirt_top/."""
+    return name.replace("/", "_")
 
 
 def part_folders(root: Path) -> dict[str, Path]:
@@ -117,17 +125,25 @@ def _part_images(root: Path, folder: Path, classes: tuple[str, ...]) -> list[Ima
     images: list[ImageFile] = []
     for label, name in enumerate(classes):
         prefix = (folder / name).relative_to(root).as_posix()
-        found = sorted(_images_under(folder / name, prefix, label, ()))
-        if not found:
-            raise UserError(f"{folder / name}: no images in this class folder; add some or remove the folder")
-        images += found
+        images += sorted(_images_under(folder / name, prefix, label))
     return images
 
 
-def _images_under(
-    folder: Path, prefix: str, label: int, above: tuple[tuple[int, int], ...]
-) -> Iterator[ImageFile]:
-    """Yield the images in `folder` and below; `above`: the folders it lies in, so that no link goes round."""
+def _images_under(folder: Path, prefix: str, label: int) -> Iterator[ImageFile]:
+    """Yield the images in `folder` and below; `prefix`: what their names begin with."""
+    for name, entry in _files_under(folder, prefix):
+        if _is_image(name):
+            status = entry.stat()  # a dangling link is an error: half a data set is worse
+            yield ImageFile(name, label, status.st_size, status.st_mtime_ns)
+
+
+def _files_under(
+    folder: Path, prefix: str, above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    """Yield `prefix`/... and entry of all files in `folder` and below that are not hidden.
+
+    above: the folders it lies in, so that no link goes round.
+    """
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in above:
@@ -138,7 +154,21 @@ def _images_under(
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                yield from _images_under(folder / entry.name, name, label, (*above, here))
-            elif ("." + entry.name.rpartition(".")[2]).lower() in extensions():
-                status = entry.stat()  # a dangling link is an error: half a data set is worse
-                yield ImageFile(name, label, status.st_size, status.st_mtime_ns)
+                yield from _files_under(folder / entry.name, name, (*above, here))
+            else:
+                yield name, entry
+
+
+def _is_image(name: str) -> bool:
+    return ("." + name.rpartition(".")[2]).lower() in extensions()
+
+
+def _looks_like_image(file: Path) -> bool:
+    """Tell whether a file without extension is an image."""
+    if file.suffix:
+        return False
+    try:
+        read_header(file)
+    except UserError:
+        return False
+    return True

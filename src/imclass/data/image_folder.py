@@ -49,16 +49,21 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     Grey images only give 1 channel, else 3. Side: `config.resize`; else the side of all if they are
     squares of one size; else the median of the shorter sides, rounded to a multiple of 32 in 32..224.
     Without test images, a stratified `config.test_split` of the training images is held out with a
-    fixed seed. Raises UserError on a folder that is missing, empty or inconsistent, and on damaged images.
+    fixed seed. Raises UserError on a folder that is missing or inconsistent, a class without training
+    images, and on damaged images.
     """
     if config.root is None:
         raise UserError("dataset.root=null: dataset=image_folder needs the folder; add dataset.root=FOLDER")
     root = Path(config.root).expanduser()
-    classes, found = scan_folder(root)
+    classes, found = scan_folder(root, f"dataset.root={config.root}")
     parts = {
         name: _Part(files, torch.tensor([file.label for file in files], dtype=torch.int64))
         for name, files in found.items()
     }
+    if empty := set(range(len(classes))) - set(parts["train"].labels.tolist()):
+        raise UserError(
+            f"{root}: no image of {classes[min(empty)]!r} to train on; add some or remove its folder"
+        )
     if "test" not in parts:
         parts["train"], parts["test"] = _hold_out(parts["train"], config.test_split)
     files = list(chain.from_iterable(part.files for part in parts.values()))

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop
 
+from imclass.checks import show
 from imclass.config import DatasetConfig
 from imclass.data.base import Split, resize_images
 from imclass.data.decode import decode_image, strict_images
-from imclass.data.folder_scan import part_folders, scan_folder
+from imclass.data.folder_scan import folder_name, part_folders, scan_folder
 from imclass.errors import UserError
 
 
@@ -37,27 +38,24 @@ def split_of_class_folders(
 ) -> Split | None:
     """Return the images of ROOT/<name>/<class>/, or of ROOT/<class>/ where there are no such parts.
 
-    None: no folder there has the name of a class, and the run's data set is no image folder either.
-    Raises UserError when the classes are not those of the network, the part is not there, a file is damaged.
+    A class is looked for under its `folder_name`. None: no folder there is called so, and the run's data set
+    is no image folder either. Raises UserError when the classes are not those of the network, the part is
+    not there, a file is damaged.
     """
     folder = Path(root).expanduser()
     below = {path.name for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_dir()}
-    if config.name != "image_folder" and not below & set(classes):
+    expected = [folder_name(name) for name in classes]
+    if config.name != "image_folder" and not below & set(expected):
         return None
     alone = part_folders(folder) if folder.is_dir() else {}
     if name in alone and "train" not in alone:  # nothing but the part that is asked for
         folder = alone[name]
-    found, parts = scan_folder(folder)
-    if differing := set(classes) ^ set(found):
-        listed = ", ".join(sorted(differing)[:10])
-        raise UserError(
-            f"--data {root}: its class folders are not the model's {len(classes)} classes; "
-            f"only on one side: {listed}"
-        )
-    if name not in parts and set(parts) != {"train"}:
+    found, parts = scan_folder(folder, f"--data {root}")
+    require_classes(expected, found, f"--data {root}")
+    if name not in parts and part_folders(folder) != {"train": folder}:
         raise UserError(f"--data {root}: has no {name}/ beside {', '.join(parts)}/; choose with --split")
     files = parts.get(name, parts["train"])
-    labels = torch.tensor([list(classes).index(found[file.label]) for file in files])
+    labels = torch.tensor([expected.index(found[file.label]) for file in files])
 
     def decode(file: str) -> Tensor:
         try:
@@ -68,3 +66,12 @@ def split_of_class_folders(
     names = tuple(file.name for file in files)
     with strict_images(), ThreadPoolExecutor(os.cpu_count()) as pool:
         return Split(torch.stack(list(pool.map(decode, names))), labels, names)
+
+
+def require_classes(expected: Sequence[str], found: Sequence[str], given: str) -> None:
+    """Raise UserError, naming what the user has `given`, where the classes are not those of the model."""
+    if differing := sorted(set(expected) ^ set(found)):
+        raise UserError(
+            f"{given}: its classes are not the model's {len(expected)}; "
+            f"only on one side: {', '.join(map(show, differing[:10]))}"
+        )

@@ -1,8 +1,10 @@
 """Models by name: ours, other packages' (entry points "imclass.models"), and torchvision's."""
 
+import dataclasses
 from importlib.metadata import EntryPoint, entry_points
 
 from torch import nn
+from torchvision.models import GoogLeNet, Inception3
 
 from imclass.config import ModelConfig
 from imclass.errors import UserError, did_you_mean
@@ -19,24 +21,9 @@ from imclass.models import (
     vgg_keras,
 )
 from imclass.models.dry_run import check_fits
+from imclass.models.pretrained import uses_imagenet_input
 from imclass.models.stem import Builder, resolve_stem
-from imclass.models.summary import ModelDescription, describe, format_summary, layer_table
 from imclass.models.torchvision_generic import build_generic, torchvision_names
-from imclass.models.weights import load_weights, read_weights
-
-__all__ = [
-    "MODELS",
-    "Builder",
-    "ModelDescription",
-    "build_model",
-    "describe",
-    "format_summary",
-    "known_models",
-    "layer_table",
-    "load_weights",
-    "read_weights",
-    "resolve_stem",
-]
 
 ENTRY_POINTS = "imclass.models"
 
@@ -62,6 +49,19 @@ def build_model(config: ModelConfig, *, in_channels: int, classes: int, size: in
     """
     model = _find_builder(config.name)(config, in_channels, classes, size)
     check_fits(model, config.name, (in_channels, size, size), classes)
+    return model
+
+
+def build_trained_model(config: ModelConfig, *, in_channels: int, classes: int, size: int) -> nn.Module:
+    """Return what `build_model` does, for weights that are loaded next: ImageNet's are not fetched again."""
+    if not config.pretrained:
+        return build_model(config, in_channels=in_channels, classes=classes, size=size)
+    fresh = dataclasses.replace(config, pretrained=False, stem=resolve_stem(config, size))
+    model = build_model(fresh, in_channels=in_channels, classes=classes, size=size)
+    if isinstance(
+        model, GoogLeNet | Inception3
+    ):  # googlenet, inception_v3: no parameter, and not in the state dict
+        model.transform_input = uses_imagenet_input(config, in_channels)
     return model
 
 

@@ -7,7 +7,7 @@ from torchvision.models import GoogLeNet
 
 from imclass.config import ModelConfig
 from imclass.models.head import set_dropout
-from imclass.models.pretrained import torchvision_model
+from imclass.models.pretrained import torchvision_model, uses_imagenet_input
 from imclass.models.stem import Builder, adapt_conv, resolve_stem
 
 
@@ -19,8 +19,7 @@ def _googlenet(config: ModelConfig, in_channels: int, classes: int, size: int) -
     """
     model = torchvision_model("googlenet", config, classes, aux_logits=False, init_weights=False)
     assert isinstance(model, GoogLeNet)
-    # The trained weights expect other means than ImageNet's usual ones; torchvision converts RGB.
-    model.transform_input = config.pretrained and in_channels == 3
+    model.transform_input = uses_imagenet_input(config, in_channels)
     adapt = partial(adapt_conv, model.conv1.conv, in_channels, keep_weights=config.pretrained)
     if resolve_stem(config, size) == "cifar":
         model.conv1.conv = adapt(kernel_size=3, stride=1, padding=1)

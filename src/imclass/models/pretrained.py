@@ -28,6 +28,11 @@ def torchvision_model(name: str, config: ModelConfig, classes: int, **options: A
     return model
 
 
+def uses_imagenet_input(config: ModelConfig, in_channels: int) -> bool:
+    """Tell whether googlenet or inception_v3 must convert its input to the means it was pretrained on."""
+    return config.pretrained and in_channels == 3  # torchvision converts RGB only
+
+
 def reject_pretrained(config: ModelConfig) -> None:
     """Reject pretrained weights for a network that has none."""
     if config.pretrained:

@@ -8,7 +8,7 @@ from torch import nn
 from imclass.config import ModelConfig
 from imclass.errors import UserError
 from imclass.models.head import set_dropout
-from imclass.models.pretrained import torchvision_model
+from imclass.models.pretrained import torchvision_model, uses_imagenet_input
 from imclass.models.stem import adapt_conv, first_conv, resolve_stem
 
 # Drawn from a truncated normal by default, which takes long; batch norm undoes the scale anyway.
@@ -33,7 +33,7 @@ def build_generic(config: ModelConfig, in_channels: int, classes: int, size: int
         options = {
             "aux_logits": False,
             "AuxLogits": None,
-            "transform_input": config.pretrained and in_channels == 3,
+            "transform_input": uses_imagenet_input(config, in_channels),
         }
         for name, value in options.items():
             setattr(model, name, value)

@@ -104,6 +104,6 @@ def _list_mistakes(axes: Axes, counts: NDArray[np.float64], classes: Sequence[st
     for flat in np.argsort(-wrong, axis=None, kind="stable")[:LISTED]:
         row, column = divmod(int(flat), len(classes))
         if wrong[row, column]:
-            true, said = shortened(classes[row], 18), shortened(classes[column], 18)
-            lines.append(f"{wrong[row, column]:.0f} of {counts[row].sum():.0f}  {true} → {said}")
+            true, predicted = shortened(classes[row], 18), shortened(classes[column], 18)
+            lines.append(f"{wrong[row, column]:.0f} of {counts[row].sum():.0f}  {true} → {predicted}")
     axes.text(0, 0.98, "\n".join(lines), va="top", fontsize=8.5, linespacing=1.7, transform=axes.transAxes)

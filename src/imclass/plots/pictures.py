@@ -1,4 +1,4 @@
-"""Sheets of images with what is known and said of each."""
+"""Sheets of images with what is known and predicted of each."""
 
 import math
 from collections.abc import Sequence
@@ -54,7 +54,8 @@ def _draw(axes: Axes, picture: Picture, left: int, top: int) -> None:
     height, width = pixels.shape[:2]
     high, wide = (SIDE * side / max(height, width) for side in (height, width))
     extent = (left, left + wide, top + high, top)
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest", extent=extent)
+    smooth = "antialiased" if max(height, width) > SIDE else "nearest"  # small images keep their pixels
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=smooth, extent=extent)
     line = 3 if picture.right is False else 1
     axes.add_patch(Rectangle((left, top), wide, high, fill=False, edgecolor=color, linewidth=line))
     caption = "\n".join(shortened(line, 22) for line in picture.caption.split("\n"))
