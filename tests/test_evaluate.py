@@ -57,6 +57,15 @@ def test_other_evaluations_do_not_replace_that_of_training(imclass, train) -> No
     assert (run / "evaluation.json").read_text() == text
 
 
+def test_all_plots_of_the_end_of_training_can_be_made_again(imclass, train) -> None:
+    run = train("run", "augment.mixup=0.2")
+    before = {file.name: file.read_bytes() for file in (run / "plots").iterdir()}
+    assert set(before) == {*NAMES, "curves.png", "samples.png"}
+    shutil.rmtree(run / "plots")
+    assert imclass("evaluate", "run").code == imclass("report", "run").code == 0
+    assert {file.name: file.read_bytes() for file in (run / "plots").iterdir()} == before
+
+
 def test_flip_averages_the_probabilities_of_the_mirror_image(imclass, train) -> None:
     run = train("run")
     plain, flipped = (evaluated(imclass, "run", "--tta", tta)["loss"] for tta in ("none", "flip"))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from imclass.data.base import Split
+from imclass.data.loader import TrainLoader
 from imclass.evaluation import Predictions
 from imclass.files import write_atomically
 from imclass.plots import Picture, plot_calibration, plot_confusion_matrix, plot_pictures
@@ -46,6 +47,14 @@ def draw_scores(scores: Scores, plots: Path) -> None:
     plot_calibration(scores["calibration"], error, plots / "calibration.png")
 
 
+def draw_samples(loader: TrainLoader, classes: Sequence[str], file: Path) -> None:
+    """Draw the first training images as the network sees them, augmentation included."""
+    images, targets = loader.samples(SHOWN)
+    captions = [_caption(target, classes) for target in targets.cpu()]
+    pictures = [Picture(*pair) for pair in zip(images, captions, strict=True)]
+    plot_pictures(pictures, "Training images as the network sees them", file)
+
+
 def most_confident_mistakes(predictions: Predictions) -> torch.Tensor:
     """Return the indices of all wrong predictions, the highest probability first; int64."""
     confidence, predicted = predictions.probabilities.amax(dim=1), predictions.logits.argmax(dim=1)
@@ -64,3 +73,12 @@ def _pictures(
         caption += f"is {classes[true]}" if predicted != true else ""
         pictures.append(Picture(split.images[index], caption, predicted == true))
     return pictures
+
+
+def _caption(target: torch.Tensor, classes: Sequence[str]) -> str:
+    """Return the class of a label, or the classes and shares of a mixture of two."""
+    if not target.is_floating_point():
+        return classes[int(target)]
+    shares, found = target.topk(2)
+    both = [(share, classes[i]) for share, i in zip(shares.tolist(), found.tolist(), strict=True) if share]
+    return both[0][1] if len(both) == 1 else "\n".join(f"{share:.0%} {name}" for share, name in both)

@@ -23,8 +23,9 @@ CONFUSIONS = 5
 def evaluate_command(argv: Sequence[str]) -> None:
     """Print loss, accuracy and the per-class table of a run's model; write evaluation.json and its plots.
 
-    What training wrote at its end (test split, best weights, the same images) is written again in its place;
-    everything else goes into a folder of its own below `evaluations/`. Raises UserError.
+    What training wrote (test split, best weights, the same images) is written again in its place, and its
+    samples are drawn where they are gone; everything else goes into a folder of its own below `evaluations/`.
+    Raises UserError.
     """
     options = _parse(argv)
     run = find_run(options.run)
@@ -32,7 +33,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
         raise UserError(f"--data {options.data}: no such folder")
     if options.weights not in ("best", "last") and not Path(options.weights).expanduser().is_file():
         raise UserError(f"--weights {options.weights}: expected best, last, or a file of weights")
-    from imclass.assessment import write_assessment
+    from imclass.assessment import draw_samples, write_assessment
     from imclass.evaluation import predictions_of
     from imclass.trained import open_trained
     from imclass.tta import with_tta
@@ -43,6 +44,9 @@ def evaluate_command(argv: Sequence[str]) -> None:
     about = {name: getattr(options, name) for name in ("split", "weights", "tta", "data")}
     folder = run if own and _is_that_of_training(options) else run / "evaluations" / _name(options, own)
     scores = write_assessment(folder, split, predictions, trained.classes, about)
+    samples = run / "plots/samples.png"
+    if folder == run and not samples.exists():
+        draw_samples(trained.train_loader(trained.split("train", options.data)[0]), trained.classes, samples)
     print(json.dumps(scores) if options.json else _table(scores, folder))
 
 

@@ -5,15 +5,14 @@ import dataclasses
 import json
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from torch import Tensor
 
-from imclass.assessment import SHOWN, write_assessment
+from imclass.assessment import draw_samples, write_assessment
 from imclass.banners import header, last_block
 from imclass.build import Job, starting_weights
 from imclass.checkpoint import DamagedCheckpoint, read_checkpoint, read_header
@@ -24,7 +23,7 @@ from imclass.files import replacing
 from imclass.models.summary import format_summary
 from imclass.multirun import is_multirun
 from imclass.pages import write_run_page
-from imclass.plots import Picture, plot_curves, plot_pictures
+from imclass.plots import plot_curves
 from imclass.provenance import provenance, record_provenance
 from imclass.records import read_metrics
 from imclass.result import Result
@@ -49,7 +48,9 @@ def begin(job: Job) -> None:
     record_provenance(job.run.path, provenance(job.device, job.data, weights), resumed=job.resumed)
     if not job.resumed:
         job.trainer.logger.tensorboard.text("config", f"```yaml\n{config_text}\n```")
-        _plot_samples(job)
+        samples = job.run.plots / "samples.png"
+        draw_samples(job.trainer.loader, job.data.dataset.classes, samples)
+        job.trainer.logger.tensorboard.plots([samples], 0)
     _write_summary(job, "running")
 
 
@@ -102,25 +103,6 @@ def _write_test(job: Job, best: dict[str, Any], predictions: Predictions) -> Non
     plot_curves(read_metrics(trainer.logger.metrics.path), trainer.progress.best, run.plots / "curves.png")
     plots = sorted(p for p in run.plots.glob("*.png") if p.stem != "samples")
     trainer.logger.tensorboard.plots(plots, trainer.progress.step)
-
-
-def _plot_samples(job: Job) -> None:
-    """Draw training images as the network sees them."""
-    images, targets = job.trainer.loader.samples(SHOWN)
-    captions = [_caption(target, job.data.dataset.classes) for target in targets.cpu()]
-    pictures = [Picture(*pair) for pair in zip(images, captions, strict=True)]
-    title = "Training images as the network sees them"
-    plot_pictures(pictures, title, job.run.plots / "samples.png")
-    job.trainer.logger.tensorboard.plots([job.run.plots / "samples.png"], 0)
-
-
-def _caption(target: Tensor, classes: Sequence[str]) -> str:
-    """Return the class of a label, or the classes and shares of a mixture of two."""
-    if not target.is_floating_point():
-        return classes[int(target)]
-    shares, found = target.topk(2)
-    both = [(share, classes[i]) for share, i in zip(shares.tolist(), found.tolist(), strict=True) if share]
-    return both[0][1] if len(both) == 1 else "\n".join(f"{share:.0%} {name}" for share, name in both)
 
 
 def _use_figures_of(trainer: Trainer, header: Mapping[str, Any]) -> None:

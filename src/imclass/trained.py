@@ -14,9 +14,10 @@ from torch import nn
 from imclass.checkpoint import DamagedCheckpoint, read_checkpoint, read_header, read_model_weights
 from imclass.checks import check_config
 from imclass.config import Config, DeviceConfig
+from imclass.data.augment import Augment
 from imclass.data.base import Split
 from imclass.data.datasets import WITHOUT_ROOT
-from imclass.data.loader import EvalLoader, Images
+from imclass.data.loader import EvalLoader, Images, TrainLoader
 from imclass.data.pictures import require_classes, split_of_class_folders
 from imclass.data.prepared import Data, prepare_data
 from imclass.device import Device, resolve_device
@@ -43,6 +44,12 @@ class Trained:
         """Return the batches that validation made of such a split."""
         images = Images(split, self.device, self.shape[1:], self.mean, self.std)
         return EvalLoader(images, self.device.micro_batch or self.config.train.batch_size)
+
+    def train_loader(self, split: Split) -> TrainLoader:
+        """Return the batches that training made of such a split."""
+        images = Images(split, self.device, self.shape[1:], self.mean, self.std)
+        augment = Augment(self.config.augment, len(self.classes))
+        return TrainLoader(images, self.config.train.batch_size, augment, self.config.seed)
 
     def split(self, name: str, root: str | None = None) -> tuple[Split, bool]:
         """Return train, val or test, and whether these are the images of the run's own split.
