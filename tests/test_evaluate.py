@@ -218,8 +218,9 @@ def test_folders_of_a_class_whose_name_no_folder_can_have(imclass, tmp_path: Pat
     assert evaluated(imclass, "run", "--data", "other")["images"] == 10
 
 
-def test_a_moved_folder_gives_the_runs_own_split_again(imclass, tmp_path: Path) -> None:
-    folder_run(imclass, tmp_path, **{".": 20})
+@pytest.mark.parametrize("part", [".", "train"])
+def test_a_moved_folder_gives_the_runs_own_split_again(imclass, tmp_path: Path, part: str) -> None:
+    folder_run(imclass, tmp_path, **{part: 20})
     before = (tmp_path / "outputs/run/evaluation.json").read_text()
     (tmp_path / "pictures").rename(tmp_path / "moved")
     again = evaluated(imclass, "run", "--data", "moved")

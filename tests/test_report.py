@@ -60,10 +60,17 @@ def test_a_run_ends_with_a_report_that_needs_nothing_else(train) -> None:
     assert "flattered" not in page.text
     differing = page.text[page.text.index("differs from a bare") : page.text.index("All settings")]
     assert "optimizer.lr" in differing
-    assert (
-        "optimizer.momentum" not in differing and "scheduler.warmup" not in differing
-    )  # as configs/ has them
+    assert "optimizer.momentum" not in differing
+    assert "scheduler.warmup" not in differing
     assert "<script" not in (run / "report.html").read_text()
+
+
+def test_a_run_ends_well_where_the_current_folder_takes_no_runs(train, tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("a file")
+    train("run", "train.epochs=0.2", f"output_dir={tmp_path}/elsewhere")
+    run = tmp_path / "elsewhere/run"
+    assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+    assert (run / "report.html").exists()
 
 
 def test_validation_on_the_test_set_is_stamped_into_the_report(train) -> None:

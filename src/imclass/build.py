@@ -166,7 +166,7 @@ def build_learner(
 def build_network(config: Config, data: Data, *, resumed: bool) -> nn.Module:
     """Build the model for the data's channels, size and classes, and load the weights it starts from.
 
-    resumed: a checkpoint brings all weights next, so that those are not needed any more.
+    resumed: a checkpoint brings all weights next; none are downloaded or read here.
     """
     channels, size, _ = data.shape
     build = build_trained_model if resumed else build_model

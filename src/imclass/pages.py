@@ -21,7 +21,7 @@ PLOTS = {
     "confusion_matrix": "Which classes are taken for which",
     "calibration": "Is it right as often as it says?",
     "mistakes": "Where it is wrong and most certain",
-    "predictions": "What it says of the first test images",
+    "predictions": "What it predicts for the first test images",
     "samples": "What it saw while it trained",
 }
 
@@ -82,7 +82,7 @@ def _name(row: Row) -> str:
 
 def _changed(run: RunRecord) -> dict[str, str]:
     """Return the settings in which it differs from a bare `imclass train`, as the user types them."""
-    defaults: dict[str, Any] = flatten(dataclasses.asdict(compose_config([], [])))
+    defaults: dict[str, Any] = flatten(dataclasses.asdict(compose_config([], [], to_train=False)))
     others = {key: value for key, value in run.settings.items() if value != defaults.get(key)}
     return {key: show(value) for key, value in others.items() if key not in ("name", "output_dir")}
 

@@ -180,10 +180,10 @@ def _continue(path: Path, config: Config) -> RunDir:
 
 def _found_from_anywhere(config: Config) -> Config:
     """Return `config` with the folder of the data in full: the run is opened from other folders too."""
-    if config.dataset.root is None:
+    root = config.dataset.root and Path(config.dataset.root).expanduser()
+    if not root or not root.is_dir():  # null, or what a data set of another package understands
         return config
-    root = str(Path(config.dataset.root).expanduser().absolute())
-    return dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, root=root))
+    return dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, root=str(root.absolute())))
 
 
 def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

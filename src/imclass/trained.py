@@ -57,13 +57,13 @@ class Trained:
         root: where the run's data lie now, or other images in class folders: the part of that name, or all of
         them where there are no parts. Raises UserError when there are none, or of other classes.
         """
-        if root is not None and not self._is_own_root(root):
+        if root is not None and not self._is_own_root(root) and not self._own_folder(root):
             folders = split_of_class_folders(root, name, self.classes, self.config.dataset, self.shape)
-            if folders is not None and not self._own_folder(root):
+            if folders is not None:
                 return folders, False
             if self.config.dataset.name in WITHOUT_ROOT:
                 raise UserError(f"--data {root}: has no folders of the model's classes")
-        data = self._data() if root is None else self._data(root=root, download=False)
+        data = self._data(root)
         own = data.dataset.fingerprint == self.header["data_fingerprint"]
         if root is not None and not own and not self._is_own_root(root):
             raise UserError(
@@ -87,16 +87,19 @@ class Trained:
         if self.config.dataset.name != "image_folder":
             return False
         try:
-            return self._data(root=root).dataset.fingerprint == self.header["data_fingerprint"]
+            return self._data(root).dataset.fingerprint == self.header["data_fingerprint"]
         except UserError:  # it cannot even be split like it
             return False
 
-    def _data(self, **changes: Any) -> Data:
-        dataset = dataclasses.replace(self.config.dataset, mean=self.mean, std=self.std, **changes)
+    def _data(self, root: str | None = None) -> Data:
+        """Return the run's data, from another place if `root` names one."""
+        own = dataclasses.replace(self.config.dataset, mean=self.mean, std=self.std)
+        if root is not None:
+            return prepare_data(dataclasses.replace(own, root=root, download=False), self.config.seed)
         try:
-            return prepare_data(dataset, self.config.seed)
+            return prepare_data(own, self.config.seed)
         except UserError as error:
-            raise UserError(f"{error} (--data DIR names another place of the data)") from error
+            raise UserError(f"{error} (--data DIR says where the run's data are now)") from error
 
 
 def open_trained(path: Path, weights: str = "best") -> Trained:

@@ -165,7 +165,7 @@ def _is_image(name: str) -> bool:
 
 def _looks_like_image(file: Path) -> bool:
     """Tell whether a file without extension is an image."""
-    if file.suffix:
+    if file.suffix or not file.is_file():
         return False
     try:
         read_header(file)

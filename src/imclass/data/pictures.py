@@ -70,7 +70,8 @@ def split_of_class_folders(
 
 def require_classes(expected: Sequence[str], found: Sequence[str], given: str) -> None:
     """Raise UserError, naming what the user has `given`, where the classes are not those of the model."""
-    if differing := sorted(set(expected) ^ set(found)):
+    if sorted(expected) != sorted(found):
+        differing = sorted(set(expected) ^ set(found))
         raise UserError(
             f"{given}: its classes are not the model's {len(expected)}; "
             f"only on one side: {', '.join(map(show, differing[:10]))}"

@@ -54,13 +54,12 @@ def build_model(config: ModelConfig, *, in_channels: int, classes: int, size: in
 
 def build_trained_model(config: ModelConfig, *, in_channels: int, classes: int, size: int) -> nn.Module:
     """Return what `build_model` does, for weights that are loaded next: ImageNet's are not fetched again."""
-    if not config.pretrained:
+    if not config.pretrained or any(point.name == config.name for point in _plugins()):
         return build_model(config, in_channels=in_channels, classes=classes, size=size)
     fresh = dataclasses.replace(config, pretrained=False, stem=resolve_stem(config, size))
     model = build_model(fresh, in_channels=in_channels, classes=classes, size=size)
-    if isinstance(
-        model, GoogLeNet | Inception3
-    ):  # googlenet, inception_v3: no parameter, and not in the state dict
+    if isinstance(model, GoogLeNet | Inception3):
+        # The state dict does not hold it.
         model.transform_input = uses_imagenet_input(config, in_channels)
     return model
 
