@@ -62,7 +62,10 @@ def test_all_plots_of_the_end_of_training_can_be_made_again(imclass, train) -> N
     before = {file.name: file.read_bytes() for file in (run / "plots").iterdir()}
     assert set(before) == {*NAMES, "curves.png", "samples.png"}
     shutil.rmtree(run / "plots")
-    assert imclass("evaluate", "run").code == imclass("report", "run").code == 0
+    outcome = imclass("report", "run")
+    assert "without mistakes, predictions, samples; imclass evaluate outputs/run draws" in outcome.err
+    assert imclass("evaluate", "run").code == 0
+    assert (run / "report.html").read_text().count("<img") == 6
     assert {file.name: file.read_bytes() for file in (run / "plots").iterdir()} == before
 
 
@@ -123,12 +126,16 @@ def test_another_folder_with_the_same_classes(imclass, tmp_path: Path) -> None:
     folder_run(imclass, tmp_path)
     make_folder(tmp_path / "flat", {".": 3}, size=(40, 20))
     assert evaluated(imclass, "run", "--data", "flat")["images"] == 6
+    assert imclass("evaluate", "run", "--data", "flat").out.startswith("flat, 6 images, best weights")
+    outcome = imclass("evaluate", "run", "--data", "flat", "--split", "val")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "--split val: flat is not divided into parts; leave it out" in outcome.err
     make_folder(tmp_path / "other/test", {".": 2}, classes="abc")
     make_folder(tmp_path / "other/train", {".": 2}, classes="abc")
     outcome = imclass("evaluate", "run", "--data", "other")
     assert outcome.code == 2
     assert outcome.err.count("\n") == 1
-    assert "--data other: its classes are not the model's 2; only on one side: c" in outcome.err
+    assert "--data other: its classes are not the model's: it adds 'c'" in outcome.err
 
 
 def test_an_exported_folder_of_the_test_images_gives_the_figures_of_the_data_set(
@@ -166,7 +173,7 @@ def test_changed_classes_are_refused(imclass, tmp_path: Path) -> None:
         (tmp_path / "pictures" / part / "a").rename(tmp_path / "pictures" / part / "z")
     outcome = imclass("evaluate", "run")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "pictures: its classes are not the model's 2; only on one side: a, z" in outcome.err
+    assert "pictures: its classes are not the model's: it lacks 'a' and adds 'z'" in outcome.err
 
 
 def test_a_run_is_evaluated_from_any_folder(imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,6 +275,7 @@ def test_evaluations_of_two_files_have_two_folders(imclass, train, tmp_path: Pat
     ("argv", "expected"),
     [
         (["nowhere"], "nowhere: no run folder here or in outputs/"),
+        (["runn"], "expected a folder with a config.yaml; did you mean 'run'?"),
         (["run", "--weights", "none.pt"], "--weights none.pt: expected best, last, or a file"),
         (["run", "--data", "nowhere"], "no such folder"),
     ],

@@ -11,6 +11,7 @@ from PIL import Image
 
 from imclass.plots import (
     Picture,
+    confusion,
     curves,
     plot_calibration,
     plot_comparison,
@@ -43,6 +44,19 @@ def test_confusion_matrix_at_any_number_of_classes(tmp_path: Path, classes: int)
     plot_confusion_matrix(matrix, names, tmp_path / "matrix.png")
     assert 300 < max(size(tmp_path / "matrix.png")) < 2000
     plot_confusion_matrix(np.zeros((classes, classes), int).tolist(), names, tmp_path / "empty.png")
+
+
+def test_the_title_of_a_small_confusion_matrix_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(confusion, "save", lambda figure, file: figures.append(figure))
+    plot_confusion_matrix([[1, 0], [0, 1]], ["a long name, shortened", "b"], tmp_path / "matrix.png")
+    figures[0].draw_without_rendering()
+    title = figures[0].get_suptitle()
+    (text,) = (text for text in figures[0].texts if text.get_text() == title)
+    extent = text.get_window_extent()
+    assert title.startswith("Confusion matrix") and 0 < extent.x0 < extent.x1 < figures[0].bbox.x1
 
 
 def test_wrong_pictures_have_a_red_frame_and_right_ones_none(tmp_path: Path) -> None:

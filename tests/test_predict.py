@@ -70,6 +70,14 @@ def test_any_size_mode_and_name_and_what_is_no_image(imclass, train, tmp_path: P
     assert outcome.err.endswith("imclass: 2 of 9 files could not be read as images\n")
 
 
+def test_csv_has_the_file_names_as_they_are(imclass, train, tmp_path: Path) -> None:
+    train("run", "train.epochs=0.2")
+    name = 'in/a "b",c;\td\ne ü.png'
+    save(tmp_path / name, (16, 16))
+    outcome = imclass("predict", "run", "in", "--format", "csv")
+    assert [row["file"] for row in csv.DictReader(io.StringIO(outcome.out))] == [name]
+
+
 def test_what_is_passed_over_in_a_folder_is_told_and_doubles_are_predicted_once(
     imclass, train, tmp_path: Path
 ) -> None:
@@ -80,7 +88,7 @@ def test_what_is_passed_over_in_a_folder_is_told_and_doubles_are_predicted_once(
     outcome = imclass("predict", "run", "in", "in/1.png")
     assert outcome.code == 0
     assert [line.split()[0] for line in outcome.out.splitlines()] == ["in/1.png"]
-    assert outcome.err == "imclass: in: 2 files without an image's ending passed over\n"
+    assert outcome.err == "imclass: in: passed over what has no image's ending: 2 of 3 files\n"
 
 
 def test_parts_of_a_batch_are_all_predicted_and_names_are_escaped(imclass, train, tmp_path: Path) -> None:
@@ -137,6 +145,9 @@ def test_a_sheet_that_cannot_be_written_is_one_line(imclass, train, tmp_path: Pa
     outcome = imclass("predict", "run", "p", "--sheet", "no/folder/here.png")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "--sheet no/folder/here.png: expected a file in a folder that exists" in outcome.err
+    outcome = imclass("predict", "run", "p", "--sheet", "sheet.jpg")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "--sheet sheet.jpg: expected the name of a PNG file: sheet.png" in outcome.err
     assert outcome.out == ""
 
 
@@ -161,7 +172,7 @@ def test_pictures_in_a_folder_without_extension_and_behind_links(imclass, train,
     outcome = imclass("predict", "run", "p")
     assert outcome.code == 0
     assert [line.split()[0] for line in outcome.out.splitlines()] == ["p/IMG_1", "p/link/a/0.png"]
-    assert "p: 1 files without an image's ending passed over" in outcome.err
+    assert "p: passed over what has no image's ending: 1 of 3 files" in outcome.err
 
 
 def test_red_for_a_class_whose_name_no_folder_can_have() -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import statistics
 from html.parser import HTMLParser
 from pathlib import Path
@@ -188,6 +189,15 @@ def test_runs_by_name_and_a_place_for_the_page(imclass, sweep: Path, tmp_path: P
     rows = list(csv.DictReader((tmp_path / "two.csv").read_text().splitlines()))
     assert [row["runs"] for row in rows] == ["a0", "b0"]
     assert rows[0]["test_accuracy_std"] == ""
+
+
+def test_a_copy_of_a_run_is_no_spread_over_seeds(imclass, train, tmp_path: Path) -> None:
+    run = train("run", "train.epochs=0.2")
+    shutil.copytree(run, run.parent / "copy")
+    outcome = imclass("report", "outputs")
+    assert outcome.code == 0
+    assert "copy, run" in outcome.out and "±" not in outcome.out
+    assert next(csv.DictReader((run.parent / "comparison.csv").open()))["test_accuracy_std"] == ""
 
 
 def test_a_multirun_is_compared(imclass, tmp_path: Path) -> None:

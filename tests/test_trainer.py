@@ -89,6 +89,7 @@ def test_the_test_figure_is_that_of_the_best_weights_as_exported(train) -> None:
         assert set(file.keys()) == set(best["model"])
         assert all(torch.equal(file.get_tensor(k), best["model"][k]) for k in file.keys())  # noqa: SIM118
         assert json.loads(file.metadata()["accuracy"]) == summary["best"]["accuracy"]
+    assert (run / "best.safetensors").stat().st_mode == (run / "summary.json").stat().st_mode
     vals = records(run, split="val")
     assert summary["best"]["accuracy"] == max(r["accuracy"] for r in vals)
     assert summary["val"]["accuracy"] == vals[-1]["accuracy"]

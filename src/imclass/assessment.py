@@ -30,11 +30,12 @@ def write_assessment(
     plots = folder / "plots"
     draw_scores(scores, plots)
     first = torch.arange(min(SHOWN, len(split)))
-    title = f"The first {len(first)} images of {about['split']}: what it predicts, wrong ones in red"
+    where = about["data"] or about["split"]
+    title = f"The first {len(first)} images of {where}: what it predicts, wrong ones in red"
     plot_pictures(_pictures(first, split, predictions, classes), title, plots / "predictions.png")
     mistakes = most_confident_mistakes(predictions)
     worst = mistakes[:SHOWN]
-    title = f"The {len(worst)} most confident mistakes on {about['split']}, of {len(mistakes):,} in all"
+    title = f"The {len(worst)} most confident mistakes on {where}, of {len(mistakes):,} in all"
     plot_pictures(_pictures(worst, split, predictions, classes), title, plots / "mistakes.png")
     return scores
 

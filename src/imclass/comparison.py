@@ -33,17 +33,17 @@ class Row:
 
     @property
     def label(self) -> str:
-        """Return the settings in short: 'model lenet, lr 0.1'."""
-        short = (key.removesuffix(".name").rsplit(".", 1)[-1] for key in self.settings)
-        return ", ".join(f"{key} {value}" for key, value in zip(short, self.settings.values(), strict=True))
+        """Return the settings in short: 'model lenet, lr 0.1'; of a path, its last part."""
+        short = {key.removesuffix(".name").rsplit(".", 1)[-1]: v for key, v in self.settings.items()}
+        return ", ".join(f"{key} {value.rsplit('/', 1)[-1]}" for key, value in short.items())
 
     def mean(self, figure: str) -> float:
         return statistics.fmean(self.figures[figure])
 
     def deviation(self, figure: str) -> float | None:
-        """Return the sample standard deviation over the runs; None for one run."""
-        values = self.figures[figure]
-        return statistics.stdev(values) if len(values) > 1 else None
+        """Return the sample standard deviation over the runs; None for one run, or repeats of one seed."""
+        seeds = {run.settings.get("seed") for run in self.runs}
+        return statistics.stdev(self.figures[figure]) if len(seeds) > 1 else None
 
 
 def compare(runs: Sequence[RunRecord]) -> list[Row]:

@@ -23,8 +23,9 @@ CONFUSIONS = 5
 def evaluate_command(argv: Sequence[str]) -> None:
     """Print loss, accuracy and the per-class table of a run's model; write evaluation.json and its plots.
 
-    What training wrote (test split, best weights, the same images) is written again in its place, and its
-    samples are drawn where they are gone; everything else goes into a folder of its own below `evaluations/`.
+    What training wrote (test split, best weights, the same images) is written again in its place, its samples
+    are drawn where they are gone, and its page is made again; everything else goes into a folder of its own
+    below `evaluations/`.
     Raises UserError.
     """
     options = _parse(argv)
@@ -35,6 +36,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
         raise UserError(f"--weights {options.weights}: expected best, last, or a file of weights")
     from imclass.assessment import draw_samples, write_assessment
     from imclass.evaluation import predictions_of
+    from imclass.pages import write_run_page
     from imclass.trained import open_trained
     from imclass.tta import with_tta
 
@@ -48,6 +50,8 @@ def evaluate_command(argv: Sequence[str]) -> None:
     if folder == run and not samples.exists():
         draw_samples(trained.train_loader(trained.split("train", options.data)[0]), trained.classes, samples)
     print(json.dumps(scores) if options.json else _table(scores, folder))
+    if folder == run:
+        write_run_page(run, run / "report.html")
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -101,7 +105,7 @@ def _table(scores: dict[str, Any], folder: Path) -> str:
     left = len(classes) - SHOWN
     return "\n".join(
         [
-            f"{scores['split']}, {scores['images']:,} images, {scores['weights']} weights, "
+            f"{scores['data'] or scores['split']}, {scores['images']:,} images, {scores['weights']} weights, "
             f"test-time augmentation: {scores['tta']}",
             f"accuracy     {scores['accuracy']:.2%}",
             *top5,

@@ -26,8 +26,8 @@ PLOTS = {
 }
 
 
-def write_run_page(path: Path, file: Path, *, redraw: bool = True) -> None:
-    """Write the report of the run folder `path` as one HTML file.
+def write_run_page(path: Path, file: Path, *, redraw: bool = True) -> list[str]:
+    """Write the report of the run folder `path` as one HTML file; return the names of the plots it lacks.
 
     redraw: draw curves, confusion matrix and calibration again from the run's records (into `plots/`, unless
     the page goes elsewhere); other plots, and all without it, are taken as they lie there. Raises UserError
@@ -53,6 +53,7 @@ def write_run_page(path: Path, file: Path, *, redraw: bool = True) -> None:
         facts=flatten({k: v for k, v in run.provenance.items() if k != "command"}),
     )
     write_atomically(file, page)
+    return [name for name in PLOTS if name not in plots]
 
 
 def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:

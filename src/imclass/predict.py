@@ -40,6 +40,8 @@ def predict_command(argv: Sequence[str]) -> None:
     """
     options = _parse(argv)
     run = find_run(options.run)
+    if options.sheet and options.sheet.suffix.lower() != ".png":
+        raise UserError(f"--sheet {options.sheet}: expected the name of a PNG file: {options.sheet.stem}.png")
     if options.sheet and (options.sheet.is_dir() or not options.sheet.parent.is_dir()):
         raise UserError(f"--sheet {options.sheet}: expected a file in a folder that exists")
     files = _files(options.pictures)
@@ -89,7 +91,9 @@ def _files(arguments: Sequence[Path]) -> list[Path]:
             raise UserError(f"{argument}: no images in this folder")
         if others:
             print(
-                f"imclass: {argument}: {others} files without an image's ending passed over", file=sys.stderr
+                f"imclass: {argument}: passed over what has no image's ending: {others} of "
+                f"{len(found) + others} files",
+                file=sys.stderr,
             )
         files += found
     return list(dict.fromkeys(files))
@@ -163,7 +167,12 @@ def _csv(files: Sequence[Path], top_k: int) -> tuple[str, Line]:
 
     ranks = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("class", "probability")]
     header = text(["file", "class", "probability", *ranks]) + "\n"
-    return header, lambda p: text([show(str(p.file)), *(value for pair in p.top for value in pair)])
+    return header, lambda p: text([_encodable(str(p.file)), *(value for pair in p.top for value in pair)])
+
+
+def _encodable(text: str) -> str:
+    """Return a file name as it is, but for bytes that are no Unicode: these are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 FORMATS = {"table": _table, "json": _json, "csv": _csv}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imclass.checks import flatten
-from imclass.errors import UserError
+from imclass.errors import UserError, did_you_mean
 from imclass.rundir import read_settings
 
 Record = dict[str, Any]
@@ -101,7 +101,8 @@ def find_run(text: str) -> Path:
     for path in (Path(text), Path("outputs") / text):
         if is_run(path):
             return path
-    raise UserError(f"{text}: no run folder here or in outputs/; expected a folder with a config.yaml")
+    near = did_you_mean(text, (path.name for path in Path("outputs").glob("*") if is_run(path)))
+    raise UserError(f"{text}: no run folder here or in outputs/; expected a folder with a config.yaml{near}")
 
 
 def read_run(path: Path) -> RunRecord:

@@ -5,6 +5,7 @@ imclass report RUN|SWEEP|FOLDER ... [--out FILE.html]
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,8 +36,11 @@ def report_command(argv: Sequence[str]) -> None:
     if len(runs) == 1:
         file = options.out or runs[0] / "report.html"
         _require_folder(file)
-        write_run_page(runs[0], file)
+        lacking = write_run_page(runs[0], file)
         print(file)
+        if lacking:
+            command = f"imclass evaluate {shlex.quote(str(runs[0]))}"
+            print(f"imclass: without {', '.join(lacking)}; {command} draws what can be", file=sys.stderr)
         return
     file = options.out or _shared_folder(runs) / "comparison.html"
     _require_folder(file)

@@ -10,7 +10,7 @@ folders, are passed over; links are followed. Names of split folders may be in a
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,14 +106,18 @@ def _subfolders(folder: Path) -> tuple[str, ...]:
         )
 
 
+def difference(present: Sequence[str], expected: Sequence[str]) -> str:
+    """Return "lacks 'a' and adds 'b'" where `present` classes are not the `expected` ones, else ""."""
+    missing = sorted(set(expected) - set(present))
+    unknown = sorted(set(present) - set(expected))
+    return " and ".join(
+        f"{what} {_few(names)}" for what, names in (("lacks", missing), ("adds", unknown)) if names
+    )
+
+
 def _check_same(folder: Path, present: tuple[str, ...], classes: tuple[str, ...]) -> None:
-    missing = sorted(set(classes) - set(present))
-    unknown = sorted(set(present) - set(classes))
-    if missing or unknown:
-        details = [
-            f"{what} {_few(names)}" for what, names in (("lacks", missing), ("adds", unknown)) if names
-        ]
-        raise UserError(f"{folder}: class folders differ from those of train/: it {' and '.join(details)}")
+    if differing := difference(present, classes):
+        raise UserError(f"{folder}: class folders differ from those of train/: it {differing}")
 
 
 def _few(names: list[str]) -> str:

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop
 
-from imclass.checks import show
 from imclass.config import DatasetConfig
 from imclass.data.base import Split, resize_images
 from imclass.data.decode import decode_image, strict_images
-from imclass.data.folder_scan import folder_name, part_folders, scan_folder
+from imclass.data.folder_scan import difference, folder_name, part_folders, scan_folder
 from imclass.errors import UserError
 
 
@@ -52,8 +51,11 @@ def split_of_class_folders(
         folder = alone[name]
     found, parts = scan_folder(folder, f"--data {root}")
     require_classes(expected, found, f"--data {root}")
-    if name not in parts and part_folders(folder) != {"train": folder}:
+    undivided = part_folders(folder) == {"train": folder}
+    if name not in parts and not undivided:
         raise UserError(f"--data {root}: has no {name}/ beside {', '.join(parts)}/; choose with --split")
+    if name != "test" and undivided and folder == Path(root).expanduser():
+        raise UserError(f"--split {name}: {root} is not divided into parts; leave it out")
     files = parts.get(name, parts["train"])
     labels = torch.tensor([expected.index(found[file.label]) for file in files])
 
@@ -71,8 +73,4 @@ def split_of_class_folders(
 def require_classes(expected: Sequence[str], found: Sequence[str], given: str) -> None:
     """Raise UserError, naming what the user has `given`, where the classes are not those of the model."""
     if sorted(expected) != sorted(found):
-        differing = sorted(set(expected) ^ set(found))
-        raise UserError(
-            f"{given}: its classes are not the model's {len(expected)}; "
-            f"only on one side: {', '.join(map(show, differing[:10]))}"
-        )
+        raise UserError(f"{given}: its classes are not the model's: it {difference(found, expected)}")

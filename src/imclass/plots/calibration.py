@@ -25,7 +25,7 @@ def plot_calibration(bins: Sequence[Mapping[str, float]], error: float, file: Pa
     top.scatter(
         confidence, [row["accuracy"] for row in bins], s=sizes, color=BLUE, label="this model", zorder=3
     )
-    top.legend(loc="upper left", frameon=False, fontsize=8)
+    top.legend(loc="best", frameon=False, fontsize=8)
     style(top, f"Calibration (expected error {error:.1%})", "", "accuracy")
     bottom.bar(confidence, [100 * count / max(1, sum(images)) for count in images], width=0.05, color=ORANGE)
     style(bottom, "", "confidence (probability of the predicted class)", "% of images")

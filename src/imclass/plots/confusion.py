@@ -34,9 +34,10 @@ def plot_confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str
         _number(axes, shares)
     _name(axes, classes, numbered)
     accuracy = np.trace(counts) / max(counts.sum(), 1)
-    axes.set_title(
+    figure.suptitle(
         f"Confusion matrix, % of the true class\naccuracy {accuracy:.1%}",
-        loc="left",
+        x=0.02,
+        ha="left",
         fontsize=10,
         fontweight="bold",
     )
@@ -62,7 +63,7 @@ def _draw(axes: Axes, shares: NDArray[np.float64]) -> None:
 
 def _number(axes: Axes, shares: NDArray[np.float64]) -> None:
     for (row, column), share in np.ndenumerate(shares):
-        if share > 0:
+        if share > 0 or row == column:
             dark = row == column and share > 0.8
             axes.text(
                 column,

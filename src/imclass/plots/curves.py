@@ -35,7 +35,9 @@ def plot_curves(records: Sequence[Record], best: Record | None, file: Path) -> N
     _line(rate, train, "lr", "learning rate", BLUE)
     rate.set_ylim(bottom=0)
     titles = {
-        accuracy: f"Accuracy: best {best['accuracy']:.1%} at epoch {best['epoch']:g}" if best else "Accuracy",
+        accuracy: f"Accuracy: best {best['accuracy']:.1%} at epoch {round(best['epoch'], 2):g}"
+        if best
+        else "Accuracy",
         loss: "Loss (cross entropy per image)",
         rate: "Learning rate",
     }
