@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from imclass.config import DatasetConfig
-from imclass.data.base import Dataset
+from imclass.config.schema import DatasetConfig
+from imclass.data.dataset import Dataset
 from imclass.data.datasets import load_dataset
 from imclass.errors import UserError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from conftest import records
 
-from imclass.checkpoint import read_checkpoint
+from imclass.runs.checkpoint import read_checkpoint
 
 
 def assert_same_run(got: Path, want: Path) -> None:

@@ -74,7 +74,7 @@ def misbehave(act: str) -> None:
 
 
 def write_config(folder: Path, typed: dict[str, str]) -> None:
-    from imclass.config import Config
+    from imclass.config.schema import Config
 
     settings: Any = dataclasses.asdict(Config(output_dir=str(folder.parent), name=folder.name))
     for key, text in typed.items():

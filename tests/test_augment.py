@@ -12,7 +12,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.functional import _get_inverse_affine_matrix
 from torchvision.transforms.v2 import functional as F
 
-from imclass.config import AugmentConfig
+from imclass.config.schema import AugmentConfig
 from imclass.data.augment import (
     Augment,
     blend,

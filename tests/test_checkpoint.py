@@ -12,8 +12,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imclass.checkpoint import Checkpointer, DamagedCheckpoint, read_checkpoint, read_header
 from imclass.errors import StorageError, UserError
+from imclass.runs.checkpoint import (
+    Checkpointer,
+    DamagedCheckpoint,
+    read_checkpoint,
+    read_header,
+)
 
 STATE = {"model": {"weight": torch.arange(1000.0)}, "progress": {"step": 3, "best": {"accuracy": 0.5}}}
 

@@ -12,7 +12,7 @@ import pytest
 import torchvision
 from originals import SOURCES, accept, make_cifar, pack, python2_pickle
 
-from imclass.config import DatasetConfig
+from imclass.config.schema import DatasetConfig
 from imclass.data.cifar import _parse
 from imclass.data.datasets import load_dataset
 from imclass.errors import UserError

@@ -7,13 +7,14 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from imclass.checks import all_keys
-from imclass.config import AugmentConfig, Config, OptimizerConfig, SchedulerConfig, config_dir, group_choices
+from imclass.config.check import all_keys
+from imclass.config.groups import config_dir, group_choices
+from imclass.config.schema import AugmentConfig, Config, OptimizerConfig, SchedulerConfig
 from imclass.data.augment import Augment
 from imclass.data.datasets import DATASETS
 from imclass.models import MODELS
-from imclass.optimizers import OPTIMIZERS, build_optimizer
-from imclass.schedules import build_schedule
+from imclass.training.optimizers import OPTIMIZERS, build_optimizer
+from imclass.training.schedules import build_schedule
 
 FILES = sorted(p.relative_to(config_dir()) for p in config_dir().rglob("*.yaml"))
 GROUPS = sorted({file.parts[0] for file in FILES if len(file.parts) > 1})
@@ -37,8 +38,8 @@ def test_opens_with_a_comment_that_says_what_it_is(file: Path) -> None:
 @pytest.mark.parametrize("file", [f for f in FILES if len(f.parts) > 1], ids=str)
 def test_composes_and_passes_the_checks(imclass, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     choice = f"{file.parent.as_posix()}={file.stem}"
-    monkeypatch.setattr("imclass.contradictions._has_gpu_driver", lambda: True)
-    monkeypatch.setattr("imclass.contradictions._is_apple", lambda: True)
+    monkeypatch.setattr("imclass.config.conflicts._has_gpu_driver", lambda: True)
+    monkeypatch.setattr("imclass.config.conflicts._is_apple", lambda: True)
     outcome = imclass("check", choice, *NEEDS.get(choice, []))
     assert (outcome.code, outcome.err) == (0, "")
 

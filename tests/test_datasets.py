@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from imclass.config import DatasetConfig, SyntheticConfig, config_dir
+from imclass.config.groups import config_dir
+from imclass.config.schema import DatasetConfig, SyntheticConfig
 from imclass.data import datasets
-from imclass.data.base import Dataset, Split, fingerprint
+from imclass.data.dataset import Dataset, Split, fingerprint
 from imclass.data.datasets import DATASETS, load_dataset
 from imclass.errors import UserError
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pictures import save
 from PIL import Image, ImageOps
 
-from imclass.data import decode
-from imclass.data.decode import decode_image
+from imclass.data.folder import decode
+from imclass.data.folder.decode import decode_image
 from imclass.errors import UserError
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from imclass.config import DeviceConfig
-from imclass.device import COMPILE_STEPS, resolve_device
+from imclass.config.schema import DeviceConfig
 from imclass.errors import UserError
+from imclass.machine.device import COMPILE_STEPS, resolve_device
 
 
 @pytest.fixture(autouse=True)

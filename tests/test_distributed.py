@@ -20,19 +20,19 @@ from same_run import assert_same_run
 from test_resume import SERVER, logged_step, send, slow_down
 
 from imclass import cli, errors
-from imclass.build import build_job
-from imclass.checkpoint import read_checkpoint
-from imclass.checks import check_config
-from imclass.config import AugmentConfig, DeviceConfig
+from imclass.config.check import check_config
+from imclass.config.schema import AugmentConfig, DeviceConfig
 from imclass.data.augment import Augment
-from imclass.data.base import Split
+from imclass.data.dataset import Split
 from imclass.data.loader import EvalLoader, Images, TrainLoader
-from imclass.device import resolve_device
-from imclass.distributed import Processes, lost_peers_named
 from imclass.errors import LostPeer
-from imclass.metrics import Meter
-from imclass.rundir import open_run
-from imclass.trainer import Trainer
+from imclass.evaluation.metrics import Meter
+from imclass.machine.device import resolve_device
+from imclass.machine.processes import Processes, lost_peers_named
+from imclass.runs.checkpoint import read_checkpoint
+from imclass.runs.folder import open_run
+from imclass.training.build import build_job
+from imclass.training.trainer import Trainer
 
 Patch = Callable[[], None]
 MIXED = ["augment.crop=2", "augment.flip=true", "augment.cutout=4", "augment.random_erasing=0.3"]
@@ -301,7 +301,7 @@ def test_a_signal_to_one_process_saves_and_stops_all_at_one_step(here: Path, siz
 
 def slow_evaluation() -> None:
     """Let an evaluation last long enough for a signal to arrive in it, and say when it began."""
-    from imclass import evaluation
+    from imclass.evaluation import evaluate as evaluation
 
     logits_of = evaluation.logits_of
 
@@ -359,7 +359,7 @@ def fail_in_the_second() -> None:
 
 
 def out_of_memory_in_the_second() -> None:
-    from imclass.learner import Learner
+    from imclass.training.learner import Learner
 
     backward = Learner.backward
 
@@ -440,7 +440,7 @@ def test_synchronised_batch_norm_needs_gpus(imclass, monkeypatch: pytest.MonkeyP
 
 
 def test_each_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    from imclass.distributed import Group
+    from imclass.machine.processes import Group
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)

@@ -9,9 +9,9 @@ import torch
 from conftest import records
 from pictures import make_folder, save
 
-from imclass.checkpoint import read_checkpoint
-from imclass.config import DatasetConfig, SyntheticConfig
+from imclass.config.schema import DatasetConfig, SyntheticConfig
 from imclass.data.datasets import load_dataset
+from imclass.runs.checkpoint import read_checkpoint
 
 NAMES = ["confusion_matrix.png", "calibration.png", "mistakes.png", "predictions.png"]
 
@@ -76,7 +76,7 @@ def test_flip_averages_the_probabilities_of_the_mirror_image(imclass, train) -> 
     best = read_checkpoint(run / "checkpoints/best.pt")
     sizes = SyntheticConfig(shape=[1, 16, 16], classes=4, train=160, test=64)
     test = load_dataset(DatasetConfig(name="synthetic", synthetic=sizes)).test
-    from imclass.config import ModelConfig
+    from imclass.config.schema import ModelConfig
     from imclass.models import build_model
 
     model = build_model(ModelConfig(name="lenet"), in_channels=1, classes=4, size=16).eval()

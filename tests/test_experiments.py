@@ -10,13 +10,14 @@ import torch
 from omegaconf import OmegaConf
 from originals import cache_weights, make_cifar
 
-from imclass.build import build_job
-from imclass.checkpoint import read_checkpoint
-from imclass.checks import check_config, flatten
-from imclass.compose import _register_schema
-from imclass.config import Config, config_dir, group_choices
-from imclass.rundir import open_run
-from imclass.schedules import build_schedule
+from imclass.config.check import check_config, flatten
+from imclass.config.compose import _register_schema
+from imclass.config.groups import config_dir, group_choices
+from imclass.config.schema import Config
+from imclass.runs.checkpoint import read_checkpoint
+from imclass.runs.folder import open_run
+from imclass.training.build import build_job
+from imclass.training.schedules import build_schedule
 
 EXPERIMENTS = group_choices("experiment")
 SMALL = [

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torchvision
 
-from imclass.config import DatasetConfig
+from imclass.config.schema import DatasetConfig
 from imclass.data import fashion_mnist, sources
 from imclass.data.datasets import load_dataset
 from imclass.errors import UserError

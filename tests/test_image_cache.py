@@ -11,8 +11,8 @@ import pytest
 import torch
 from pictures import load, make_folder, pixels, save
 
-from imclass.data import image_folder
-from imclass.data.image_cache import cached_images
+from imclass.data.folder import dataset as image_folder
+from imclass.data.folder.cache import cached_images
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,15 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from imclass import loggers
-from imclass.loggers import Console, MetricsFile, RunLogger
-from imclass.plots import Picture, plot_pictures
-from imclass.records import evaluation_rows, read_metrics
-from imclass.result import Result
+from imclass.reports.plots import Picture, plot_pictures
+from imclass.runs import console as consoles
+from imclass.runs.console import Console
+from imclass.runs.logger import RunLogger
+from imclass.runs.metrics_file import MetricsFile
+from imclass.runs.records import evaluation_rows, read_metrics
+from imclass.runs.tensorboard import TensorBoard
 
-RESULT = Result(loss=0.5, accuracy=0.75, images=64)
+FIGURES = {"loss": 0.5, "accuracy": 0.75}
 
 
 class Clock:
@@ -36,7 +38,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(loggers, "time", clock)
+    monkeypatch.setattr(consoles, "time", clock)
     return clock
 
 
@@ -78,7 +80,7 @@ def test_an_evaluation_that_comes_too_early_takes_the_next_lines_place(
         if second == 13:
             console.status("validated")
         if console.advance():
-            console.progress(f"at {second}", RESULT, 1.0)
+            console.progress(f"at {second}", FIGURES, 1.0)
     console.close()
     shown = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
     assert shown == ["at 0", "at 10", "validated", "at 30"]
@@ -95,7 +97,7 @@ def test_a_terminal_gets_a_bar_and_the_log_no_control_characters(
     for _ in range(3):
         clock.now += 2
         assert console.advance()
-        console.progress("", RESULT, 1234.0)
+        console.progress("", FIGURES, 1234.0)
     console.end_epoch()
     console.status("epoch 1 is done")
     console.close()
@@ -123,7 +125,7 @@ def test_a_resumed_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
 
     def write(logger: RunLogger, steps: range) -> None:
         for step in steps:
-            logger.train(step, step / 10, RESULT, {"lr": 0.1, "images_per_second": 9.0, "grad_norm": 1.0})
+            logger.train(step, step / 10, FIGURES, 64, lr=0.1, images_per_second=9.0, grad_norm=1.0)
 
     def logger(state: dict) -> RunLogger:
         return RunLogger(tmp_path, Console(tmp_path / "train.log", quiet=True), state, tensorboard=True)
@@ -147,20 +149,20 @@ def test_a_resumed_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
 
 
 def test_every_step_stands_once_in_tensorboard_after_a_resume(tmp_path: Path) -> None:
-    board = loggers.TensorBoard(tmp_path, {}, enabled=True)
+    board = TensorBoard(tmp_path, {}, enabled=True)
     for step in range(4):
         board.scalars({"train/loss": 1.0}, step)
     sizes = board.sizes()
     board.scalars({"train/loss": 9.0}, 4)
     board.close()
-    board = loggers.TensorBoard(tmp_path, sizes, enabled=True)
+    board = TensorBoard(tmp_path, sizes, enabled=True)
     board.scalars({"train/loss": 2.0}, 4)
     board.close()
     assert steps_of(tmp_path, "train/loss") == [0, 1, 2, 3, 4]
 
 
 def test_tensorboard_holds_text_images_and_one_row_of_hparams(tmp_path: Path) -> None:
-    board = loggers.TensorBoard(tmp_path, {}, enabled=True)
+    board = TensorBoard(tmp_path, {}, enabled=True)
     board.text("config", "seed: 0")
     plot_pictures([Picture(torch.zeros(1, 8, 8, dtype=torch.uint8), "x")], "title", tmp_path / "samples.png")
     board.plots([tmp_path / "samples.png"], 0)

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from imclass.config import AugmentConfig, DatasetConfig, DeviceConfig, SyntheticConfig
+from imclass.config.schema import AugmentConfig, DatasetConfig, DeviceConfig, SyntheticConfig
 from imclass.data.augment import Augment
 from imclass.data.datasets import load_dataset
 from imclass.data.loader import EvalLoader, Images, TrainLoader
-from imclass.device import Device, resolve_device
-from imclass.ema import Ema
-from imclass.evaluation import evaluate
-from imclass.losses import build_loss, cross_entropy_sum
-from imclass.metrics import Meter
+from imclass.evaluation.evaluate import evaluate
+from imclass.evaluation.metrics import Meter, cross_entropy_sum
+from imclass.machine.device import Device, resolve_device
+from imclass.training.ema import Ema
+from imclass.training.losses import build_loss
 
 
 @pytest.fixture

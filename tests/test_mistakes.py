@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from imclass.compose import run_hydra
+from imclass.config.compose import run_hydra
 from imclass.errors import ConfigError
 
 # What is typed -> what the message must contain: the key, and what helps.

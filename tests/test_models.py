@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from imclass import models
-from imclass.config import ModelConfig
+from imclass.config.schema import ModelConfig
 from imclass.errors import UserError
 from imclass.models import MODELS, build_model, build_trained_model
 from imclass.models.summary import describe, format_summary, layer_table
-from imclass.models.weights import load_weights, read_weights
+from imclass.runs.weights import load_weights, read_weights
 
 YAML_FILES = sorted((Path(__file__).parents[1] / "configs" / "model").glob("*.yaml"))
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 64, 64)]

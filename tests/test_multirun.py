@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import QUICK, merged
 
-from imclass.multirun import scratch_of
-from imclass.overrides import quoted
-from imclass.rundir import read_settings
+from imclass.config.multirun import scratch_of
+from imclass.config.overrides import quoted
+from imclass.config.stored import read_settings
 
 SHORT = merged(QUICK, ["train.epochs=0.3", "logger.tensorboard=false"])
 
@@ -66,14 +66,14 @@ def test_faulty_values_are_found_before_the_first_job(
 def test_a_job_with_a_bug_does_not_end_the_rest(
     imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imclass.build import build_job as build
+    from imclass.training.build import build_job as build
 
     def broken(run, *more):
         if run.config.seed == 0:
             raise RuntimeError("the sky is falling")
         return build(run, *more)
 
-    monkeypatch.setattr("imclass.build.build_job", broken)
+    monkeypatch.setattr("imclass.training.build.build_job", broken)
     outcome = imclass("train", "-m", "name=n", "seed=0,1", *SHORT)
     assert outcome.code == 1
     assert "imclass: a job failed: RuntimeError: the sky is falling" in outcome.err

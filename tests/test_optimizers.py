@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from imclass.config import OptimizerConfig
+from imclass.config.schema import OptimizerConfig
 from imclass.errors import UserError
-from imclass.optimizers import OPTIMIZERS, Muon, build_optimizer, orthogonalize
+from imclass.training.optimizers import OPTIMIZERS, Muon, build_optimizer, orthogonalize
 
 SETTINGS = {
     "sgd": {"momentum": 0.9, "nesterov": True},
@@ -161,7 +161,7 @@ def test_a_plugin_adds_an_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
         def load(self):
             return lambda config, model: torch.optim.SGD(model.parameters(), lr=config.lr)
 
-    monkeypatch.setattr("imclass.optimizers.entry_points", lambda group: [Point()])
+    monkeypatch.setattr("imclass.training.optimizers.entry_points", lambda group: [Point()])
     optimizer = build_optimizer(OptimizerConfig(name="mine", lr=0.3), network())
     assert optimizer.param_groups[0]["initial_lr"] == 0.3
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from pictures import colours, pixels
 from PIL import Image
 
-from imclass.plots import (
+from imclass.reports.plots import (
     Picture,
     confusion,
     curves,

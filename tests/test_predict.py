@@ -10,10 +10,10 @@ import torch
 from pictures import colours, make_folder, save
 from PIL import Image
 
-from imclass import predict
-from imclass.config import DatasetConfig, SyntheticConfig
+from imclass.commands import predict
+from imclass.commands.predict import Prediction
+from imclass.config.schema import DatasetConfig, SyntheticConfig
 from imclass.data.datasets import load_dataset
-from imclass.predict import Prediction
 
 SYNTHETIC = SyntheticConfig(shape=[1, 16, 16], classes=4, train=160, test=64)
 KINDS = ["RGB", "L", "RGBA", "P", "1", "LA", "CMYK"]

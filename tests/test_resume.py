@@ -23,11 +23,11 @@ from conftest import QUICK, merged, records
 from same_run import assert_same_run
 
 from imclass import cli
-from imclass.checkpoint import read_checkpoint
-from imclass.trainer import Trainer
+from imclass.runs.checkpoint import read_checkpoint
+from imclass.training.trainer import Trainer
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["conftest", "imclass.finish", "torch.utils.tensorboard"])
+SERVER.set_forkserver_preload(["conftest", "imclass.training.lifecycle", "torch.utils.tensorboard"])
 
 # Dropout, several kinds of random augmentation, an average of the weights, several epochs.
 RUN = [
@@ -180,7 +180,9 @@ def test_a_polite_signal_saves_at_the_step_and_exits_75(here: Path, how: signal.
 
 def slow_down_the_rest() -> None:
     """Let the data, each batch of an evaluation and the plots last, so that signals arrive there too."""
-    from imclass import build, evaluation, finish
+    from imclass.evaluation import evaluate as evaluation
+    from imclass.training import build
+    from imclass.training import lifecycle as finish
 
     prepare_data, logits_of, write = build.prepare_data, evaluation.logits_of, finish.write_assessment
     build.prepare_data = lambda *args: (time.sleep(0.3), prepare_data(*args))[1]
@@ -222,7 +224,7 @@ def test_a_signal_at_any_of_30_moments_ends_with_75_and_costs_nothing(here: Path
 
 
 def signal_in_second_evaluation() -> None:
-    from imclass import evaluation
+    from imclass.evaluation import evaluate as evaluation
 
     logits_of, batches = evaluation.logits_of, iter(range(1000))
 
@@ -247,8 +249,8 @@ def test_a_signal_in_an_evaluation_saves_there_and_repeats_it(here: Path) -> Non
 
 def signals_while_saving(times: int) -> None:
     """Ask to stop at step 7, and again `times` times while the checkpoint of that is written."""
-    from imclass import checkpoint
-    from imclass.signals import STOP
+    from imclass.machine.signals import STOP
+    from imclass.runs import checkpoint
 
     train_step, write = Trainer.train_step, checkpoint._with_comment
 
@@ -341,7 +343,7 @@ def test_a_damaged_last_checkpoint_costs_some_steps_and_nothing_else(here: Path)
 
 
 def die_before_the_test() -> None:
-    from imclass import finish
+    from imclass.training import lifecycle as finish
 
     finish.conclude = lambda job: os.kill(os.getpid(), signal.SIGKILL)
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from conftest import QUICK, merged, records
 
-from imclass.config import Config
+from imclass.config.schema import Config
 from imclass.errors import UserError
-from imclass.files import write_atomically
-from imclass.locks import NoLocksError, locked
-from imclass.rundir import open_run
+from imclass.runs.atomic import write_atomically
+from imclass.runs.folder import open_run
+from imclass.runs.locks import NoLocksError, locked
 
 
 def tree(run: Path) -> dict[str, bytes]:

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imclass.config import SchedulerConfig
-from imclass.durations import Duration, parse_duration
-from imclass.schedules import Schedule, build_schedule
+from imclass.config.durations import Duration, parse_duration
+from imclass.config.schema import SchedulerConfig
+from imclass.training.schedules import Schedule, build_schedule
 
 
 def factors(config: SchedulerConfig, steps: int, steps_per_epoch: int = 10) -> list[float]:

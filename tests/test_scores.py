@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from imclass.evaluation import Predictions
-from imclass.result import Result
-from imclass.scores import score
-from imclass.tta import with_tta
+from imclass.evaluation.evaluate import Predictions
+from imclass.evaluation.metrics import Result
+from imclass.evaluation.scores import score
+from imclass.evaluation.tta import with_tta
 
 LABELS = [0, 0, 0, 1, 1, 2, 2, 2, 2, 0]
 SAID = [0, 0, 1, 1, 1, 2, 0, 2, 1, 0]

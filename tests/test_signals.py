@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from imclass.errors import Interrupted
-from imclass.signals import STOP, catch_signals
+from imclass.machine.signals import STOP, catch_signals
 
 
 def interrupted_work(makes_of_it: str) -> None:
@@ -46,7 +46,7 @@ def test_a_second_signal_does_not_disturb_the_cleaning_up_after_the_first() -> N
 def test_a_process_that_is_about_to_end_is_not_disturbed() -> None:
     """Its files are written and its exit code is decided; a signal must not make another one of it."""
     code = (
-        "import signal; from imclass.signals import STOP, catch_signals; STOP.ends_process = True\n"
+        "import signal; from imclass.machine.signals import STOP, catch_signals; STOP.ends_process = True\n"
         "with catch_signals(): pass\n"
         "for name in ('SIGINT', 'SIGTERM', 'SIGUSR1'): signal.raise_signal(getattr(signal, name))\n"
         "print('told')"

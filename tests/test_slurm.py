@@ -140,7 +140,7 @@ def test_an_array_shares_a_sweep_though_one_task_is_killed_and_one_warned(place:
     assert (killed["JobState"], killed["Restarts"]) == ("FAILED", "0")
     assert (warned["JobState"], warned["Restarts"]) == ("COMPLETED", "1")
     assert len(list(folder.glob(done))) == 4
-    command = [sys.executable, "-m", "imclass.sweep", "sweep.name=whole", *merged(QUICK, search)]
+    command = [sys.executable, "-m", "imclass", "sweep", "sweep.name=whole", *merged(QUICK, search)]
     subprocess.run(command, check=True, capture_output=True)
     for trial in sorted((place / "outputs/sweeps/whole").glob("trial_*")):
         assert_same_run(folder / trial.name, trial)

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imclass.config import DatasetConfig
-from imclass.data.base import Dataset, Split
+from imclass.config.schema import DatasetConfig
+from imclass.data.dataset import Dataset, Split
 from imclass.data.splits import channel_mean_std, split_dataset, stratified
 from imclass.errors import UserError
 

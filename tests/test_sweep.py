@@ -14,10 +14,10 @@ from conftest import QUICK, Outcome
 from test_cli import run_python
 from test_report import Page
 
-from imclass.checks import flatten
-from imclass.config import group_choices
-from imclass.overrides import quoted
-from imclass.rundir import read_settings
+from imclass.config.check import flatten
+from imclass.config.groups import group_choices
+from imclass.config.overrides import quoted
+from imclass.config.stored import read_settings
 from imclass.sweeps import workers
 from imclass.sweeps.study import build_sampler
 from imclass.sweeps.workers import divide, find_gpus
@@ -71,7 +71,7 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mistakes_are_one_line_and_start_nothing(
     imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], expected: str
 ) -> None:
-    monkeypatch.setattr("imclass.sweep._opened", lambda request: pytest.fail("a mistake passed"))
+    monkeypatch.setattr("imclass.commands.sweep._opened", lambda request: pytest.fail("a mistake passed"))
     outcome = imclass("sweep", *argv)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
     assert expected in outcome.err
@@ -97,7 +97,8 @@ def test_answers_do_not_import_torch() -> None:
     code = f"import sys; from imclass.cli import main; main({argv}); print('torch' in sys.modules)"
     assert run_python(code).splitlines()[-1] == "False"
     code = (
-        "import sys, imclass.sweep, imclass.sweeps.queue, imclass.sweeps.page; print('torch' in sys.modules)"
+        "import sys, imclass.commands.sweep, imclass.sweeps.queue, imclass.sweeps.page; "
+        "print('torch' in sys.modules)"
     )
     assert run_python(code) == "False"
 
@@ -165,7 +166,7 @@ def test_what_the_machine_does_not_allow_is_one_line(
 
 
 def test_on_windows_it_is_said(imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imclass.sweep.sys.platform", "win32")
+    monkeypatch.setattr("imclass.commands.sweep.sys.platform", "win32")
     for command in ("sweep", "check"):
         assert imclass(command, "sweep=lr")[::2] == (2, "imclass: sweeps need Linux or macOS\n")
     assert list(tmp_path.iterdir()) == []

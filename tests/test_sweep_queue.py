@@ -19,7 +19,7 @@ from conftest import Outcome
 from stub_trial import score
 
 from imclass.errors import EXIT_INTERRUPTED
-from imclass.locks import try_lock
+from imclass.runs.locks import try_lock
 from imclass.sweeps import workers
 from imclass.sweeps.ledger import Counts, Ledger, Ticket
 from imclass.sweeps.outcome import outcome_of

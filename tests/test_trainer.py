@@ -11,9 +11,9 @@ import yaml
 from conftest import QUICK, merged, records
 from safetensors import safe_open
 
-from imclass.checkpoint import read_checkpoint
-from imclass.device import Device
-from imclass.result import Result
+from imclass.evaluation.metrics import Result
+from imclass.machine.device import Device
+from imclass.runs.checkpoint import read_checkpoint
 
 ISO = ["augment=none", "model=vgg10_keras", "dataset.synthetic.shape=[1,32,32]", "dataset.synthetic.train=48"]
 ISO += ["train.batch_size=12", "train.steps=3", "train.epochs=null", "train.log_every=1st"]
@@ -202,7 +202,7 @@ def test_no_memory_for_the_smallest_batch_is_one_line(
     target = "torch.nn.Sequential.forward"
 
     monkeypatch.setattr("imclass.models.check_fits", lambda *arguments: None)
-    monkeypatch.setattr("imclass.finish.header", lambda job: "")
+    monkeypatch.setattr("imclass.training.lifecycle.header", lambda job: "")
     monkeypatch.setattr(target, forward)
     outcome = imclass("train", "name=none", *merged(QUICK, model))
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
@@ -249,7 +249,9 @@ def test_a_validation_loss_that_is_not_finite_is_never_the_best(
     train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C6."""
-    monkeypatch.setattr("imclass.build.evaluate", lambda model, loader, device: Result(math.nan, 0.9, 16))
+    monkeypatch.setattr(
+        "imclass.training.build.evaluate", lambda model, loader, device: Result(math.nan, 0.9, 16)
+    )
     run = train("notfinite", code=3)
     assert not list((run / "checkpoints").glob("*.pt"))
     summary = json.loads((run / "summary.json").read_text())

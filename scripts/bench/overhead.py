@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 
-from imclass.build import build_job
-from imclass.checks import check_config
-from imclass.finish import begin, conclude, record_failure
-from imclass.learner import Learner
-from imclass.rundir import open_run
+from imclass.config.check import check_config
+from imclass.runs.folder import open_run
+from imclass.training.build import build_job
+from imclass.training.learner import Learner
+from imclass.training.lifecycle import begin, conclude, record_failure
 
 
 def bare_images_per_second(

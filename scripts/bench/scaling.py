@@ -30,12 +30,12 @@ from pathlib import Path
 
 import torch
 
-from imclass.build import build_job
-from imclass.checks import check_config
-from imclass.config import ModelConfig
-from imclass.distributed import Processes, joined_processes
+from imclass.config.check import check_config
+from imclass.config.schema import ModelConfig
+from imclass.machine.processes import Processes, joined_processes
 from imclass.models import build_model
-from imclass.rundir import open_run
+from imclass.runs.folder import open_run
+from imclass.training.build import build_job
 
 EPOCH = 50_000  # images: CIFAR
 MESSAGE = 25 * 2**20  # bytes

@@ -4,9 +4,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from imclass.config import Config
 from imclass.errors import UserError, did_you_mean, exit_code_of
-from imclass.signals import STOP
+from imclass.machine.signals import STOP
 
 HELP = """\
 imclass: train image classifiers in PyTorch from YAML.
@@ -34,49 +33,37 @@ def train(argv: Sequence[str]) -> None:
 
 
 def sweep(argv: Sequence[str]) -> None:
-    from imclass.sweep import sweep_command
+    from imclass.commands.sweep import sweep_command
 
     sweep_command(argv)
 
 
 def check(argv: Sequence[str]) -> None:
-    if any(word.startswith(("sweep=", "sweep.")) for word in argv):
-        from imclass.sweep import check_command
+    from imclass.commands.check import check_command
 
-        check_command(argv)
-        return
-    from imclass.compose import run_hydra
-    from imclass.rundir import open_run
-
-    def report(config: Config) -> None:
-        run = open_run(config)
-        where = f"continues {run.path}" if run.exists else f"into {run.path}"
-        print(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}")
-
-    here = [word for word in argv if not word.startswith(("hydra/launcher=", "hydra.launcher."))]
-    run_hydra(report, "check", here)
+    check_command(argv)
 
 
 def list_choices(argv: Sequence[str]) -> None:
-    from imclass.catalog import print_choices
+    from imclass.commands.list import list_command
 
-    print_choices(argv)
+    list_command(argv)
 
 
 def evaluate(argv: Sequence[str]) -> None:
-    from imclass.evaluate import evaluate_command
+    from imclass.commands.evaluate import evaluate_command
 
     evaluate_command(argv)
 
 
 def predict(argv: Sequence[str]) -> None:
-    from imclass.predict import predict_command
+    from imclass.commands.predict import predict_command
 
     predict_command(argv)
 
 
 def report(argv: Sequence[str]) -> None:
-    from imclass.report import report_command
+    from imclass.commands.report import report_command
 
     report_command(argv)
 

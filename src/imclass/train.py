@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from imclass.config import Config
+from imclass.config.schema import Config
 from imclass.errors import UserError
-from imclass.signals import STOP, catch_signals
+from imclass.machine.signals import STOP, catch_signals
 
 if TYPE_CHECKING:
-    from imclass.distributed import Processes
+    from imclass.machine.processes import Processes
 
 
 def train(config: Config) -> None:
@@ -22,17 +22,17 @@ def train(config: Config) -> None:
 
     Raises UserError, Diverged, Interrupted, StorageError.
     """
-    from imclass.distributed import joined_processes
+    from imclass.machine.processes import joined_processes
 
     with joined_processes(config.device.type) as processes, STOP.shared_by(processes):
         _train(config, processes)
 
 
 def _train(config: Config, processes: "Processes") -> None:
-    from imclass.build import build_job
-    from imclass.distributed import lost_peers_named
-    from imclass.finish import begin, conclude, record_failure, repeat_last_block
-    from imclass.rundir import open_run
+    from imclass.machine.processes import lost_peers_named
+    from imclass.runs.folder import open_run
+    from imclass.training.build import build_job
+    from imclass.training.lifecycle import begin, conclude, record_failure, repeat_last_block
 
     run = processes.broadcast(lambda: open_run(config))
     if processes.broadcast(lambda: run.finished):
@@ -52,7 +52,7 @@ def train_command(argv: Sequence[str]) -> None:
     if {"-m", "--multirun"} & set(argv) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("-m: several runs take one process; with torchrun, start each run by itself")
     with catch_signals():
-        from imclass.compose import run_hydra
+        from imclass.config.compose import run_hydra
 
         run_hydra(train, "train", argv)
 

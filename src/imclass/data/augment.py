@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from imclass.config import AugmentConfig
+from imclass.config.schema import AugmentConfig
 from imclass.data.autoaugment import randaugment, trivialaugment
 from imclass.data.draws import draw_fractions, draw_integers, to_device
 

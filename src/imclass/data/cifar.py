@@ -19,8 +19,8 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_integrity
 
-from imclass.config import DatasetConfig
-from imclass.data.base import Dataset, Split, make_dataset
+from imclass.config.schema import DatasetConfig
+from imclass.data.dataset import Dataset, Split, make_dataset
 from imclass.data.sources import data_roots, download_root, fetch, is_file, not_found
 from imclass.errors import UserError
 

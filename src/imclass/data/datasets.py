@@ -8,11 +8,11 @@ data set needs no more memory for it (only an image folder's files are brought t
 from collections.abc import Callable
 from importlib.metadata import entry_points
 
-from imclass.config import DatasetConfig
-from imclass.data.base import Dataset
+from imclass.config.schema import DatasetConfig
 from imclass.data.cifar import load_cifar10, load_cifar100
+from imclass.data.dataset import Dataset
 from imclass.data.fashion_mnist import load_fashion_mnist, load_fashion_mnist_mini
-from imclass.data.image_folder import load_image_folder
+from imclass.data.folder.dataset import load_image_folder
 from imclass.data.synthetic import load_synthetic
 from imclass.errors import UserError, did_you_mean
 

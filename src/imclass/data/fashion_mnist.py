@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torchvision.datasets import FashionMNIST
 
-from imclass.config import DatasetConfig
-from imclass.data.base import Dataset, Split, make_dataset
+from imclass.config.schema import DatasetConfig
+from imclass.data.dataset import Dataset, Split, make_dataset
 from imclass.data.sources import data_roots, download_root, fetch, is_file, not_found
 from imclass.errors import UserError
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from imclass.data.augment import Augment, normalize
-from imclass.data.base import Split, resize_images
+from imclass.data.dataset import Split, resize_images
 from imclass.data.draws import SliceGenerator
-from imclass.device import Device
-from imclass.reproducibility import derive_seed, generator
+from imclass.machine.device import Device
+from imclass.machine.randomness import derive_seed, generator
 
 
 class Images:

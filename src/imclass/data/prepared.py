@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from imclass.config import DatasetConfig
-from imclass.data.base import Dataset, Split
+from imclass.config.schema import DatasetConfig
+from imclass.data.dataset import Dataset, Split
 from imclass.data.datasets import load_dataset
 from imclass.data.splits import Splits, channel_mean_std, split_dataset
 from imclass.errors import ConfigError

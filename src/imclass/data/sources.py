@@ -10,7 +10,7 @@ from pathlib import Path
 import torch.hub
 
 from imclass.errors import UserError
-from imclass.locks import locked
+from imclass.runs.locks import locked
 
 SYSTEM_ROOT = Path("/usr/share/datasets")  # where Debian's packages put theirs
 STALLED_AFTER = 30  # seconds without a byte before a download is given up

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imclass.config import DatasetConfig
-from imclass.data.base import CHUNK, Dataset, Split
+from imclass.config.schema import DatasetConfig
+from imclass.data.dataset import CHUNK, Dataset, Split
 from imclass.errors import UserError
 
 DEFAULT_VAL_SPLIT = DatasetConfig().val_split

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from imclass.config import DatasetConfig
-from imclass.data.base import Dataset, Split, make_dataset
+from imclass.config.schema import DatasetConfig
+from imclass.data.dataset import Dataset, Split, make_dataset
 from imclass.errors import UserError
 
 SEED = 20171117  # fixed: the data belong to the configuration, not to the run's seed

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from torch import nn
 from torchvision.models import GoogLeNet, Inception3
 
-from imclass.config import ModelConfig
+from imclass.config.schema import ModelConfig
 from imclass.errors import UserError, did_you_mean
 from imclass.models import (
     alexnet,
@@ -21,9 +21,9 @@ from imclass.models import (
     vgg_keras,
 )
 from imclass.models.dry_run import check_fits
+from imclass.models.generic import build_generic, torchvision_names
 from imclass.models.pretrained import uses_imagenet_input
 from imclass.models.stem import Builder, resolve_stem
-from imclass.models.torchvision_generic import build_generic, torchvision_names
 
 ENTRY_POINTS = "imclass.models"
 

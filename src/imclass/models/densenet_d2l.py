@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from imclass.config import ModelConfig
+from imclass.config.schema import ModelConfig
 from imclass.models.head import set_dropout
 from imclass.models.pretrained import reject_pretrained
 from imclass.models.resnet_d2l import stem

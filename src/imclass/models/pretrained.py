@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from imclass.config import ModelConfig
+from imclass.config.schema import ModelConfig
 from imclass.errors import UserError
 from imclass.models.head import replace_head
 

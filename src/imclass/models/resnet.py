@@ -5,7 +5,7 @@ from functools import partial
 from torch import nn
 from torchvision.models import ResNet
 
-from imclass.config import ModelConfig
+from imclass.config.schema import ModelConfig
 from imclass.models.head import set_dropout
 from imclass.models.pretrained import torchvision_model
 from imclass.models.stem import Builder, adapt_conv, resolve_stem

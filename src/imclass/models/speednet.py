@@ -7,7 +7,7 @@ patches instead of the paper's whitening, which needs the data.
 import torch
 from torch import Tensor, nn
 
-from imclass.config import ModelConfig
+from imclass.config.schema import ModelConfig
 from imclass.models.head import set_dropout
 from imclass.models.pretrained import reject_pretrained
 from imclass.models.stem import Builder, require_own_stem

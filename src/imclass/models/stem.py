@@ -6,7 +6,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from imclass.config import ModelConfig
+from imclass.config.schema import ModelConfig
 from imclass.errors import UserError, did_you_mean
 
 STEMS = ("auto", "cifar", "imagenet")

@@ -5,7 +5,7 @@ from math import ceil
 
 from torch import nn
 
-from imclass.config import ModelConfig
+from imclass.config.schema import ModelConfig
 from imclass.models.head import set_dropout
 from imclass.models.pretrained import reject_pretrained
 from imclass.models.stem import Builder, require_own_stem

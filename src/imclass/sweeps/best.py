@@ -7,13 +7,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from imclass.checks import flatten
-from imclass.compose import compose_config
-from imclass.config import group_choices
+from imclass.config.check import flatten
+from imclass.config.compose import compose_config
+from imclass.config.groups import group_choices
+from imclass.config.overrides import quoted
+from imclass.config.stored import read_settings
 from imclass.errors import UserError
-from imclass.files import write_atomically
-from imclass.overrides import quoted
-from imclass.rundir import read_settings
+from imclass.runs.atomic import write_atomically
 from imclass.sweeps.results import Results, Row, table
 
 GROUPS = {"dataset": "dataset.name", "model": "model.name", "optimizer": "optimizer.name"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
 
-from imclass.locks import locked
+from imclass.runs.locks import locked
 
 
 class Journal(JournalFileBackend):

@@ -13,7 +13,7 @@ from typing import Any
 from optuna.pruners import NopPruner
 from optuna.trial import Trial, TrialState
 
-from imclass.locks import locked, try_lock
+from imclass.runs.locks import locked, try_lock
 from imclass.sweeps.outcome import Outcome
 from imclass.sweeps.request import CLAIMS, Request
 from imclass.sweeps.space import settings_of

@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imclass.errors import EXIT_BUG, EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_MISTAKE, EXIT_STORAGE
+from imclass.errors import (
+    EXIT_BUG,
+    EXIT_DIVERGED,
+    EXIT_INTERRUPTED,
+    EXIT_MISTAKE,
+    EXIT_STORAGE,
+)
 
 _LOG_TAIL = 20_000  # bytes
 _EXITS = {

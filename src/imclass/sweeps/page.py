@@ -11,9 +11,8 @@ import optuna
 from optuna.trial import TrialState
 
 from imclass.errors import UserError
-from imclass.files import write_atomically
-from imclass.html import embedded, template
-from imclass.plots.search import (
+from imclass.reports.html import embedded, template
+from imclass.reports.plots.search import (
     Axis,
     Point,
     number_axis,
@@ -23,7 +22,8 @@ from imclass.plots.search import (
     plot_learning_curves,
     plot_parallel,
 )
-from imclass.records import read_metrics
+from imclass.runs.atomic import write_atomically
+from imclass.runs.records import read_metrics
 from imclass.sweeps.best import train_command, write_best
 from imclass.sweeps.results import Results, Row, read_results, write_csv
 from imclass.sweeps.space import Parameter

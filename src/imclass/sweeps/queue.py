@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from imclass.errors import EXIT_INTERRUPTED
-from imclass.signals import StopFlag
+from imclass.machine.signals import StopFlag
 from imclass.sweeps.ledger import Ledger
 from imclass.sweeps.progress import ProgressLine
 from imclass.sweeps.request import Request

@@ -9,14 +9,15 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from imclass.checks import check_sweep, flatten
-from imclass.compose import compose_samples
-from imclass.config import Config, SweepConfig, config_dir, group_choices
-from imclass.contradictions import train_images
-from imclass.durations import parse_duration
+from imclass.config.check import check_sweep, flatten
+from imclass.config.compose import compose_samples
+from imclass.config.conflicts import train_images
+from imclass.config.durations import parse_duration
+from imclass.config.groups import config_dir, group_choices
+from imclass.config.overrides import is_sweep, key_of, override_problem, parse, split_arguments
+from imclass.config.schema import Config, SweepConfig
 from imclass.errors import ConfigError, UserError, did_you_mean
-from imclass.overrides import is_sweep, key_of, override_problem, parse, split_arguments
-from imclass.rundir import WITHOUT_EFFECT
+from imclass.runs.folder import WITHOUT_EFFECT
 from imclass.sweeps.space import FORBIDDEN, Parameter, read_space
 
 DEFAULT_TRIALS = 20

@@ -10,8 +10,8 @@ from typing import Any
 
 import optuna
 
-from imclass.files import write_atomically
-from imclass.overrides import key_of
+from imclass.config.overrides import key_of
+from imclass.runs.atomic import write_atomically
 from imclass.sweeps.space import Parameter, settings_of, stored_space
 from imclass.sweeps.stored import read_stored
 from imclass.sweeps.study import (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imclass.overrides import key_of, override_problem, parse, sweep_values
+from imclass.config.overrides import key_of, override_problem, parse, sweep_values
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -5,10 +5,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from imclass.checks import show
+from imclass.config.check import show
 from imclass.errors import UserError
-from imclass.files import write_atomically
-from imclass.locks import locked
+from imclass.runs.atomic import write_atomically
+from imclass.runs.locks import locked
 from imclass.sweeps.request import CLAIMS, FIXED, Request
 
 

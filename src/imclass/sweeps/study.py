@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from imclass.locks import locked, try_lock
+from imclass.runs.locks import locked, try_lock
 from imclass.sweeps.journal import Journal
 from imclass.sweeps.request import CLAIMS
 

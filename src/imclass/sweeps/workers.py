@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from imclass.config.overrides import key_of, quoted
 from imclass.errors import UserError
-from imclass.overrides import key_of, quoted
-from imclass.records import read_metrics
+from imclass.runs.records import read_metrics
 from imclass.sweeps.ledger import Ticket
 from imclass.sweeps.outcome import Outcome, outcome_of
 from imclass.sweeps.request import Request

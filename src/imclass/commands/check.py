@@ -1,0 +1,44 @@
+"""Find every mistake in what a training or a sweep would need, and touch nothing.
+
+imclass check [the same as imclass train or imclass sweep]
+"""
+
+from collections.abc import Sequence
+
+from imclass.config.compose import run_hydra
+from imclass.config.schema import Config
+from imclass.runs.folder import open_run
+
+
+def check_command(argv: Sequence[str]) -> None:
+    """Print whether a training or a sweep could start, and where. Raises ConfigError, UserError."""
+    if any(word.startswith(("sweep=", "sweep.")) for word in argv):
+        _check_sweep(argv)
+        return
+    here = [word for word in argv if not word.startswith(("hydra/launcher=", "hydra.launcher."))]
+    run_hydra(_report, "check", here)
+
+
+def _report(config: Config) -> None:
+    run = open_run(config)
+    where = f"continues {run.path}" if run.exists else f"into {run.path}"
+    print(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}")
+
+
+def _check_sweep(argv: Sequence[str]) -> None:
+    """Say whether a sweep could start, and what it would do; nothing is touched."""
+    from imclass.commands.sweep import find_workers, require_place
+    from imclass.sweeps import require_optuna
+    from imclass.sweeps.request import read_request
+    from imclass.sweeps.stored import compare_with_stored, is_begun
+
+    request = read_request(argv)
+    require_place()
+    require_optuna()
+    find_workers(request)
+    there = is_begun(request)
+    if there:
+        compare_with_stored(request)
+    keys = ", ".join(request.space)
+    where = f"continues {request.folder}" if there else f"into {request.folder}"
+    print(f"ok: {request.trials} trials over {keys}, {where}")

@@ -1,0 +1,144 @@
+"""Evaluate a trained model.
+
+imclass evaluate RUN [--split test] [--weights best|last|FILE] [--tta flip|flip_shift] [--data DIR] [--json]
+"""
+
+import argparse
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from imclass.commands.arguments import Arguments
+from imclass.config.check import show
+from imclass.errors import UserError
+from imclass.runs.records import find_run
+
+SHOWN = 30  # classes in the table, the worst first; evaluation.json has all of them
+CONFUSIONS = 5
+
+
+def evaluate_command(argv: Sequence[str]) -> None:
+    """Print loss, accuracy and the per-class table of a run's model; write evaluation.json and its plots.
+
+    What training wrote (test split, best weights, the same images) is written again in its place, its samples
+    are drawn where they are gone, and its page is made again; everything else goes into a folder of its own
+    below `evaluations/`.
+    Raises UserError.
+    """
+    options = _parse(argv)
+    run = find_run(options.run)
+    if options.data is not None and not Path(options.data).expanduser().is_dir():
+        raise UserError(f"--data {options.data}: no such folder")
+    if options.weights not in ("best", "last") and not Path(options.weights).expanduser().is_file():
+        raise UserError(f"--weights {options.weights}: expected best, last, or a file of weights")
+    from imclass.evaluation.evaluate import predictions_of
+    from imclass.evaluation.trained import open_trained
+    from imclass.evaluation.tta import with_tta
+    from imclass.reports.run_page import write_run_page
+    from imclass.reports.split_report import draw_samples, write_assessment
+
+    trained = open_trained(run, options.weights)
+    split, own = trained.split(options.split, options.data)
+    predictions = predictions_of(with_tta(trained.model, options.tta), trained.loader(split), trained.device)
+    about = {name: getattr(options, name) for name in ("split", "weights", "tta", "data")}
+    folder = run if own and _is_that_of_training(options) else run / "evaluations" / _name(options, own)
+    scores = write_assessment(folder, split, predictions, trained.classes, about)
+    samples = run / "plots/samples.png"
+    if folder == run and not samples.exists():
+        draw_samples(trained.train_loader(trained.split("train", options.data)[0]), trained.classes, samples)
+    print(json.dumps(scores) if options.json else _table(scores, folder))
+    if folder == run:
+        write_run_page(run, run / "report.html")
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Arguments(prog="imclass evaluate", description="Evaluate a trained model.")
+    parser.add_argument("run", help="a run folder, or its name under outputs/")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
+    parser.add_argument("--weights", default="best", help="best (default), last, or a file of weights")
+    parser.add_argument(
+        "--tta",
+        choices=("none", "flip", "flip_shift"),
+        default="none",
+        help="average over mirrored, and moved, views of each image",
+    )
+    parser.add_argument(
+        "--data",
+        help="another root of the data, or a folder with the same class folders ('/' in a name is '_')",
+    )
+    parser.add_argument("--json", action="store_true", help="print what evaluation.json holds")
+    return parser.parse_args(argv)
+
+
+def _is_that_of_training(options: argparse.Namespace) -> bool:
+    return (options.split, options.weights, options.tta) == ("test", "best", "none")
+
+
+def _name(options: argparse.Namespace, own: bool) -> str:
+    """Return a folder name of which every other evaluation has another one."""
+    names = [options.split]
+    if options.weights != "best":
+        names.append(f"weights-{_short(options.weights) if options.weights != 'last' else 'last'}")
+    if options.tta != "none":
+        names.append(options.tta)
+    if not own:
+        names.append(f"data-{_short(options.data) if options.data else 'changed'}")
+    return "_".join(names)
+
+
+def _short(path: str) -> str:
+    """Return a file's or folder's name, and a few digits of its whole path."""
+    whole = Path(path).expanduser().resolve()
+    name = re.sub(r"[^A-Za-z0-9.-]", "-", whole.stem)
+    return f"{name}-{hashlib.sha256(str(whole).encode()).hexdigest()[:6]}"
+
+
+def _table(scores: dict[str, Any], folder: Path) -> str:
+    top5 = [] if scores["top5_accuracy"] is None else [f"top-5        {scores['top5_accuracy']:.2%}"]
+    classes = sorted(scores["classes"], key=lambda row: row["f1"])
+    rows = [(show(row["name"]), row, row["support"]) for row in classes[:SHOWN]]
+    rows.append(("mean", scores["macro"], scores["images"]))
+    width = max(len("class"), *(len(name) for name, _, _ in rows))
+    left = len(classes) - SHOWN
+    return "\n".join(
+        [
+            f"{scores['data'] or scores['split']}, {scores['images']:,} images, {scores['weights']} weights, "
+            f"test-time augmentation: {scores['tta']}",
+            f"accuracy     {scores['accuracy']:.2%}",
+            *top5,
+            f"loss         {scores['loss']:.4f}",
+            f"calibration  {scores['expected_calibration_error']:.2%} expected error",
+            "",
+            f"{'class':{width}}  precision  recall      F1  images",
+            *(
+                f"{name:{width}}  {row['precision']:9.1%}  {row['recall']:6.1%}  {row['f1']:6.1%}  {count:6,}"
+                for name, row, count in rows
+            ),
+            *([f"({left} better classes in evaluation.json)"] if left > 0 else []),
+            "",
+            *_confusions(scores),
+            "",
+            f"written to   {folder}/evaluation.json, {folder}/plots/",
+        ]
+    )
+
+
+def _confusions(scores: dict[str, Any]) -> list[str]:
+    """Return the classes that are most often taken for another, from the confusion matrix."""
+    classes = scores["classes"]
+    wrong = [
+        (count, row, column)
+        for row, counts in enumerate(scores["confusion_matrix"])
+        for column, count in enumerate(counts)
+        if count and row != column
+    ]
+    wrong.sort(key=lambda entry: -entry[0])
+    names = [show(row["name"]) for row in classes]
+    told = [
+        f"{names[row]} taken for {names[column]}: {count:,} of {classes[row]['support']:,}"
+        for count, row, column in wrong[:CONFUSIONS]
+    ]
+    return [f"{'mistakes' if number == 0 else '':11}  {line}" for number, line in enumerate(told)]

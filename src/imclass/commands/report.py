@@ -1,0 +1,145 @@
+"""Write a report that needs nothing but a browser.
+
+imclass report RUN|SWEEP|FOLDER ... [--out FILE.html]
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imclass.commands.arguments import Arguments
+from imclass.errors import UserError
+
+if TYPE_CHECKING:
+    from imclass.runs.records import RunRecord
+
+PLACES = (Path(), Path("outputs"))  # where a name is looked for
+
+
+def report_command(argv: Sequence[str]) -> None:
+    """Write report.html of one run, or comparison.html and comparison.csv of several, best first.
+
+    A folder that is no run itself stands for the runs in it; of a sweep, its page, table and best
+    configuration are written again. Raises UserError when there are none.
+    """
+    options = _parse(argv)
+    if (sweep := _sweep(options.runs)) is not None:
+        _report_sweep(sweep, options.out)
+        return
+    runs = list({run.resolve(): run for argument in options.runs for run in _runs(argument)}.values())
+    from imclass.reports.comparison import write_comparison_page
+    from imclass.reports.run_page import write_run_page
+
+    if len(runs) == 1:
+        file = options.out or runs[0] / "report.html"
+        _require_folder(file)
+        lacking = write_run_page(runs[0], file)
+        print(file)
+        if lacking:
+            command = f"imclass evaluate {shlex.quote(str(runs[0]))}"
+            print(f"imclass: without {', '.join(lacking)}; {command} draws what can be", file=sys.stderr)
+        return
+    file = options.out or _shared_folder(runs) / "comparison.html"
+    _require_folder(file)
+    rows = write_comparison_page(_readable(runs), file)
+    for row in (row for row in rows if row.finished):
+        deviation = row.deviation("test_accuracy")
+        spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
+        print(
+            f"validation {row.mean('val_accuracy'):.2%}  test {row.mean('test_accuracy'):.2%}{spread}  "
+            f"{', '.join(run.name for run in row.runs)}" + (f": {row.label}" if row.label else "")
+        )
+    unfinished = sum(len(row.runs) for row in rows if not row.finished)
+    if unfinished:
+        print(f"{unfinished} runs did not finish: see the page")
+    print(f"{file} {file.with_suffix('.csv')}")
+
+
+def _sweep(arguments: Sequence[str]) -> Path | None:
+    """Return the folder of the one sweep that the arguments name; None if they name runs."""
+    if len(arguments) > 1:
+        return None
+    paths = [place / arguments[0] for place in (*PLACES, Path("outputs", "sweeps"))]
+    found = next((path for path in paths if (path / "sweep.yaml").is_file() or _runs_in(path)), None)
+    return found if found is not None and (found / "sweep.yaml").is_file() else None
+
+
+def _report_sweep(folder: Path, out: Path | None) -> None:
+    from imclass.sweeps import require_optuna
+
+    require_optuna()
+    from imclass.sweeps.best import told
+    from imclass.sweeps.page import write_report
+
+    if out is not None:
+        _require_folder(out)
+    page = out or folder / "sweep.html"
+    print(told(write_report(folder, page), page))
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Arguments(prog="imclass report", description="Write a report of one run or of many.")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN|SWEEP|FOLDER",
+        help="run folders, their names, folders of runs, or a sweep",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.html",
+        help="default: in the run, or beside the runs; of several runs, FILE.csv is written beside it",
+    )
+    return parser.parse_args(argv)
+
+
+def _runs(argument: str) -> list[Path]:
+    for place in PLACES:
+        if found := _runs_in(place / argument):
+            return found
+    raise UserError(f"{argument}: no run, and no folder with runs, here or in outputs/")
+
+
+def _runs_in(path: Path) -> list[Path]:
+    """Return the run that lies here, else those in this folder."""
+    from imclass.runs.records import is_run
+
+    return [path] if is_run(path) else sorted(folder for folder in path.glob("*") if is_run(folder))
+
+
+def _readable(runs: Sequence[Path]) -> "list[RunRecord]":
+    """Read the runs' records; what is wrong with one is told on stderr, and raised if there is no other."""
+    from imclass.runs.records import read_run
+
+    records: list[RunRecord] = []
+    problems: list[UserError] = []
+    for run in runs:
+        try:
+            records.append(read_run(run))
+        except UserError as error:
+            problems.append(error)
+    if not records:
+        raise problems[-1]
+    for problem in problems:
+        print(f"imclass: left out: {problem}", file=sys.stderr)
+    return records
+
+
+def _shared_folder(runs: Sequence[Path]) -> Path:
+    """Return the folder that all runs lie in; the current one where they share none."""
+    shared = Path(os.path.commonpath([run.absolute().parent for run in runs]))
+    return shared if shared != Path(shared.anchor) else Path()
+
+
+def _require_folder(file: Path) -> None:
+    if file.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out {file}: expected the name of a page, such as {file.stem or 'report'}.html")
+    if file.is_dir():
+        raise UserError(f"--out {file}: is a folder; name a file in it")
+    if not file.parent.is_dir():
+        raise UserError(f"--out {file}: no such folder {file.parent}; make it first")

@@ -1,0 +1,1 @@
+"""From what is typed to one checked Config; no torch in here."""

@@ -1,0 +1,194 @@
+"""Settings that are each allowed but cannot stand together. No torch here: answers must be quick."""
+
+import ctypes
+import importlib.util
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from imclass.config.durations import parse_duration
+from imclass.config.groups import group_choices
+from imclass.config.schema import Config, OptimizerConfig, SchedulerConfig
+from imclass.errors import did_you_mean
+
+# Training images of the data sets whose size is known before they are read.
+TRAIN_IMAGES = {"fashion_mnist_mini": 6_000, "fashion_mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}
+
+# Settings that only some choices of a group have; the rest belong to all.
+OPTIMIZER_SETTINGS = {
+    "sgd": {"momentum", "nesterov"},
+    "adam": {"betas", "eps"},
+    "adamw": {"betas", "eps"},
+    "rmsprop": {"momentum", "eps", "alpha"},
+    "muon": {"momentum", "nesterov", "adamw_lr"},
+}
+SCHEDULER_SETTINGS: dict[str, set[str]] = {
+    "constant": set(),
+    "cosine": {"final"},
+    "linear": {"final"},
+    "onecycle": {"final"},
+    "step": {"step_size", "gamma"},
+    "multistep": {"milestones", "gamma"},
+    "plateau": {"gamma", "patience"},
+}
+
+
+def contradictions(config: Config) -> Iterator[str]:
+    """Yield one line per contradiction, naming the keys, and what to do."""
+    yield from _names(config)
+    yield from _unused(config.optimizer, "optimizer", OPTIMIZER_SETTINGS)
+    yield from _unused(config.scheduler, "scheduler", SCHEDULER_SETTINGS)
+    yield from _length(config)
+    yield from _sizes(config)
+    yield from _augmentation(config)
+    yield from _device(config)
+    yield from _files(config)
+
+
+def train_images(config: Config) -> int | None:
+    """Return the size of the training split if it is known before the data are read."""
+    data = config.dataset
+    total = data.synthetic.train if data.name == "synthetic" else TRAIN_IMAGES.get(data.name)
+    if total is None:
+        return None
+    if isinstance(data.val_split, int):
+        total -= data.val_split
+    elif isinstance(data.val_split, float):
+        total -= round(total * data.val_split)
+    return round(total * data.fraction)
+
+
+def _names(config: Config) -> Iterator[str]:
+    for group in ("model", "dataset", "optimizer", "scheduler"):
+        name, known = getattr(config, group).name, group_choices(group)
+        if name not in known and not (group == "model" and name in torchvision_models()):
+            near = did_you_mean(name, known)
+            yield f"{group}.name={name}: no such {group}{near or '; see imclass list ' + group + 's'}"
+
+
+def torchvision_models() -> set[str]:
+    """Return the names of torchvision's classification models, read from its files without importing it.
+
+    There, each is a function `def name(` under the decorator `@register_model()`.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    files = [file for folder in folders for file in Path(folder, "models").glob("*.py")]
+    pattern = re.compile(r"^@register_model\(\)\n(?:@.*\n|[ )].*\n)*def (\w+)\(", re.MULTILINE)
+    return {name for file in files for name in pattern.findall(file.read_text(encoding="utf-8"))}
+
+
+def _unused(
+    section: OptimizerConfig | SchedulerConfig, group: str, table: dict[str, set[str]]
+) -> Iterator[str]:
+    if section.name not in table:  # a plugin's: it knows its settings
+        return
+    for setting in sorted(set().union(*table.values())):
+        needed, given = setting in table[section.name], getattr(section, setting) is not None
+        if given and not needed:
+            yield f"{group}.{setting}: has no effect with {group}={section.name}; remove it"
+        if needed and not given:
+            yield f"{group}.{setting}=null: {group}={section.name} needs a value"
+
+
+def _length(config: Config) -> Iterator[str]:
+    train, scheduler = config.train, config.scheduler
+    if train.epochs is None and train.steps is None:
+        yield "train.epochs=null, train.steps=null: expected one of the two to say how long to train"
+        return
+    images = train_images(config)
+    if images is None or images < train.batch_size:
+        return
+    steps_per_epoch = images // train.batch_size
+    total = train.steps or max(1, round((train.epochs or 0) * steps_per_epoch))
+    shown = f"training ({total} steps)"
+    units = ("ep", "st", "%")
+    warmup = parse_duration(scheduler.warmup, units).steps(steps_per_epoch, total)
+    if warmup > total:
+        yield f"scheduler.warmup={scheduler.warmup}: longer than {shown}; shorten it, or train longer"
+    previous = -1.0
+    milestones = scheduler.milestones or []
+    for milestone in milestones:
+        at = parse_duration(milestone, units).steps(steps_per_epoch, total)
+        if at < previous or milestones.count(milestone) > 1:  # in so few steps, others may fall together
+            yield f"scheduler.milestones={scheduler.milestones}: expected rising values"
+        elif at > total:
+            yield f"scheduler.milestones: {milestone} is after the end of {shown}; remove it, or train longer"
+        previous = at
+
+
+def _sizes(config: Config) -> Iterator[str]:
+    data, images = config.dataset, train_images(config)
+    if images is not None and images <= 0:
+        yield f"dataset.val_split={data.val_split}: leaves nothing of the training images"
+    elif images is not None and config.train.batch_size > images:
+        yield f"train.batch_size={config.train.batch_size}: larger than the training split ({images} images)"
+    micro = config.device.micro_batch
+    if isinstance(micro, int) and micro > config.train.batch_size:
+        yield f"device.micro_batch={micro}: larger than train.batch_size={config.train.batch_size}"
+    if data.mean is not None and data.std is not None and len(data.mean) != len(data.std):
+        yield f"dataset.mean, dataset.std: {len(data.mean)} and {len(data.std)} channels; give equally many"
+    if (data.mean is None) != (data.std is None):
+        yield "dataset.mean, dataset.std: set both, or neither (then they come from the training split)"
+    if data.name == "image_folder" and data.root is None:
+        yield "dataset.root=null: image_folder needs the folder with your class folders: dataset.root=FOLDER"
+
+
+def _augmentation(config: Config) -> Iterator[str]:
+    augment = config.augment
+    for key in ("mixup", "cutmix"):
+        if getattr(augment, key) > 0 and config.train.batch_size == 1:
+            yield f"augment.{key}: mixes the images of a batch; train.batch_size=1 has only one"
+    if augment.randaugment and augment.trivialaugment:
+        yield "augment.randaugment, augment.trivialaugment: choose one of the two"
+
+
+def _device(config: Config) -> Iterator[str]:
+    device = config.device
+    if device.type.startswith("cuda") and not _has_gpu_driver():
+        yield f"device.type={device.type}: this machine has no CUDA driver; use device=cpu or device=auto"
+    if device.type == "mps" and not _is_apple():
+        yield "device.type=mps: needs an Apple computer with its own GPU; use device=cpu or device=auto"
+    if device.type == "cpu" and device.precision == "fp16":
+        yield "device.precision=fp16: needs a GPU; use bf16, fp32 or auto on device.type=cpu"
+    if device.sync_batch_norm and device.type in ("cpu", "mps"):
+        yield f"device.sync_batch_norm=true: torch has it for GPUs only, not for device.type={device.type}"
+    cores = os.cpu_count() or 1
+    if isinstance(device.threads, int) and device.threads > 4 * cores:
+        yield f"device.threads={device.threads}: {cores} cores here; use auto, or at most {4 * cores}"
+
+
+def _files(config: Config) -> Iterator[str]:
+    weights, root = config.model.weights, config.dataset.root
+    if weights is not None and config.model.weights_required and not Path(weights).expanduser().is_file():
+        yield f"model.weights={weights}: no such file (model.weights_required=false starts without it)"
+    if weights is not None and config.model.pretrained:
+        yield "model.weights, model.pretrained: both say where to start from; choose one"
+    if root is not None and not Path(root).expanduser().is_dir():
+        yield f"dataset.root={root}: no such folder"
+    if config.resume not in ("auto", "never") and not Path(config.resume).is_dir():
+        yield f"resume={config.resume}: expected auto, never, or a run folder"
+    existing = next(
+        p for p in [Path(config.output_dir), *Path(config.output_dir).absolute().parents] if p.exists()
+    )
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        yield f"output_dir={config.output_dir}: {existing} is not a folder that can be written to"
+
+
+def _is_apple() -> bool:
+    return sys.platform == "darwin" and platform.machine() == "arm64"
+
+
+def _has_gpu_driver() -> bool:
+    """Look for the driver's library without importing torch."""
+    names = ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll")
+    for name in names:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            continue
+        return True
+    return False

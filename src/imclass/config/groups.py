@@ -1,0 +1,22 @@
+"""The config groups: where their YAML files are, and which choices each has. No torch here."""
+
+from importlib.metadata import entry_points
+from pathlib import Path
+
+
+def config_dir() -> Path:
+    """Return the folder of the shipped YAML files: inside the wheel, or of the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    bundled = package / "configs"
+    return bundled if bundled.is_dir() else package.parents[1] / "configs"
+
+
+def group_choices(group: str, *extra_dirs: Path) -> list[str]:
+    """Return the choices of a config group: its YAML files and the names that plugins add."""
+    files = [p.stem for folder in (config_dir(), *extra_dirs) for p in (folder / group).glob("*.yaml")]
+    return sorted({*files, *plugin_names(group)})
+
+
+def plugin_names(group: str) -> list[str]:
+    """Return the names that other packages add to a group through entry points."""
+    return sorted(entry_points(group=f"imclass.{group}s").names)

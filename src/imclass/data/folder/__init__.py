@@ -1,0 +1,1 @@
+"""People's own pictures: a folder of class folders."""

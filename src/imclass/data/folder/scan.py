@@ -1,0 +1,178 @@
+"""Which images of which classes a folder holds, without opening any of them.
+
+    ROOT/train/<class>/**   ROOT/val/<class>/** (or valid, validation)   ROOT/test/<class>/**
+    ROOT/<class>/**         no split folders: everything is training data
+
+Classes are the sorted names of the class folders of the training part; the other parts must have the
+same ones, some of which may be empty. Files whose extension Pillow does not know, and hidden files and
+folders, are passed over; links are followed. Names of split folders may be in any case, and `training` and
+`testing` also count.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from imclass.data.folder.decode import extensions, read_header
+from imclass.errors import UserError
+
+PART_NAMES = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "val": ("val", "valid", "validation"),
+}
+
+
+class ImageFile(NamedTuple):
+    """One image by its path under the root, with '/' on every system."""
+
+    name: str
+    label: int
+    size: int
+    mtime_ns: int
+
+
+def scan_folder(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]]:
+    """Return class names and the images of `train` and, if there are any, `test` and `val`.
+
+    given: how the user named the folder, for messages. Images are ordered by class, then by name. Raises
+    UserError when the folder is missing or unreadable, a part has no images at all, or the parts have
+    different classes.
+    """
+    try:
+        if not root.is_dir():
+            raise UserError(f"{given}: no such folder; give the folder that holds the images")
+        folders = part_folders(root)
+        if "train" not in folders:
+            raise UserError(
+                f"{root}: has {', '.join(path.name for path in folders.values())}/ but no train/ beside it"
+            )
+        names = {part: _subfolders(folder) for part, folder in folders.items()}
+        classes = names["train"]
+        if len(classes) < 2:
+            raise UserError(
+                f"{given}: {len(classes)} class folders in {folders['train']}; expected at least "
+                "2 folders with images of one class each, or train/, val/ and test/ that hold them"
+            )
+        for part, present in names.items():
+            _check_same(folders[part], present, classes)
+        images = {part: _part_images(root, folder, classes) for part, folder in folders.items()}
+        for part, found in images.items():
+            if not found:
+                raise UserError(f"{folders[part]}: no images in its class folders; add some or remove it")
+        return classes, images
+    except OSError as error:
+        raise UserError(f"{given}: cannot be read ({error})") from error
+
+
+def image_files(folder: Path) -> tuple[list[Path], int]:
+    """Return the images in a folder and below, in order, and the number of other files.
+
+    Images are told by their extensions; those without any are opened. Hidden files and folders are passed
+    over, and not counted; links are followed. Raises UserError when a folder cannot be read.
+    """
+    try:
+        files = sorted(_files_under(folder, "."))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error})") from error
+    found = [folder / name for name, _ in files if _is_image(name) or _looks_like_image(folder / name)]
+    return found, len(files) - len(found)
+
+
+def folder_name(name: str) -> str:
+    """Return what the folder of a class is called: Fashion-MNIST's `T-shirt/top` is found in T-shirt_top/."""
+    return name.replace("/", "_")
+
+
+def part_folders(root: Path) -> dict[str, Path]:
+    """Return {part: folder} for the split folders that exist; {'train': root} where there are none."""
+    found: dict[str, Path] = {}
+    for name in _subfolders(root):
+        for part, aliases in PART_NAMES.items():
+            if name.lower() in aliases:
+                if part in found:
+                    raise UserError(
+                        f"{root}: both {found[part].name}/ and {name}/ are there; keep one of them"
+                    )
+                found[part] = root / name
+    return {part: found[part] for part in PART_NAMES if part in found} or {"train": root}
+
+
+def _subfolders(folder: Path) -> tuple[str, ...]:
+    with os.scandir(folder) as entries:
+        return tuple(
+            sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        )
+
+
+def difference(present: Sequence[str], expected: Sequence[str]) -> str:
+    """Return "lacks 'a' and adds 'b'" where `present` classes are not the `expected` ones, else ""."""
+    missing = sorted(set(expected) - set(present))
+    unknown = sorted(set(present) - set(expected))
+    return " and ".join(
+        f"{what} {_few(names)}" for what, names in (("lacks", missing), ("adds", unknown)) if names
+    )
+
+
+def _check_same(folder: Path, present: tuple[str, ...], classes: tuple[str, ...]) -> None:
+    if differing := difference(present, classes):
+        raise UserError(f"{folder}: class folders differ from those of train/: it {differing}")
+
+
+def _few(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:10]))
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
+
+
+def _part_images(root: Path, folder: Path, classes: tuple[str, ...]) -> list[ImageFile]:
+    images: list[ImageFile] = []
+    for label, name in enumerate(classes):
+        prefix = (folder / name).relative_to(root).as_posix()
+        images += sorted(_images_under(folder / name, prefix, label))
+    return images
+
+
+def _images_under(folder: Path, prefix: str, label: int) -> Iterator[ImageFile]:
+    """Yield the images in `folder` and below; `prefix`: what their names begin with."""
+    for name, entry in _files_under(folder, prefix):
+        if _is_image(name):
+            status = entry.stat()  # a dangling link is an error: half a data set is worse
+            yield ImageFile(name, label, status.st_size, status.st_mtime_ns)
+
+
+def _files_under(
+    folder: Path, prefix: str, above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    """Yield `prefix`/... and entry of all files in `folder` and below that are not hidden.
+
+    above: the folders it lies in, so that no link goes round.
+    """
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = f"{prefix}/{entry.name}"
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _files_under(folder / entry.name, name, (*above, here))
+            else:
+                yield name, entry
+
+
+def _is_image(name: str) -> bool:
+    return ("." + name.rpartition(".")[2]).lower() in extensions()
+
+
+def _looks_like_image(file: Path) -> bool:
+    """Tell whether a file without extension is an image."""
+    if file.suffix or not file.is_file():
+        return False
+    try:
+        read_header(file)
+    except UserError:
+        return False
+    return True

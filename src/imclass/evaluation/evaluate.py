@@ -1,0 +1,88 @@
+"""What a model says of a whole split, and the loss and accuracy of that."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from imclass.data.loader import EvalLoader
+from imclass.evaluation.metrics import Meter, Result, cross_entropy_sum
+from imclass.machine.device import Device
+from imclass.machine.signals import STOP
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """The logits of every image of a split, in its order, on the CPU."""
+
+    logits: Tensor  # float32 (N, classes)
+    labels: Tensor  # int64 (N,)
+    result: Result
+
+    @property
+    def probabilities(self) -> Tensor:
+        """float32 (N, classes), rows of sum 1."""
+        return self.logits.softmax(dim=1)
+
+
+def evaluate(model: nn.Module, loader: EvalLoader, device: Device) -> Result:
+    """Return the exact mean cross entropy (no smoothing) and accuracy over every image of `loader`.
+
+    Of many processes, each evaluates its slice, and the sums of all are added: no image counts twice.
+    The model is left in the mode that it was in.
+    """
+    meter = Meter(device.device, device.processes)
+    for logits, labels in _outputs(model, loader, device):
+        meter.update(cross_entropy_sum(logits, labels), logits, labels)
+    return meter.compute()
+
+
+def predictions_of(model: nn.Module, loader: EvalLoader, device: Device) -> Predictions:
+    """Return what `model` says of every image of `loader`; `result` is what `evaluate` returns, exactly.
+
+    Of many processes, the first gets the logits and labels of all, the others only of their slices.
+    """
+    meter = Meter(device.device, device.processes)
+    own = list(_outputs(model, loader, device))
+    for logits, labels in own:
+        meter.update(cross_entropy_sum(logits, labels), logits, labels)
+    nothing = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)  # of a slice without images
+    parts = device.processes.gather([(logits.cpu(), labels.cpu()) for logits, labels in own])
+    outputs = [output for part in parts for output in part]
+    logits, labels = (torch.cat(rows) for rows in zip(*(outputs or [nothing]), strict=True))
+    return Predictions(logits, labels, meter.compute())
+
+
+@torch.inference_mode()
+def logits_of(model: nn.Module, images: Tensor, device: Device) -> Tensor:
+    """Return float32 logits (N, classes) of normalised images (N, C, H, W) on the device.
+
+    Where the memory does not suffice for all of them at once, they pass in halves.
+    """
+    try:
+        with device.autocast():
+            logits: Tensor = model(images).float()
+        return logits
+    except (RuntimeError, MemoryError) as error:
+        if len(images) == 1 or not device.is_out_of_memory(error):
+            raise
+    halves = images.split(math.ceil(len(images) / 2))
+    return torch.cat([logits_of(model, half, device) for half in halves])
+
+
+def _outputs(model: nn.Module, loader: EvalLoader, device: Device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield logits and labels batch by batch, the model in evaluation mode meanwhile.
+
+    Raises Interrupted when the process is asked to stop; of many, all at the same batch.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        for images, labels in loader:
+            STOP.raise_if_set()
+            if len(images):  # a slice may end before others do
+                yield logits_of(model, images, device), labels
+    finally:
+        model.train(was_training)

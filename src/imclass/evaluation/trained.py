@@ -1,0 +1,162 @@
+"""A trained model, opened from its run folder: nothing about model, data or preprocessing is typed again."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from torch import nn
+
+from imclass.config.check import check_config
+from imclass.config.schema import Config, DeviceConfig
+from imclass.data.augment import Augment
+from imclass.data.dataset import Split
+from imclass.data.datasets import WITHOUT_ROOT
+from imclass.data.folder.pictures import require_classes, split_of_class_folders
+from imclass.data.loader import EvalLoader, Images, TrainLoader
+from imclass.data.prepared import Data, prepare_data
+from imclass.errors import UserError
+from imclass.machine.device import Device, resolve_device
+from imclass.models import build_trained_model
+from imclass.runs.checkpoint import (
+    DamagedCheckpoint,
+    read_checkpoint,
+    read_header,
+    read_model_weights,
+)
+from imclass.runs.weights import load_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model in evaluation mode on its device, and how its images are prepared."""
+
+    path: Path
+    config: Config
+    model: nn.Module
+    device: Device
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]  # channels, height, width of the images as the network sees them
+    mean: list[float]  # per channel, on a scale of 0 to 1
+    std: list[float]
+    header: Mapping[str, Any]  # of the checkpoint: how its numbers were computed
+
+    def loader(self, split: Split) -> EvalLoader:
+        """Return the batches that validation made of such a split."""
+        images = Images(split, self.device, self.shape[1:], self.mean, self.std)
+        return EvalLoader(images, self.device.micro_batch or self.config.train.batch_size)
+
+    def train_loader(self, split: Split) -> TrainLoader:
+        """Return the batches that training made of such a split."""
+        images = Images(split, self.device, self.shape[1:], self.mean, self.std)
+        augment = Augment(self.config.augment, len(self.classes))
+        return TrainLoader(images, self.config.train.batch_size, augment, self.config.seed)
+
+    def split(self, name: str, root: str | None = None) -> tuple[Split, bool]:
+        """Return train, val or test, and whether these are the images of the run's own split.
+
+        root: where the run's data lie now, or other images in class folders: the part of that name, or all of
+        them where there are no parts. Raises UserError when there are none, or of other classes.
+        """
+        if root is not None and not self._is_own_root(root) and not self._own_folder(root):
+            folders = split_of_class_folders(root, name, self.classes, self.config.dataset, self.shape)
+            if folders is not None:
+                return folders, False
+            if self.config.dataset.name in WITHOUT_ROOT:
+                raise UserError(f"--data {root}: has no folders of the model's classes")
+        data = self._data(root)
+        own = data.dataset.fingerprint == self.header["data_fingerprint"]
+        if root is not None and not own and not self._is_own_root(root):
+            raise UserError(
+                f"--data {root}: neither class folders of the model's classes nor the data of the run"
+            )
+        require_classes(self.classes, data.dataset.classes, self.config.dataset.root or "the data")
+        if not own:
+            print(
+                "imclass: warning: these images are not those that the run was trained on; where it chose "
+                "the parts itself, some of these may have been among its training images",
+                file=sys.stderr,
+            )
+        return {"train": data.splits.train, "val": data.splits.val, "test": data.splits.test}[name], own
+
+    def _is_own_root(self, root: str) -> bool:
+        own = self.config.dataset.root
+        return own is not None and Path(root).expanduser().resolve() == Path(own).expanduser().resolve()
+
+    def _own_folder(self, root: str) -> bool:
+        """Tell whether `root` is a copy of the folder that the run was trained on."""
+        if self.config.dataset.name != "image_folder":
+            return False
+        try:
+            return self._data(root).dataset.fingerprint == self.header["data_fingerprint"]
+        except UserError:  # it cannot even be split like it
+            return False
+
+    def _data(self, root: str | None = None) -> Data:
+        """Return the run's data, from another place if `root` names one."""
+        own = dataclasses.replace(self.config.dataset, mean=self.mean, std=self.std)
+        if root is not None:
+            return prepare_data(dataclasses.replace(own, root=root, download=False), self.config.seed)
+        try:
+            return prepare_data(own, self.config.seed)
+        except UserError as error:
+            raise UserError(f"{error} (--data DIR says where the run's data are now)") from error
+
+
+def open_trained(path: Path, weights: str = "best") -> Trained:
+    """Build the model of a run and load its weights.
+
+    weights: best, last, or a file that `read_model_weights` reads; any sound checkpoint of the run then says
+    what model that is for. It computes as the run did where the hardware is the same, else as `auto` chooses.
+    Raises UserError for a folder without checkpoints, a damaged file, and weights that do not fit.
+    """
+    own = [path / "checkpoints" / f"{name}.pt" for name in ("best", "last", "previous")]
+    chosen = {"best": own[:1], "last": own[1:2]}.get(weights, own)
+    present = [file for file in chosen if file.exists()]
+    if not present:
+        raise UserError(f"{chosen[0]}: no such file; was the run trained to its first evaluation?")
+    try:
+        header, about = _first_sound(present)
+        source = present[0] if weights in ("best", "last") else Path(weights)
+        tensors = read_model_weights(source)
+    except DamagedCheckpoint as error:
+        raise UserError(f"{error}; --weights best, last or FILE chooses other weights") from error
+    settings: Any = OmegaConf.to_container(OmegaConf.create(about["config"]))  # as data: nothing is resolved
+    config = check_config(settings, to_train=False)
+    channels, height, width = about["shape"]
+    device = _device(config.device, header)
+    model = build_trained_model(
+        config.model, in_channels=channels, classes=len(about["classes"]), size=height
+    )
+    load_weights(model, tensors, source=str(source))
+    model = model.to(device.device).to(memory_format=device.memory_format).eval()
+    if device.compile:
+        model.compile()
+    classes, shape = tuple(about["classes"]), (channels, height, width)
+    return Trained(path, config, model, device, classes, shape, about["mean"], about["std"], header)
+
+
+def _first_sound(files: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return header and `about` of the first whole checkpoint. Raises DamagedCheckpoint where none is."""
+    for file in files[:-1]:
+        with contextlib.suppress(DamagedCheckpoint):
+            return read_header(file), read_checkpoint(file)["about"]
+    return read_header(files[-1]), read_checkpoint(files[-1])["about"]
+
+
+def _device(config: DeviceConfig, header: Mapping[str, Any]) -> Device:
+    """Return the device of the run as it computed there, or what `auto` chooses on another machine."""
+    anywhere = DeviceConfig(type=config.type, channels_last=config.channels_last, compile=False)
+    try:
+        device = resolve_device(anywhere, steps=1)
+    except UserError:  # not here
+        return resolve_device(dataclasses.replace(anywhere, type="auto"), steps=1)
+    if device.hardware != header["hardware"]:
+        return device
+    names = ("precision", "compile", "micro_batch", "threads")
+    same = {name: header[name] for name in names if header[name] is not None}
+    return resolve_device(dataclasses.replace(anywhere, **same), steps=1)

@@ -1,0 +1,170 @@
+"""Where and how the numbers are computed: device, precision, memory format, compilation, threads."""
+
+import contextlib
+import os
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from imclass.config.schema import DeviceConfig
+from imclass.errors import UserError
+from imclass.machine.processes import ALONE, Processes
+
+# Under `compile: auto`, models are compiled for trainings of at least this many steps on CUDA:
+# below it, compiling takes longer than it saves.
+COMPILE_STEPS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What was resolved from `DeviceConfig`; `reasons` say what each `auto` chose, and why.
+
+    processes: this one and the others that train the same model, each on a device of its own.
+    """
+
+    device: torch.device
+    precision: str  # fp32, bf16, fp16
+    memory_format: torch.memory_format
+    compile: bool
+    threads: int
+    micro_batch: int | None  # images per forward pass; None: the whole batch, until memory runs out
+    reasons: tuple[str, ...]
+    processes: Processes = ALONE
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Return the context in which forward passes run."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+    def grad_scaler(self) -> torch.amp.GradScaler:
+        """Return a gradient scaler, which does nothing unless the precision is fp16."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Tell whether `error` says that this device's memory, or the process's, ran out."""
+        kinds = (torch.OutOfMemoryError, MemoryError)
+        return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+    def peak_memory_bytes(self) -> int:
+        """Return the most memory used so far: of the GPU, else of the process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        import resource
+        import sys
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+    def fits(self, size: int) -> bool:
+        """Tell whether `size` bytes of data may stay in the device's memory beside the training."""
+        if self.device.type != "cuda":
+            return self.device.type == "cpu"
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return size < 0.4 * free
+
+    @property
+    def hardware(self) -> str:
+        """Return the name of the GPU, or of the CPU with the instructions that torch uses of it."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        file = Path("/proc/cpuinfo")
+        named = re.search(r"model name\s*: (.*)", file.read_text()) if file.exists() else None
+        return f"{named[1] if named else platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def resolve_device(
+    config: DeviceConfig, *, steps: int, threads: int | None = None, processes: Processes = ALONE
+) -> Device:
+    """Choose the device and everything that is `auto`, and set torch's number of threads.
+
+    steps: length of the training, for the choice of compilation. threads: what an interrupted run
+    used, kept under `auto` because another number of threads rounds differently.
+    Raises UserError when the device that was asked for is not there, or cannot do what was asked for.
+    """
+    reasons: list[str] = []
+    device = _choose_device(config.type, processes, reasons)
+    if config.sync_batch_norm and device.type != "cuda":
+        raise UserError(f"device.sync_batch_norm=true: torch has it for GPUs only, not for {device.type}")
+    chosen_threads = _choose_threads(config.threads, threads, processes, reasons)
+    torch.set_num_threads(chosen_threads)
+    precision = _choose_precision(config.precision, device, reasons)
+    if config.channels_last == "auto":
+        reasons.append("channels_last: true, the layout in which convolutions are fastest")
+    compiled = config.compile
+    if compiled == "auto":
+        compiled = device.type == "cuda" and steps >= COMPILE_STEPS
+        why = f"pays on CUDA from {COMPILE_STEPS} steps" if not compiled else f"{steps} steps on CUDA"
+        reasons.append(f"compile: {str(compiled).lower()}, {why}")
+    return Device(
+        device=device,
+        precision=precision,
+        memory_format=torch.channels_last
+        if config.channels_last in (True, "auto")
+        else torch.contiguous_format,
+        compile=compiled,
+        threads=chosen_threads,
+        micro_batch=None if config.micro_batch == "auto" else config.micro_batch,
+        reasons=tuple(reasons),
+        processes=processes,
+    )
+
+
+def _choose_device(wanted: str, processes: Processes, reasons: list[str]) -> torch.device:
+    chosen = wanted
+    if wanted == "auto":
+        available = torch.cuda.is_available(), torch.backends.mps.is_available() and processes.size == 1
+        chosen = "cuda" if available[0] else "mps" if available[1] else "cpu"
+        reasons.append(f"device: {chosen}, " + ("found" if any(available) else "no GPU found"))
+    device = processes.place(torch.device(chosen))
+    missing = device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count()
+    if missing and (wanted != "auto" or processes.size > 1):
+        many, seen = processes.local_size > 1, torch.cuda.device_count()
+        needed = f", and {processes.local_size} processes need one each" if many else ""
+        other = f"--nproc-per-node={seen}" if many else "device=auto"
+        raise UserError(
+            f"device.type={wanted}: torch sees {seen} CUDA devices{needed}; use device=cpu or {other}"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device.type=mps: this torch has no MPS device; use device=cpu or auto")
+    return device
+
+
+def _choose_threads(wanted: object, earlier: int | None, processes: Processes, reasons: list[str]) -> int:
+    if isinstance(wanted, int):
+        return wanted
+    if earlier is not None:
+        reasons.append(f"threads: {earlier}, as before the interruption")
+        return earlier
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if processes.local_size > 1:  # torchrun allows each but one thread, whatever the machine has
+        threads = max(1, cores // processes.local_size)
+        reasons.append(f"threads: {threads}, the share of each of {processes.local_size} processes")
+        return threads
+    threads = min(cores, torch.get_num_threads())
+    reasons.append(f"threads: {threads}, the cores of this process")
+    return threads
+
+
+def _choose_precision(wanted: str, device: torch.device, reasons: list[str]) -> str:
+    if wanted == "fp16" and device.type == "cpu":
+        raise UserError("device.precision=fp16: needs a GPU, and none was found; use bf16, fp32 or auto")
+    fast = _has_bf16_units(device)
+    if wanted == "auto":
+        precision, why = ("bf16", "has") if fast else ("fp32", "has no")
+        reasons.append(f"precision: {precision}, this {device.type} {why} bf16 units")
+        return precision
+    if wanted == "bf16" and not fast:
+        reasons.append(f"precision: bf16 as asked, but slow: this {device.type} has no bf16 units")
+    return wanted
+
+
+def _has_bf16_units(device: torch.device) -> bool:
+    """Tell whether bf16 is computed in hardware, not emulated (which can be 100 times slower)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return False

@@ -1,0 +1,45 @@
+"""Any other classification model of torchvision, as torchvision builds it."""
+
+from typing import Any
+
+import torchvision
+from torch import nn
+
+from imclass.config.schema import ModelConfig
+from imclass.errors import UserError
+from imclass.models.head import set_dropout
+from imclass.models.pretrained import torchvision_model, uses_imagenet_input
+from imclass.models.stem import adapt_conv, first_conv, resolve_stem
+
+# Drawn from a truncated normal by default, which takes long; batch norm undoes the scale anyway.
+_OPTIONS: dict[str, dict[str, Any]] = {"inception_v3": {"aux_logits": False, "init_weights": False}}
+
+
+def torchvision_names() -> list[str]:
+    """Return the names of torchvision's classification models."""
+    names: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return names
+
+
+def build_generic(config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
+    """Build torchvision's `config.name`; only its own stem, any number of channels and classes."""
+    if config.stem == "cifar":
+        raise UserError(
+            f"model.stem=cifar: {config.name} has only its own stem; use model.stem=auto, dataset.resize=224"
+        )
+    resolve_stem(config, size)  # rejects a misspelled one
+    model = torchvision_model(config.name, config, classes, **_OPTIONS.get(config.name, {}))
+    if hasattr(model, "AuxLogits"):  # inception_v3's second output; pretrained weights bring it
+        options = {
+            "aux_logits": False,
+            "AuxLogits": None,
+            "transform_input": uses_imagenet_input(config, in_channels),
+        }
+        for name, value in options.items():
+            setattr(model, name, value)
+    name = first_conv(model)
+    conv = model.get_submodule(name)
+    assert isinstance(conv, nn.Conv2d)
+    model.set_submodule(name, adapt_conv(conv, in_channels, keep_weights=config.pretrained))
+    set_dropout(model, config.dropout)
+    return model

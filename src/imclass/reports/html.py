@@ -1,0 +1,27 @@
+"""What all pages share: templates, and pictures inside the page, so that it needs nothing but a browser."""
+
+import base64
+from pathlib import Path
+
+import jinja2
+
+from imclass.config.durations import clock
+
+
+def embedded(file: Path) -> str:
+    """Return a PNG as the source of an <img>."""
+    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
+
+
+def template(name: str) -> jinja2.Template:
+    """Return `templates/<name>.j2`, with the filters `percent` and `clock`; what is put in is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("imclass.reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda value: f"{100 * value:.2f} %"
+    environment.filters["clock"] = clock
+    return environment.get_template(f"{name}.j2")

@@ -1,0 +1,47 @@
+"""The look that all plots share: colours that colour-blind readers can tell apart, few lines, units."""
+
+import warnings
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from imclass.runs.atomic import replacing
+
+# Okabe & Ito 2008 (jfly.uni-koeln.de/color), with a stronger red, and greys.
+ORANGE, BLUE, GREEN, RED = "#E69F00", "#0072B2", "#009E73", "#CC3311"
+SKY, PURPLE, YELLOW, BLACK = "#56B4E9", "#CC79A7", "#B8A800", "#000000"
+SERIES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK)
+GREY, GRID = "#555555", "#DDDDDD"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of this size in inches; no window and no global state belong to it."""
+    return Figure(figsize=(width, height), dpi=110, layout="constrained")
+
+
+def style(axes: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
+    """Give axes a bold title at the left, names and a light grid, and take away the box."""
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a PNG, so that a reader finds the old or the new picture, never a part."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a class in a script that the font lacks: boxes
+        figure.savefig(temporary, format="png")
+
+
+def shortened(text: str, length: int) -> str:
+    """Return `text`, its middle left out if it is longer than `length` characters; '$' starts no formula."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    if len(text) > length:
+        half = (length - 1) // 2
+        text = f"{text[: length - 1 - half]}…{text[len(text) - half :]}"
+    return text.replace("$", r"\$")

@@ -1,0 +1,60 @@
+"""HTML pages that need nothing but a browser: of one run, and of a comparison. Pictures are inside."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from imclass.config.check import flatten, show
+from imclass.config.compose import compose_config
+from imclass.reports.html import embedded, template
+from imclass.reports.plots import plot_curves
+from imclass.reports.split_report import draw_scores
+from imclass.runs.atomic import write_atomically
+from imclass.runs.records import RunRecord, commands, read_run
+
+PLOTS = {
+    "curves": "Accuracy, loss and learning rate while it trained",
+    "confusion_matrix": "Which classes are taken for which",
+    "calibration": "Is it right as often as it says?",
+    "mistakes": "Where it is wrong and most certain",
+    "predictions": "What it predicts for the first test images",
+    "samples": "What it saw while it trained",
+}
+
+
+def write_run_page(path: Path, file: Path, *, redraw: bool = True) -> list[str]:
+    """Write the report of the run folder `path` as one HTML file; return the names of the plots it lacks.
+
+    redraw: draw curves, confusion matrix and calibration again from the run's records (into `plots/`, unless
+    the page goes elsewhere); other plots, and all without it, are taken as they lie there. Raises UserError
+    when the records cannot be read.
+    """
+    run = read_run(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        drawn = path / "plots" if file.parent.resolve() == path.resolve() else Path(scratch)
+        if run.metrics and redraw:
+            plot_curves(run.metrics, run.summary["best"], drawn / "curves.png")
+        if run.scores and redraw:
+            draw_scores(run.scores, drawn)
+        places = {name: (drawn / f"{name}.png", path / "plots" / f"{name}.png") for name in PLOTS}
+        found = {name: next((p for p in pair if p.exists()), None) for name, pair in places.items()}
+        plots = {name: (PLOTS[name], embedded(p)) for name, p in found.items() if p is not None}
+    page = template("run.html").render(
+        run=run,
+        changed=_changed(run),
+        settings={key: show(value) for key, value in run.settings.items()},
+        classes=sorted(run.scores.get("classes", []), key=lambda row: row["f1"]),
+        plots=plots,
+        commands=commands(run.provenance),
+        facts=flatten({k: v for k, v in run.provenance.items() if k != "command"}),
+    )
+    write_atomically(file, page)
+    return [name for name in PLOTS if name not in plots]
+
+
+def _changed(run: RunRecord) -> dict[str, str]:
+    """Return the settings in which it differs from a bare `imclass train`, as the user types them."""
+    defaults: dict[str, Any] = flatten(dataclasses.asdict(compose_config([], [], to_train=False)))
+    others = {key: value for key, value in run.settings.items() if value != defaults.get(key)}
+    return {key: show(value) for key, value in others.items() if key not in ("name", "output_dir")}

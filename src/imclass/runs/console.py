@@ -1,0 +1,108 @@
+"""The terminal, and train.log: a copy of what it showed."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tqdm import tqdm
+
+PLAIN_SECONDS = 10.0  # without a terminal, at most one status line in this time
+
+
+BAR_SECONDS = 1.0  # how often a bar's figures are refreshed: reading them makes the host wait
+
+
+class Console:
+    """The terminal, and a copy of what it showed in train.log.
+
+    On a terminal there is a progress bar per epoch; elsewhere plain lines, not too many; quiet shows
+    the last block only. train.log has it all, also when nobody reads the terminal any more (a closed pipe).
+    """
+
+    def __init__(self, log: Path, *, quiet: bool):
+        self._log = log.open("a", encoding="utf-8")
+        self._quiet = quiet
+        self._terminal = sys.stdout.isatty() and sys.stderr.isatty() and not quiet
+        self._bar: tqdm | None = None
+        self._shown = self._refreshed = 0.0
+        self._held: str | None = None
+
+    def line(self, text: str) -> None:
+        """Show a line that must not be missed."""
+        self._log_line(text)
+        if not self._quiet:
+            self._show(text)
+
+    def status(self, text: str) -> None:
+        """Show the result of an evaluation; without a terminal not before the last line is old enough.
+
+        Until then it is held back, and takes the place of the next line of progress.
+        """
+        self._log_line(text)
+        now = time.monotonic()
+        if self._terminal or now - self._shown >= PLAIN_SECONDS:
+            self._show_status(text)
+        else:
+            self._held = text
+
+    def note(self, text: str) -> None:
+        """Write a line to train.log only: the terminal shows it in another way."""
+        self._log_line(text)
+
+    def block(self, text: str) -> None:
+        """Show the last block, also when quiet."""
+        self._log_line(text)
+        self._show(text)
+
+    def start_epoch(self, name: str, steps: int, done: int) -> None:
+        if self._terminal:
+            self._bar = tqdm(
+                total=steps, initial=done, desc=name, unit="batch", leave=False, dynamic_ncols=True
+            )
+
+    def advance(self) -> bool:
+        """Count one step; return True when fresh figures are wanted through `progress`."""
+        if self._bar is not None:
+            self._bar.update()
+        now = time.monotonic()
+        wanted = now - (self._refreshed if self._bar is not None else self._shown)
+        return wanted >= (BAR_SECONDS if self._bar is not None else PLAIN_SECONDS)
+
+    def progress(self, text: str, figures: Mapping[str, float], images_per_second: float) -> None:
+        self._refreshed = time.monotonic()
+        shown = f"loss {figures['loss']:.3f}, acc {figures['accuracy']:.1%}, {images_per_second:,.0f} img/s"
+        if self._bar is not None:
+            self._bar.set_postfix_str(shown)
+        else:
+            self._log_line(f"{text}: {shown}")
+            self._show_status(self._held or f"{text}: {shown}")
+
+    def end_epoch(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def close(self) -> None:
+        self.end_epoch()
+        self._log.close()
+
+    def _log_line(self, text: str) -> None:
+        self._log.write(text + "\n")
+        self._log.flush()
+
+    def _show_status(self, text: str) -> None:
+        self._shown, self._held = time.monotonic(), None
+        if not self._quiet:
+            self._show(text)
+
+    def _show(self, text: str) -> None:
+        encoding = sys.stdout.encoding or "ascii"
+        try:
+            tqdm.write(text.encode(encoding, "replace").decode(encoding), file=sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader has left; the training goes on, and writes into nothing
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, sys.stdout.fileno())
+            os.close(nothing)

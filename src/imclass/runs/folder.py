@@ -1,0 +1,210 @@
+"""The run folder: how it is named, whether a run there is new, to be continued or finished."""
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from imclass.config.check import flatten, show
+from imclass.config.durations import parse_duration
+from imclass.config.schema import Config
+from imclass.config.stored import read_settings
+from imclass.errors import UserError
+from imclass.runs.atomic import TEMPORARY, sweep_debris, write_atomically
+from imclass.runs.locks import LOCK, lock_folder
+
+# What does not change a run's figures.
+WITHOUT_EFFECT = (
+    "logger.",
+    "checkpoint.every",
+    "model.summary",
+    "debug",
+    "resume",
+    "output_dir",
+    "dataset.root",  # the fingerprint of the data guards what is found there
+    "dataset.download",
+)
+# What may differ between a run and its continuation; everything else would make a silent hybrid.
+SAFE = (*WITHOUT_EFFECT, "device.", "train.max_time")
+LENGTH = ("train.epochs", "train.steps")
+
+
+class RunDir:
+    """`outputs/<name>`: paths, the stored configuration, and the summary.
+
+    changes: what differs, safely, from how the run was started: a line for people, by the setting.
+    """
+
+    def __init__(self, path: Path, config: Config, *, exists: bool, changes: Mapping[str, str] | None = None):
+        self.path, self.config, self.exists, self.changes = path, config, exists, dict(changes or {})
+        self._held = contextlib.ExitStack()
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    @property
+    def summary_file(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        try:
+            return json.loads(self.summary_file.read_text())
+        except (FileNotFoundError, ValueError):  # a power cut may leave half of it; it is written again
+            return {}
+
+    @property
+    def finished(self) -> bool:
+        """True when there is nothing left to do: the same command has already ended well."""
+        return self.summary.get("status") == "finished" and not self.changes
+
+    @property
+    def lengthened(self) -> bool:
+        """True when the continuation is to train longer than the run was meant to."""
+        return any(key in (*LENGTH, "train.max_time") for key in self.changes)
+
+    def create(self) -> "RunDir":
+        """Make the folder and store the configuration in it; `mkdir` decides between two jobs."""
+        if not self.exists:
+            self.path = _make_unique(self.path, exact=self.config.name is not None)
+            self.exists = True
+            self._hold()
+            if (self.path / "config.yaml").exists():
+                raise UserError(
+                    f"{self.path}: another job began this run just now; wait for it, or choose another name="
+                )
+        config = _found_from_anywhere(self.config)
+        self.config = dataclasses.replace(config, name=self.path.name, resume="auto")
+        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(dataclasses.asdict(self.config)))
+        return self
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within the block, no other process may train in this folder; a new folder is locked by `create`.
+
+        Raises UserError naming the holder.
+        """
+        with self._held:
+            if self.exists:
+                self._hold()
+            yield
+
+    def _hold(self) -> None:
+        """Lock the folder, and sweep what a process left there that was killed while it wrote."""
+        self._held.enter_context(lock_folder(self.path))
+        for folder in (self.path, self.checkpoints, self.plots):
+            sweep_debris(folder)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        write_atomically(self.summary_file, json.dumps(summary, indent=2) + "\n")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process of the job, it becomes one that writes nothing."""
+        return _run_of_another, (self.path, self.config, self.exists, self.changes)
+
+
+class SilentRun(RunDir):
+    """The run folder as the processes see it that leave writing to the first."""
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Leave it to the first process."""
+
+
+def _run_of_another(path: Path, config: Config, exists: bool, changes: Mapping[str, str]) -> SilentRun:
+    return SilentRun(path, config, exists=exists, changes=changes)
+
+
+def open_run(config: Config) -> RunDir:
+    """Find out what `config` asks for: a new run, or the continuation of one that exists.
+
+    Nothing is created. Raises UserError when a run of that name has other settings.
+    """
+    if config.resume not in ("auto", "never"):
+        return _continue(Path(config.resume), config)
+    if config.name is None and "SLURM_JOB_ID" in os.environ:
+        config = dataclasses.replace(config, name=_name_of_job(os.environ["SLURM_JOB_ID"], config))
+    if config.name is None:
+        stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        path = Path(config.output_dir) / f"{stamp}_{config.model.name}_{config.dataset.name}"
+        return RunDir(path, config, exists=False)
+    path = Path(config.output_dir) / config.name
+    if not (path / "config.yaml").exists():
+        debris = path.is_dir() and all(p.name.startswith((TEMPORARY, LOCK)) for p in path.iterdir())
+        if path.exists() and not debris:
+            raise UserError(f"{path}: exists and is not a run folder of imclass; choose another name=")
+        return RunDir(path, config, exists=False)
+    if config.resume == "never":
+        raise UserError(
+            f"{path}: this run exists and resume=never; choose another name=, or leave resume out"
+        )
+    return _continue(path, config)
+
+
+def _name_of_job(job: str, config: Config) -> str:
+    """Return a name that a requeued job finds again: of its number and what it trains, not of the clock."""
+    settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    return f"slurm{job}_{config.model.name}_{config.dataset.name}_{digest}"
+
+
+def _continue(path: Path, config: Config) -> RunDir:
+    """Compare with what the run was started with; differences that are safe are applied and noted."""
+    stored = flatten(read_settings(path))
+    wanted = flatten(dataclasses.asdict(_found_from_anywhere(config)))
+    differing = [k for k in wanted if k in stored and stored[k] != wanted[k] and k not in ("name", "resume")]
+    changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
+    refused = [
+        line for k, line in changes.items() if not (k.startswith(SAFE) or _is_longer(k, stored, wanted))
+    ]
+    if refused:
+        listed = "; ".join(refused[:8]) + (f"; and {len(refused) - 8} more" if len(refused) > 8 else "")
+        raise UserError(
+            f"{path}: has other settings ({listed}); choose another name=, or repeat its settings"
+        )
+    if RunDir(path, config, exists=True).summary.get("status") == "finished":
+        changes = {k: line for k, line in changes.items() if _is_longer(k, stored, wanted)}
+    return RunDir(path, config, exists=True, changes=changes)
+
+
+def _found_from_anywhere(config: Config) -> Config:
+    """Return `config` with the folder of the data in full: the run is opened from other folders too."""
+    root = config.dataset.root and Path(config.dataset.root).expanduser()
+    if not root or not root.is_dir():  # null, or what a data set of another package understands
+        return config
+    return dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, root=str(root.absolute())))
+
+
+def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Tell whether a setting makes the training longer; `train.epochs` does not where steps are set."""
+    if key == "train.max_time":
+        before, now = (parse_duration(s[key], ("s",)).value if s[key] else math.inf for s in (stored, wanted))
+        return now > before
+    if key not in LENGTH or (key == "train.epochs" and stored["train.steps"] is not None):
+        return False
+    return None not in (stored[key], wanted[key]) and wanted[key] > stored[key]
+
+
+def _make_unique(path: Path, *, exact: bool) -> Path:
+    """Create `path`, or unless `exact` the first of path-2, path-3 ... that nobody else created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 10_000):
+        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            candidate.mkdir(exist_ok=exact)
+        except FileExistsError:
+            continue
+        return candidate
+    raise UserError(f"{path}: 10,000 runs of this name exist; choose another name=")

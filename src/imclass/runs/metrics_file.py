@@ -1,0 +1,40 @@
+"""metrics.jsonl and metrics.csv."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+from imclass.runs.records import Record, evaluation_rows, read_metrics
+
+
+class MetricsFile:
+    """metrics.jsonl, one object per point, and metrics.csv, one row per evaluation, made from it."""
+
+    def __init__(self, path: Path, size: int):
+        self.path = path
+        self._file = path.open("ab")
+        self._file.truncate(min(size, path.stat().st_size))
+
+    def write(self, record: Record) -> None:
+        safe = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+        self._file.write(json.dumps(safe).encode() + b"\n")
+        self._file.flush()
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    def write_csv(self) -> Record:
+        """Write the row of every evaluation; return the last one."""
+        rows = evaluation_rows(read_metrics(self.path))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.path.with_suffix(".csv").write_text(text.getvalue())
+        return rows[-1]
+
+    def close(self) -> None:
+        self._file.close()

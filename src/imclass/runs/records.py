@@ -1,0 +1,143 @@
+"""What a run has written, read back: metrics.jsonl, the table made from it, and the other records."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imclass.config.check import flatten
+from imclass.config.stored import read_settings
+from imclass.errors import UserError, did_you_mean
+
+Record = dict[str, Any]
+# What readers may rely on; a run that was killed early has not written all of it.
+SUMMARY = (
+    "status",
+    "stopped",
+    "best",
+    "test",
+    "seconds",
+    "images_per_second",
+    "parameters",
+    "peak_memory_bytes",
+)
+SETTINGS = ("model.name", "dataset.name", "dataset.val_split")
+SCORES = (
+    "images",
+    "classes",
+    "macro",
+    "top5_accuracy",
+    "confusion_matrix",
+    "calibration",
+    "expected_calibration_error",
+)
+
+
+def read_metrics(path: Path) -> list[Record]:
+    """Return the records of a metrics.jsonl; a last line that was not written to its end is left out."""
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def evaluation_rows(records: Iterable[Record]) -> list[Record]:
+    """Return one row per validation, with the means of the training points since the one before."""
+    rows, train = [], []
+    for record in records:
+        if record["split"] == "train":
+            train.append(record)
+        elif record["split"] == "val":
+            rows.append(_row(record, train))
+            train = []
+    return rows
+
+
+def _row(val: Record, train: list[Record]) -> Record:
+    images = sum(r["images"] for r in train)
+
+    def mean(key: str) -> float | None:
+        values = [(r[key], r["images"]) for r in train]
+        if not images or any(v is None for v, _ in values):
+            return None
+        return sum(v * n for v, n in values) / images
+
+    return {
+        "step": val["step"],
+        "epoch": val["epoch"],
+        "train_loss": mean("loss"),
+        "train_accuracy": mean("accuracy"),
+        "val_loss": val["loss"],
+        "val_accuracy": val["accuracy"],
+        "lr": train[-1]["lr"] if train else None,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """All that a run folder tells, read back; empty where the run has not come so far."""
+
+    path: Path
+    settings: dict[str, Any]  # {'train.epochs': 5, ...}
+    summary: dict[str, Any]
+    provenance: dict[str, Any]
+    metrics: list[Record]
+    scores: dict[str, Any]  # evaluation.json
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def status(self) -> str:
+        return str(self.summary["status"] or "failed")
+
+
+def is_run(path: Path) -> bool:
+    return (path / "config.yaml").is_file()
+
+
+def find_run(text: str) -> Path:
+    """Return the run folder that `text` names: a path, or a name below `outputs/`. Raises UserError."""
+    for path in (Path(text), Path("outputs") / text):
+        if is_run(path):
+            return path
+    near = did_you_mean(text, (path.name for path in Path("outputs").glob("*") if is_run(path)))
+    raise UserError(f"{text}: no run folder here or in outputs/; expected a folder with a config.yaml{near}")
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read a run folder's records. Raises UserError naming a file that is not what a run writes."""
+    settings, parts, file = flatten(read_settings(path)), [], path
+    try:
+        for name in ("summary.json", "provenance.json", "evaluation.json"):
+            file = path / name
+            parts.append(_read_json(file))
+        file = path / "metrics.jsonl"
+        metrics = read_metrics(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as a run's record ({str(error).splitlines()[0]})") from error
+    summary, provenance, scores = parts
+    _require(settings, SETTINGS, path / "config.yaml")
+    if scores:
+        _require(scores, SCORES, path / "evaluation.json")
+    return RunRecord(path, settings, dict.fromkeys(SUMMARY) | summary, provenance, metrics, scores)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if not isinstance(content, dict):
+        raise ValueError("expected an object")
+    return content
+
+
+def _require(content: dict[str, Any], keys: Iterable[str], file: Path) -> None:
+    if missing := [key for key in keys if key not in content]:
+        raise UserError(f"{file}: was not written by imclass; it lacks {', '.join(missing)}")
+
+
+def commands(recorded: Mapping[str, Any]) -> list[str]:
+    """Return the different commands of a provenance.json in their order, as they are typed."""
+    sessions = [recorded, *recorded.get("resumed", [])]
+    typed = [shlex.join(session["command"]) for session in sessions if "command" in session]
+    return list(dict.fromkeys(typed))

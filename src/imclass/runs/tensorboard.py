@@ -1,0 +1,69 @@
+"""The event files for TensorBoard."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+class TensorBoard:
+    """The event files in `tensorboard/`. Without `enabled` nothing is written."""
+
+    def __init__(self, folder: Path, sizes: Mapping[str, int], *, enabled: bool):
+        self.folder = folder
+        self._writer: Any = None
+        self._cut_back(sizes)
+        if enabled:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder))
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        if self._writer:
+            for tag, value in values.items():
+                self._writer.add_scalar(tag, value, step)
+
+    def text(self, tag: str, text: str) -> None:
+        if self._writer:
+            self._writer.add_text(tag, text, 0)
+
+    def plots(self, files: Iterable[Path], step: int) -> None:
+        """Show PNG files under `plots/<their name>`."""
+        if self._writer:
+            for file in files:
+                with Image.open(file) as image:
+                    pixels = np.asarray(image.convert("RGB"))
+                self._writer.add_image(f"plots/{file.stem}", pixels, step, dataformats="HWC")
+
+    def hparams(self, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Write the one row of the hparams table: settings with the figures that they led to."""
+        if self._writer:
+            from torch.utils.tensorboard.summary import hparams
+
+            values = {
+                k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in settings.items()
+            }
+            for summary in hparams(values, dict(metrics)):
+                self._writer.file_writer.add_summary(summary)
+            for tag, value in metrics.items():
+                self._writer.add_scalar(tag, value)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the byte sizes of the event files, after everything so far was written to them."""
+        if self._writer:
+            self._writer.flush()
+        return {p.name: p.stat().st_size for p in sorted(self.folder.glob("events.out.tfevents.*"))}
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+
+    def _cut_back(self, sizes: Mapping[str, int]) -> None:
+        for path in self.folder.glob("events.out.tfevents.*"):
+            if path.name not in sizes:
+                path.unlink()
+            elif path.stat().st_size > sizes[path.name]:
+                with path.open("ab") as file:
+                    file.truncate(sizes[path.name])

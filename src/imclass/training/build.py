@@ -1,0 +1,205 @@
+"""Builds everything that a run needs from its configuration. The only file that sees all of both."""
+
+import dataclasses
+import math
+import time
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from imclass.config.durations import parse_duration
+from imclass.config.schema import Config, ModelConfig
+from imclass.data.augment import Augment
+from imclass.data.loader import EvalLoader, Images, TrainLoader
+from imclass.data.prepared import Data, prepare_data
+from imclass.errors import ConfigError
+from imclass.evaluation.evaluate import evaluate
+from imclass.machine.device import Device, resolve_device
+from imclass.machine.processes import ALONE, Processes
+from imclass.machine.randomness import seed_everything, use_deterministic_kernels
+from imclass.machine.signals import STOP
+from imclass.models import build_model, build_trained_model
+from imclass.runs.checkpoint import Checkpointer, State, read_model_weights
+from imclass.runs.console import Console
+from imclass.runs.folder import RunDir
+from imclass.runs.logger import RunLogger
+from imclass.runs.weights import load_weights
+from imclass.training.ema import Ema
+from imclass.training.learner import Learner
+from imclass.training.losses import build_loss
+from imclass.training.optimizers import build_optimizer
+from imclass.training.progress import Plan
+from imclass.training.resume import about_run, compare_headers, header_of, newest_state
+from imclass.training.schedules import build_schedule
+from imclass.training.silent import SilentCheckpointer, SilentLogger
+from imclass.training.trainer import Trainer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """A run, ready to start or to go on: the trainer, and what comes after training."""
+
+    run: RunDir
+    trainer: Trainer
+    test: EvalLoader
+    device: Device
+    data: Data
+    resumed: bool
+    started: float  # time.monotonic()
+
+
+@STOP.at_once()
+def build_job(run: RunDir, processes: Processes = ALONE) -> Job:
+    """Build all components, create the run folder, and load the newest checkpoint if there is one.
+
+    Of many processes, each builds its own; only the first touches the run folder.
+    Raises UserError for whatever the data, the model or the checkpoints do not allow; the folder of a
+    new run is created only when nothing of this is wrong.
+    """
+    started = time.monotonic()
+    config = run.config
+    data = build_data(config)
+    state, old, warnings = processes.broadcast(partial(newest_state, run))
+    steps_per_epoch = len(data.splits.train) // config.train.batch_size
+    plan = build_plan(config, steps_per_epoch)
+    threads = old.get("threads") if old.get("processes", 1) == processes.size else None
+    device = resolve_device(config.device, steps=plan.steps, threads=threads, processes=processes)
+    header = header_of(config, data, device)
+    warnings += compare_headers(old, header, run.path)
+    learner = build_learner(config, data, device, plan.steps, steps_per_epoch, resumed=bool(state))
+    _check_batch(config, learner)
+    images = [Images(split, device, data.size, data.mean, data.std) for split in data.parts]
+    augment = Augment(config.augment, len(data.dataset.classes))
+    train = TrainLoader(images[0], config.train.batch_size, augment, config.seed)
+    val, test = (EvalLoader(part, device.micro_batch or config.train.batch_size) for part in images[1:])
+
+    run = processes.broadcast(run.create)
+    trainer = Trainer(
+        learner,
+        train,
+        partial(evaluate, loader=val, device=device),
+        plan,
+        logger=_logger(run, state) if processes.is_first else SilentLogger(),
+        checkpointer=(Checkpointer if processes.is_first else SilentCheckpointer)(run.checkpoints),
+        header=header,
+        about=about_run(run, data),
+        stop=STOP,
+    )
+    for warning in warnings:
+        trainer.logger.console.line(f"warning: {warning}")
+    if state:
+        trainer.load_state_dict(state)
+        if run.lengthened:
+            trainer.progress.stopped = ""
+    return Job(run, trainer, test, device, data, resumed=bool(state), started=started)
+
+
+def _logger(run: RunDir, state: State) -> RunLogger:
+    console = Console(run.path / "train.log", quiet=run.config.logger.quiet)
+    written = state.get("logger", {})
+    return RunLogger(run.path, console, written, tensorboard=run.config.logger.tensorboard)
+
+
+def build_data(config: Config) -> Data:
+    """Load the data set, split it, and find mean and standard deviation of the training images."""
+    data = prepare_data(config.dataset, config.seed)
+    images = len(data.splits.train)
+    if config.train.batch_size > images:
+        size = f"the training split ({images} images)"
+        raise ConfigError([f"train.batch_size={config.train.batch_size}: larger than {size}"])
+    _check_augmentation(config, data.shape[0], min(data.size))
+    return data
+
+
+def _check_augmentation(config: Config, channels: int, side: int) -> None:
+    """Raise ConfigError for augmentation that images of this shape cannot take."""
+    augment = config.augment
+    problems = [
+        f"augment.{key}={getattr(augment, key)}: expected at most {limit} for images of {side}x{side}"
+        for key, limit in (("crop", side), ("cutout", side - 1))
+        if getattr(augment, key) > limit
+    ]
+    if (augment.randaugment or augment.trivialaugment) and channels not in (1, 3):
+        problems.append(f"augment.randaugment, augment.trivialaugment: need 1 or 3 channels, not {channels}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_batch(config: Config, learner: Learner) -> None:
+    """Raise ConfigError when a forward pass would have fewer images than the model's layers need."""
+    needed, why = learner.smallest_batch, f"{config.model.name} has batch norm, which needs at least 2 images"
+    micro, batch, processes = learner.device.micro_batch, config.train.batch_size, learner.device.processes
+    if micro is not None and micro < needed:
+        raise ConfigError([f"device.micro_batch={micro}: {why}"])
+    if batch // processes.size < needed:
+        share = f"{processes.size} processes share these images; " if processes.size > 1 else ""
+        why = why if needed > 1 else "each needs at least 1"
+        raise ConfigError([f"train.batch_size={batch}: {share}{why}"])
+
+
+def build_learner(
+    config: Config, data: Data, device: Device, steps: int, steps_per_epoch: int, *, resumed: bool
+) -> Learner:
+    """Build model, loss, optimizer, schedule and average, on the device and in its memory format."""
+    use_deterministic_kernels()
+    seed_everything(config.seed, "weights")
+    model = build_network(config, data, resumed=resumed)
+    if config.device.sync_batch_norm:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model = model.to(device.device)
+    model = model.to(memory_format=device.memory_format)
+    if device.compile:
+        model.compile()
+    return Learner(
+        model=model,
+        network=device.processes.parallel(model),
+        loss=build_loss(config.train.label_smoothing),
+        optimizer=build_optimizer(config.optimizer, model),
+        schedule=build_schedule(config.scheduler, steps=steps, steps_per_epoch=steps_per_epoch),
+        ema=Ema(model, config.train.ema),
+        device=device,
+        seed=config.seed,
+        batch_size=config.train.batch_size,
+    )
+
+
+def build_network(config: Config, data: Data, *, resumed: bool) -> nn.Module:
+    """Build the model for the data's channels, size and classes, and load the weights it starts from.
+
+    resumed: a checkpoint brings all weights next; none are downloaded or read here.
+    """
+    channels, size, _ = data.shape
+    build = build_trained_model if resumed else build_model
+    model = build(config.model, in_channels=channels, classes=len(data.dataset.classes), size=size)
+    weights = None if resumed else starting_weights(config.model)
+    if weights is not None:
+        load_weights(model, read_model_weights(weights), source=weights)
+    return model
+
+
+def starting_weights(config: ModelConfig) -> str | None:
+    """Return what model.weights names, or None where that may be missing and is: then they are new."""
+    weights = config.weights
+    if weights is None or config.weights_required or Path(weights).expanduser().exists():
+        return weights
+    return None
+
+
+def build_plan(config: Config, steps_per_epoch: int) -> Plan:
+    """Turn the durations of the configuration into steps and seconds."""
+    train = config.train
+    save = parse_duration(config.checkpoint.every, ("ep", "st", "s"))
+    by_clock = save.unit == "s"
+    seconds = parse_duration(train.max_time, ("s",)).value if train.max_time is not None else None
+    return Plan(
+        steps=train.steps or max(1, round((train.epochs or 0) * steps_per_epoch)),
+        eval_every=max(1, parse_duration(train.eval_every).steps(steps_per_epoch)),
+        log_every=max(1, parse_duration(train.log_every).steps(steps_per_epoch)),
+        save_every=None if by_clock else max(1, save.steps(steps_per_epoch)),
+        save_seconds=save.value if by_clock else None,
+        max_seconds=seconds,
+        patience=train.early_stopping,
+        metric=config.checkpoint.metric,
+        max_norm=train.grad_clip or math.inf,
+    )

@@ -1,0 +1,46 @@
+"""Notices the step at which a training stops being finite, without making the host wait for it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from imclass.errors import Diverged
+from imclass.machine.processes import ALONE, Processes
+
+NEVER = 2**62
+
+
+class DivergenceWatch:
+    """Remembers, on the device, the first step whose loss was not finite, on any of the processes."""
+
+    def __init__(self, device: torch.device, processes: Processes = ALONE):
+        self._first = torch.full((), NEVER, dtype=torch.int64, device=device)
+        self._processes = processes
+
+    def observe(self, step: int, loss: Tensor) -> None:
+        """Look at the scalar loss of `step`."""
+        is_first = ~torch.isfinite(loss) & (self._first == NEVER)
+        self._first.masked_fill_(is_first, step)
+
+    @property
+    def first_step(self) -> int | None:
+        """The first step that was not finite, or None. Waits for the device and the other processes."""
+        step = -self._processes.all_reduce_max(-int(self._first))[0]  # the lowest of all
+        return None if step == NEVER else step
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Tell whether no tensor holds NaN or infinity. Waits for the device."""
+    return bool(torch.isfinite(torch.nn.utils.get_total_norm(list(tensors))))
+
+
+def diverged(step: int, steps_per_epoch: int, lr: float, folder: Path) -> Diverged:
+    """Return the error that names what is needed to replay `step` (0 is the first)."""
+    epoch, batch = divmod(step, steps_per_epoch)
+    return Diverged(
+        f"training diverged: loss or weights are not finite at step {step + 1} (epoch {epoch + 1}, batch "
+        f"{batch + 1}, lr {lr:g}); the last finite checkpoint, if there is one, is kept in {folder}; "
+        "try a lower optimizer.lr, more warm-up or train.grad_clip=1"
+    )

@@ -1,0 +1,97 @@
+"""The lines that open a run, and those that end it."""
+
+import shlex
+from typing import Any
+
+from torch import nn
+
+from imclass.config.durations import clock, parse_duration
+from imclass.config.schema import Config, ModelConfig
+from imclass.models.summary import describe
+from imclass.runs.folder import RunDir
+from imclass.training.build import Job, starting_weights
+
+Summary = dict[str, Any]
+
+
+def header(job: Job) -> str:
+    """Return the lines that open a run: model, data, device and what was chosen for it, output."""
+    config, data, trainer = job.run.config, job.data, job.trainer
+    model = describe(trainer.learner.model, data.shape)
+    names = ("train", "val", "test")
+    sizes = ", ".join(f"{len(part):,} {name}" for part, name in zip(data.parts, names, strict=True))
+    size = "x".join(map(str, data.shape))
+    plan, size_of_job = trainer.plan, job.device.processes.size
+    lines = [
+        f"model    {config.model.name}: {model.parameters:,} parameters, {model.multiply_adds / 1e6:,.1f} M "
+        f"multiply-adds per {size} image",
+        f"stem     {_stem(job)}",
+        *([] if job.resumed else _weights(config.model)),
+        f"data     {config.dataset.name}: {len(data.dataset.classes)} classes; {sizes} images; "
+        f"validation: {data.splits.val_source}",
+        f"training {plan.steps:,} steps of {config.train.batch_size} images "
+        f"({plan.steps / trainer.loader.steps_per_epoch:.4g} epochs), {config.optimizer.name} "
+        f"lr {config.optimizer.lr:g}, {config.scheduler.name}",
+        f"device   {job.device.device} ({job.device.hardware}), {job.device.precision}, "
+        f"{job.device.threads} CPU threads"
+        + (f", in each of {size_of_job} processes" if size_of_job > 1 else ""),
+        *(f"         {reason}" for reason in job.device.reasons),
+        f"output   {job.run.path}",
+        *(f"changed  {change}" for change in job.run.changes.values()),
+    ]
+    if job.resumed:
+        lines.append(f"resuming at step {trainer.progress.step:,} (epoch {trainer.epoch:.2f})")
+    return "\n".join(lines)
+
+
+def last_block(summary: Summary, run: RunDir) -> str:
+    """Return the lines that end a finished run: its figures, where they lie, and what to try next."""
+    path = shlex.quote(str(run.path))
+    best, test, seconds = summary["best"], summary["test"], summary["seconds"]
+    ended = f"; training ended early: {summary['stopped']}" if summary["stopped"] else ""
+    return "\n".join(
+        [
+            "",
+            f"best model   epoch {best['epoch']:.4g}, step {best['step']}{ended}",
+            f"validation   accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}",
+            f"test         accuracy {test['accuracy']:.2%}, loss {test['loss']:.4f}",
+            f"time         {clock(seconds['total'])} ({clock(seconds['train'])} training), "
+            f"{summary['images_per_second']:,.0f} images/s",
+            f"run folder   {path}",
+            "next",
+            f"  look at the result        {path}/report.html",
+            f"  look at every figure      tensorboard --logdir {path}/tensorboard",
+            f"  use the model             imclass predict {path} FILE ...",
+            f"  train it longer           imclass train resume={path} {_longer(run.config, summary)}",
+            "  see the other models      imclass list models",
+        ]
+    )
+
+
+def _weights(config: ModelConfig) -> list[str]:
+    """Say what the weights start from, where a file is named."""
+    if config.weights is None:
+        return []
+    if starting_weights(config) is None:
+        return [f"weights  new ones; {config.weights}: no such file"]
+    return [f"weights  from {config.weights}"]
+
+
+def _stem(job: Job) -> str:
+    """Say how the first layer looks at the images, and what chose it."""
+    model = job.trainer.learner.model
+    conv = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if conv is None:
+        return "no convolution"
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    choice, size = job.run.config.model.stem, "x".join(map(str, job.data.shape[1:]))
+    why = f"auto, for {size} images" if choice == "auto" else choice
+    return f"{kernel}x{kernel} convolution, stride {stride} (model.stem={why})"
+
+
+def _longer(config: Config, summary: Summary) -> str:
+    """Return the override that doubles what limited the training."""
+    train = config.train
+    if train.max_time is not None and "max_time" in (summary["stopped"] or ""):
+        return f"train.max_time={2 * parse_duration(train.max_time, ('s',)).value:g}s"
+    return f"train.steps={2 * train.steps}" if train.steps else f"train.epochs={2 * (train.epochs or 0):g}"

@@ -1,0 +1,95 @@
+"""How far a training is to go, how far it has come, and what the clock says."""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from imclass.evaluation.metrics import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long to train, and what happens how often; in optimizer steps unless it says seconds."""
+
+    steps: int
+    eval_every: int
+    log_every: int
+    save_every: int | None
+    save_seconds: float | None
+    max_seconds: float | None
+    patience: int | None  # evaluations without a better one before training ends
+    metric: str  # what makes a model the best on validation data: accuracy, loss
+    max_norm: float  # of all gradients together; inf: not clipped
+
+    def save_is_due(self, step: int) -> bool:
+        return self.save_every is not None and step % self.save_every == 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a training stands: with the `state_dict`s of its components, all that a resume needs."""
+
+    micro_batch: int  # images per forward pass
+    step: int = 0
+    evaluating: bool = False  # the model of this step is still to be evaluated
+    best: dict[str, float] = dataclasses.field(default_factory=dict)  # step, epoch, loss, accuracy
+    val: dict[str, float] = dataclasses.field(default_factory=dict)  # the latest: loss, accuracy
+    waited: int = 0  # evaluations since the best
+    stopped: str = ""  # why training ended before the plan did
+
+    def record(self, result: Result, epoch: float, metric: str) -> bool:
+        """Take note of a validation; return True when it is strictly better than all before it."""
+        self.val = {"loss": result.loss, "accuracy": result.accuracy}
+        sign = -1 if metric == "loss" else 1
+        improved = not self.best or sign * self.val[metric] > sign * self.best[metric]
+        self.waited = 0 if improved else self.waited + 1
+        if improved:
+            self.best = {"step": self.step, "epoch": round(epoch, 6), **self.val}
+        return improved
+
+
+class Stopwatch:
+    """Seconds spent on training and on evaluation, over all the sessions of a run."""
+
+    def __init__(self) -> None:
+        self.train = self.evaluate = self.this_session = 0.0
+        self._since = self._saved_at = time.monotonic()
+        self._train_at_log = 0.0
+
+    def start(self) -> None:
+        self._since = self._saved_at = time.monotonic()
+
+    def book(self, kind: str) -> None:
+        """Add the time since the last booking to `train` or `evaluate`."""
+        now = time.monotonic()
+        setattr(self, kind, getattr(self, kind) + now - self._since)
+        self.this_session += now - self._since
+        self._since = now
+
+    @property
+    def total(self) -> float:
+        return self.train + self.evaluate + time.monotonic() - self._since
+
+    @property
+    def since_log(self) -> float:
+        """Seconds of training since `logged` was called."""
+        return max(1e-9, self.train + time.monotonic() - self._since - self._train_at_log)
+
+    def logged(self) -> None:
+        self.book("train")
+        self._train_at_log = self.train
+
+    @property
+    def since_save(self) -> float:
+        return time.monotonic() - self._saved_at
+
+    def saved(self) -> None:
+        self._saved_at = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"train": self.train, "evaluate": self.evaluate, "train_at_log": self._train_at_log}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.train, self.evaluate = state["train"], state["evaluate"]
+        self._train_at_log = state["train_at_log"]
