@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imclass.config.durations import parse_duration
 from imclass.config.groups import group_choices
+from imclass.config.plan import Plan
 from imclass.config.schema import Config, OptimizerConfig, SchedulerConfig
 from imclass.errors import did_you_mean
 
@@ -103,7 +104,7 @@ def _length(config: Config) -> Iterator[str]:
     if images is None or images < train.batch_size:
         return
     steps_per_epoch = images // train.batch_size
-    total = train.steps or max(1, round((train.epochs or 0) * steps_per_epoch))
+    total = Plan.of(config, steps_per_epoch).steps
     shown = f"training ({total} steps)"
     units = ("ep", "st", "%")
     warmup = parse_duration(scheduler.warmup, units).steps(steps_per_epoch, total)

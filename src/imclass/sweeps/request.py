@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from imclass.config.check import check_sweep, flatten
 from imclass.config.compose import compose_samples
 from imclass.config.conflicts import train_images
-from imclass.config.durations import parse_duration
 from imclass.config.groups import config_dir, group_choices
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse, split_arguments
+from imclass.config.plan import Plan
 from imclass.config.schema import Config, SweepConfig
 from imclass.errors import ConfigError, UserError, did_you_mean
 from imclass.runs.folder import WITHOUT_EFFECT
@@ -194,9 +194,5 @@ def _most_evaluations(configs: Sequence[Config]) -> int | None:
 
 def _evaluations(config: Config) -> int | None:
     """Return how often a trial evaluates on validation data, if that is known before the data are read."""
-    train, images = config.train, train_images(config)
-    if images is None:
-        return None
-    epoch = max(1, images // train.batch_size)
-    steps = train.steps or max(1, round((train.epochs or 0) * epoch))
-    return math.ceil(steps / max(1, parse_duration(train.eval_every).steps(epoch)))
+    images = train_images(config)
+    return None if images is None else Plan.of(config, max(1, images // config.train.batch_size)).evaluations

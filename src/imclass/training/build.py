@@ -1,14 +1,13 @@
 """Builds everything that a run needs from its configuration. The only file that sees all of both."""
 
 import dataclasses
-import math
 import time
 from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from imclass.config.durations import parse_duration
+from imclass.config.plan import Plan
 from imclass.config.schema import Config, ModelConfig
 from imclass.data.augment import Augment
 from imclass.data.loader import EvalLoader, Images, TrainLoader
@@ -29,7 +28,6 @@ from imclass.training.ema import Ema
 from imclass.training.learner import Learner
 from imclass.training.losses import build_loss
 from imclass.training.optimizers import build_optimizer
-from imclass.training.progress import Plan
 from imclass.training.resume import about_run, compare_headers, header_of, newest_state
 from imclass.training.schedules import build_schedule
 from imclass.training.silent import SilentCheckpointer, SilentLogger
@@ -62,7 +60,7 @@ def build_job(run: RunDir, processes: Processes = ALONE) -> Job:
     data = build_data(config)
     state, old, warnings = processes.broadcast(partial(newest_state, run))
     steps_per_epoch = len(data.splits.train) // config.train.batch_size
-    plan = build_plan(config, steps_per_epoch)
+    plan = Plan.of(config, steps_per_epoch)
     threads = old.get("threads") if old.get("processes", 1) == processes.size else None
     device = resolve_device(config.device, steps=plan.steps, threads=threads, processes=processes)
     header = header_of(config, data, device)
@@ -184,22 +182,3 @@ def starting_weights(config: ModelConfig) -> str | None:
     if weights is None or config.weights_required or Path(weights).expanduser().exists():
         return weights
     return None
-
-
-def build_plan(config: Config, steps_per_epoch: int) -> Plan:
-    """Turn the durations of the configuration into steps and seconds."""
-    train = config.train
-    save = parse_duration(config.checkpoint.every, ("ep", "st", "s"))
-    by_clock = save.unit == "s"
-    seconds = parse_duration(train.max_time, ("s",)).value if train.max_time is not None else None
-    return Plan(
-        steps=train.steps or max(1, round((train.epochs or 0) * steps_per_epoch)),
-        eval_every=max(1, parse_duration(train.eval_every).steps(steps_per_epoch)),
-        log_every=max(1, parse_duration(train.log_every).steps(steps_per_epoch)),
-        save_every=None if by_clock else max(1, save.steps(steps_per_epoch)),
-        save_seconds=save.value if by_clock else None,
-        max_seconds=seconds,
-        patience=train.early_stopping,
-        metric=config.checkpoint.metric,
-        max_norm=train.grad_clip or math.inf,
-    )

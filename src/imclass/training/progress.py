@@ -8,24 +8,6 @@ from typing import Any
 from imclass.evaluation.metrics import Result
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How long to train, and what happens how often; in optimizer steps unless it says seconds."""
-
-    steps: int
-    eval_every: int
-    log_every: int
-    save_every: int | None
-    save_seconds: float | None
-    max_seconds: float | None
-    patience: int | None  # evaluations without a better one before training ends
-    metric: str  # what makes a model the best on validation data: accuracy, loss
-    max_norm: float  # of all gradients together; inf: not clipped
-
-    def save_is_due(self, step: int) -> bool:
-        return self.save_every is not None and step % self.save_every == 0
-
-
 @dataclass(slots=True)
 class Progress:
     """Where a training stands: with the `state_dict`s of its components, all that a resume needs."""

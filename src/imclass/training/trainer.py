@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from imclass.config.plan import Plan
 from imclass.data.loader import TrainLoader
 from imclass.errors import Diverged, Interrupted, UserError
 from imclass.evaluation.metrics import Meter, Result
@@ -17,7 +18,7 @@ from imclass.runs.weights import load_weights
 from imclass.training.divergence import DivergenceWatch, all_finite, diverged
 from imclass.training.gradients import backward_within_memory, settle_gradients
 from imclass.training.learner import Learner
-from imclass.training.progress import Plan, Progress, Stopwatch
+from imclass.training.progress import Progress, Stopwatch
 
 
 class Trainer:

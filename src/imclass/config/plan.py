@@ -1,0 +1,45 @@
+"""The durations of a configuration in optimizer steps: how long to train, and what happens how often."""
+
+import math
+from dataclasses import dataclass
+
+from imclass.config.durations import parse_duration
+from imclass.config.schema import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long to train, and what happens how often; in optimizer steps unless it says seconds."""
+
+    steps: int
+    eval_every: int
+    log_every: int
+    save_every: int | None
+    save_seconds: float | None
+    max_seconds: float | None
+    patience: int | None  # evaluations without a better one before training ends
+    metric: str  # what makes a model the best on validation data: accuracy, loss
+    max_norm: float  # of all gradients together; inf: not clipped
+
+    @classmethod
+    def of(cls, config: Config, steps_per_epoch: int) -> "Plan":
+        """Turn the durations of a checked configuration into steps and seconds."""
+        train = config.train
+        save = parse_duration(config.checkpoint.every, ("ep", "st", "s"))
+        by_clock = save.unit == "s"
+        return cls(
+            steps=train.steps or max(1, round((train.epochs or 0) * steps_per_epoch)),
+            eval_every=max(1, parse_duration(train.eval_every).steps(steps_per_epoch)),
+            log_every=max(1, parse_duration(train.log_every).steps(steps_per_epoch)),
+            save_every=None if by_clock else max(1, save.steps(steps_per_epoch)),
+            save_seconds=save.value if by_clock else None,
+            max_seconds=parse_duration(train.max_time, ("s",)).value if train.max_time is not None else None,
+            patience=train.early_stopping,
+            metric=config.checkpoint.metric,
+            max_norm=train.grad_clip or math.inf,
+        )
+
+    @property
+    def evaluations(self) -> int:
+        """How often the whole training evaluates; the last evaluation follows the last step."""
+        return math.ceil(self.steps / self.eval_every)
