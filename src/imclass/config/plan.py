@@ -39,6 +39,9 @@ class Plan:
             max_norm=train.grad_clip or math.inf,
         )
 
+    def save_is_due(self, step: int) -> bool:
+        return self.save_every is not None and step % self.save_every == 0
+
     @property
     def evaluations(self) -> int:
         """How often the whole training evaluates; the last evaluation follows the last step."""
