@@ -119,10 +119,10 @@ def test_keras_pixels_are_divided_by_255_and_nothing_else() -> None:
     small = [setting for setting in SMALL if "val_split" not in setting]
     job = build_job(open_run(compose("experiment=fashion_mnist_resnet18_keras", *small, *GREY)))
     job.trainer.logger.close()
-    split = job.data.splits.val
+    split = job.data.val
     images, _ = next(iter(job.test))
     assert torch.allclose(images, split.images[: len(images)] / 255, rtol=0, atol=1e-6)
-    assert split is job.data.splits.test
+    assert split is job.data.test
 
 
 def test_keras_l2_is_on_the_dense_kernel_only() -> None:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imclass.config.schema import DatasetConfig
-from imclass.data.dataset import Dataset, Split
-from imclass.data.splits import channel_mean_std, split_dataset, stratified
+from imclass.data.dataset import Dataset, Split, channel_mean_std
+from imclass.data.splits import split_dataset, stratified
 from imclass.errors import UserError
 
 
@@ -18,7 +18,7 @@ def part(labels: list[int], first: int = 0, files: tuple[str, ...] | None = None
 
 
 def dataset(train: Split, test: Split | None = None, val: Split | None = None, classes: int = 10) -> Dataset:
-    return Dataset(train, test or part([0, 1], 200), val, tuple(map(str, range(classes))), "0" * 64)
+    return Dataset(train, test or part([0, 1], 200), tuple(map(str, range(classes))), val)
 
 
 def ids(split: Split) -> list[int]:
@@ -34,12 +34,12 @@ BALANCED = [i % 10 for i in range(100)]
 
 @pytest.mark.parametrize(("val_split", "count"), [(0.1, 10), (0.25, 25), (10, 10), (37, 37), (99, 99)])
 def test_held_out_part_is_exact_stratified_disjoint_and_in_order(val_split: float, count: int) -> None:
-    splits = split_dataset(dataset(part(BALANCED)), config(val_split=val_split), seed=3)
-    assert (len(splits.train), len(splits.val)) == (100 - count, count)
-    per_class = torch.bincount(splits.val.labels, minlength=10)
+    train, val, _ = split_dataset(dataset(part(BALANCED)), config(val_split=val_split), seed=3)
+    assert (len(train), len(val)) == (100 - count, count)
+    per_class = torch.bincount(val.labels, minlength=10)
     assert per_class.max() - per_class.min() <= 1
-    assert sorted(ids(splits.train) + ids(splits.val)) == list(range(100))
-    for kept in (splits.train, splits.val):
+    assert sorted(ids(train) + ids(val)) == list(range(100))
+    for kept in (train, val):
         assert ids(kept) == sorted(ids(kept))
         assert kept.labels.tolist() == [BALANCED[i] for i in ids(kept)]
 
@@ -47,13 +47,13 @@ def test_held_out_part_is_exact_stratified_disjoint_and_in_order(val_split: floa
 def test_same_seed_same_split_whatever_the_global_generator_does() -> None:
     data = dataset(part(BALANCED))
     torch.manual_seed(1)
-    first = split_dataset(data, config(), seed=0)
+    _, first, _ = split_dataset(data, config(), seed=0)
     torch.manual_seed(2)
     before = torch.get_rng_state()
-    again = split_dataset(data, config(), seed=0)
+    _, again, _ = split_dataset(data, config(), seed=0)
     assert torch.equal(before, torch.get_rng_state())
-    assert ids(first.val) == ids(again.val)
-    assert ids(first.val) != ids(split_dataset(data, config(), seed=1).val)
+    assert ids(first) == ids(again)
+    assert ids(first) != ids(split_dataset(data, config(), seed=1)[1])
 
 
 @settings(deadline=None, max_examples=80)
@@ -78,64 +78,64 @@ def test_stratified_takes_exact_counts_in_proportion(
 
 
 def test_no_class_is_taken_whole_from_training() -> None:
-    splits = split_dataset(dataset(part([0] * 50 + [1, 2, 3])), config(val_split=0.2), seed=0)
-    assert set(splits.train.labels.tolist()) == {0, 1, 2, 3}
+    train, _, _ = split_dataset(dataset(part([0] * 50 + [1, 2, 3])), config(val_split=0.2), seed=0)
+    assert set(train.labels.tolist()) == {0, 1, 2, 3}
 
 
 def test_val_split_test_uses_the_test_set_and_copies_nothing() -> None:
     data = dataset(part(BALANCED))
-    splits = split_dataset(data, config(val_split="test"), seed=0)
-    assert splits.val is splits.test is data.test
-    assert splits.train is data.train
-    assert splits.val_source == "test (tutorial style)"
+    train, val, source = split_dataset(data, config(val_split="test"), seed=0)
+    assert val is data.test
+    assert train is data.train
+    assert source == "test (tutorial style)"
 
 
 def test_val_source_says_where_validation_came_from() -> None:
     files = tuple(f"data_batch_{1 + i // 20}" for i in range(100))
     data = dataset(part(BALANCED, files=files))
-    assert split_dataset(data, config(), 0).val_source == "stratified 10 % of train"
-    assert split_dataset(data, config(val_split=5), 0).val_source == "stratified 5 images of train"
-    by_name = split_dataset(data, config(val_split=["data_batch_5"]), 0)
-    assert by_name.val_source == "files data_batch_5"
-    assert ids(by_name.val) == list(range(80, 100))
-    assert by_name.val.files == ("data_batch_5",) * 20
-    assert by_name.train.files == files[:80]
+    assert split_dataset(data, config(), 0)[2] == "stratified 10 % of train"
+    assert split_dataset(data, config(val_split=5), 0)[2] == "stratified 5 images of train"
+    train, val, source = split_dataset(data, config(val_split=["data_batch_5"]), 0)
+    assert source == "files data_batch_5"
+    assert ids(val) == list(range(80, 100))
+    assert val.files == ("data_batch_5",) * 20
+    assert train.files == files[:80]
 
 
 def test_file_patterns_match_several_files() -> None:
     files = tuple(f"train/c{i % 10}/{i:02}.png" for i in range(100))
-    splits = split_dataset(dataset(part(BALANCED, files=files)), config(val_split=["*/0?.png", "*/c3/*"]), 0)
-    assert ids(splits.val) == [i for i in range(100) if i < 10 or i % 10 == 3]
+    chosen = config(val_split=["*/0?.png", "*/c3/*"])
+    _, val, _ = split_dataset(dataset(part(BALANCED, files=files)), chosen, 0)
+    assert ids(val) == [i for i in range(100) if i < 10 or i % 10 == 3]
 
 
 def test_the_sources_own_validation_images_are_used() -> None:
     files = tuple(f"{i}.png" for i in range(100))
     data = dataset(part(BALANCED, files=files), val=part([0, 1, 2], 210))
-    splits = split_dataset(data, config(), seed=0)
-    assert splits.val is data.val
-    assert splits.train is data.train
-    assert splits.val_source == "val/ folder"
-    assert split_dataset(data, config(val_split="test"), 0).val is data.test
-    assert len(split_dataset(data, config(val_split=["1?.png"]), 0).val) == 10
-    other = split_dataset(data, config(val_split=0.3), 0)
-    assert other.val is data.val
-    assert other.val_source == "val/ folder (dataset.val_split=0.3 has no effect)"
+    train, val, source = split_dataset(data, config(), seed=0)
+    assert val is data.val
+    assert train is data.train
+    assert source == "val/ folder"
+    assert split_dataset(data, config(val_split="test"), 0)[1] is data.test
+    assert len(split_dataset(data, config(val_split=["1?.png"]), 0)[1]) == 10
+    _, val, source = split_dataset(data, config(val_split=0.3), 0)
+    assert val is data.val
+    assert source == "val/ folder (dataset.val_split=0.3 has no effect)"
 
 
 def test_fraction_keeps_a_stratified_part_of_training_only() -> None:
     data = dataset(part(BALANCED))
-    whole = split_dataset(data, config(val_split=0.2), seed=5)
-    half = split_dataset(data, config(val_split=0.2, fraction=0.5), seed=5)
-    quarter = split_dataset(data, config(val_split=0.2, fraction=0.25), seed=5)
-    assert ids(half.val) == ids(whole.val)
-    assert ids(half.test) == ids(whole.test)
-    assert torch.bincount(half.train.labels).tolist() == [4] * 10
-    assert set(ids(quarter.train)) < set(ids(half.train)) < set(ids(whole.train))
+    whole, whole_val, _ = split_dataset(data, config(val_split=0.2), seed=5)
+    half, half_val, _ = split_dataset(data, config(val_split=0.2, fraction=0.5), seed=5)
+    quarter, _, _ = split_dataset(data, config(val_split=0.2, fraction=0.25), seed=5)
+    assert ids(half_val) == ids(whole_val)
+    assert torch.bincount(half.labels).tolist() == [4] * 10
+    assert set(ids(quarter)) < set(ids(half)) < set(ids(whole))
 
 
 def test_fraction_keeps_at_least_one_image_of_each_class() -> None:
-    tiny = split_dataset(dataset(part(BALANCED)), config(fraction=0.001), seed=0)
-    assert torch.bincount(tiny.train.labels).tolist() == [1] * 10
+    tiny, _, _ = split_dataset(dataset(part(BALANCED)), config(fraction=0.001), seed=0)
+    assert torch.bincount(tiny.labels).tolist() == [1] * 10
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_integrity
 
 from imclass.config.schema import DatasetConfig
-from imclass.data.dataset import Dataset, Split, make_dataset
+from imclass.data.dataset import Dataset, Split
 from imclass.data.sources import data_roots, download_root, fetch, is_file, not_found
 from imclass.errors import UserError
 
@@ -65,7 +65,7 @@ def _load(
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{where}: not the layout of {source.__name__} ({error!r})") from error
-    return make_dataset(train, test, classes)
+    return Dataset(train, test, classes)
 
 
 def _split(batches: Mapping[str, dict[bytes, Any]], label_key: bytes) -> Split:

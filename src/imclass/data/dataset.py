@@ -1,9 +1,10 @@
-"""What every data set is in here: uint8 images, int64 labels, class names, one fingerprint."""
+"""Images in memory: a split, a data set as its loader returns it, and the data that a run uses."""
 
 import hashlib
 import json
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
@@ -13,30 +14,45 @@ CHUNK = 4096  # images handled at once where the whole set would need too much e
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One part of a data set. Treat the tensors as read-only: they may be a memory-mapped file."""
+    """Images and labels. Treat the tensors as read-only: they may be a memory-mapped file."""
 
     images: Tensor  # uint8 (N, C, H, W)
     labels: Tensor  # int64 (N,), index into the class names
-    files: tuple[str, ...] | None  # where each image came from ('data_batch_5', 'train/cat/7.png')
+    files: tuple[str, ...] | None = None  # where each came from ('data_batch_5', 'train/cat/7.png')
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dataset:
-    """A whole data set as its source has it; `imclass.data.splits` makes the parts a run uses."""
+    """What the loader of a data set returns: images in their own size, not normalised or shuffled."""
 
     train: Split
     test: Split
-    val: Split | None  # only where the source has one
     classes: tuple[str, ...]
-    fingerprint: str  # sha256 of the contents, see `fingerprint`
+    val: Split | None = None  # only where the data set comes with one
+    fingerprint: str = ""  # computed unless given
+
+    def __post_init__(self) -> None:
+        if not self.fingerprint:
+            parts = (self.train, self.test) if self.val is None else (self.train, self.test, self.val)
+            self.fingerprint = fingerprint(parts, self.classes)
 
 
-def make_dataset(train: Split, test: Split, classes: tuple[str, ...]) -> Dataset:
-    """Return a data set of two parts with its fingerprint."""
-    return Dataset(train, test, None, classes, fingerprint((train, test), classes))
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a run trains, validates and tests on."""
+
+    train: Split
+    val: Split  # the same object as `test` with dataset.val_split=test
+    test: Split
+    val_source: str  # 'stratified 10 % of train', 'test (tutorial style)', 'files ...', 'val/ folder'
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]  # channels, height, width as the network sees them
+    mean: list[float]  # per channel, on a scale of 0 to 1
+    std: list[float]
+    fingerprint: str  # of the whole data set
 
 
 def fingerprint(parts: tuple[Split | None, ...], classes: tuple[str, ...]) -> str:
@@ -49,8 +65,25 @@ def fingerprint(parts: tuple[Split | None, ...], classes: tuple[str, ...]) -> st
     for part in parts:
         if part is not None:
             for tensor in (part.images, part.labels):
-                digest.update(tensor.contiguous().numpy().data.cast("B"))
+                digest.update(tensor.reshape(-1).numpy().data)
     return digest.hexdigest()
+
+
+def channel_mean_std(images: Tensor) -> tuple[list[float], list[float]]:
+    """Return each channel's mean and (population) standard deviation on a scale of 0 to 1.
+
+    images: uint8 (N, C, H, W), on any device. Exact: the values are counted, in chunks. A channel
+    without contrast has a standard deviation of 0.
+    """
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for chunk in images.split(CHUNK):
+        for channel, values in enumerate(chunk.unbind(1)):
+            counts[channel] += torch.bincount(values.flatten(), minlength=256).cpu()
+    weights = counts.double() / counts.sum(1, keepdim=True)
+    scale = torch.arange(256, dtype=torch.float64) / 255
+    mean = weights @ scale
+    variance = (weights * (scale - mean[:, None]).square()).sum(1)
+    return mean.tolist(), variance.sqrt().tolist()
 
 
 def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:

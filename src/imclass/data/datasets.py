@@ -1,8 +1,7 @@
 """The data sets by name. Other packages add theirs through the entry points `imclass.datasets`.
 
-Every loader takes the section `dataset` of the configuration and returns uint8 images in their own
-size; nothing is normalised, shuffled or split here. `dataset.resize` is applied to each batch, so that a
-data set needs no more memory for it (only an image folder's files are brought to it as they are decoded).
+A loader takes the section `dataset` of the configuration and returns a `Dataset`. `dataset.resize` is
+applied to each batch, so that it takes no memory; only image folders are resized as they are decoded.
 """
 
 from collections.abc import Callable
@@ -10,11 +9,12 @@ from importlib.metadata import entry_points
 
 from imclass.config.schema import DatasetConfig
 from imclass.data.cifar import load_cifar10, load_cifar100
-from imclass.data.dataset import Dataset
+from imclass.data.dataset import Data, Dataset, channel_mean_std
 from imclass.data.fashion_mnist import load_fashion_mnist, load_fashion_mnist_mini
 from imclass.data.folder.dataset import load_image_folder
+from imclass.data.splits import split_dataset
 from imclass.data.synthetic import load_synthetic
-from imclass.errors import UserError, did_you_mean
+from imclass.errors import ConfigError, UserError, did_you_mean
 
 ENTRY_POINTS = "imclass.datasets"
 
@@ -27,7 +27,32 @@ DATASETS: dict[str, Callable[[DatasetConfig], Dataset]] = {
     "synthetic": load_synthetic,
 }
 
-WITHOUT_ROOT = ("fashion_mnist_mini", "synthetic")  # nothing of theirs is read from `dataset.root`
+WITHOUT_ROOT = ("fashion_mnist_mini", "synthetic")  # they ignore `dataset.root`
+
+
+def prepare_data(config: DatasetConfig, seed: int) -> Data:
+    """Load and split the data set, and find how to normalise it.
+
+    Raises UserError when the data set is unknown, its files are missing, damaged or inconsistent, or the
+    settings do not fit it.
+    """
+    dataset = load_dataset(config)
+    train, val, val_source = split_dataset(dataset, config, seed)
+    channels, height, width = train.images.shape[1:]
+    if config.resize:
+        height = width = config.resize
+    mean, std = config.mean, config.std
+    if mean is None or std is None:
+        mean, std = channel_mean_std(train.images)
+        std = [s or 1.0 for s in std]  # a channel without contrast stays 0
+    if len(mean) == 1:  # for all channels
+        mean, std = mean * channels, std * channels
+    if len(mean) != channels:
+        raise ConfigError(
+            [f"dataset.mean={mean}: {len(mean)} values, but the images have {channels} channels"]
+        )
+    shape = (channels, height, width)
+    return Data(train, val, dataset.test, val_source, dataset.classes, shape, mean, std, dataset.fingerprint)
 
 
 def load_dataset(config: DatasetConfig) -> Dataset:

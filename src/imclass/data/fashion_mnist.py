@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.datasets import FashionMNIST
 
 from imclass.config.schema import DatasetConfig
-from imclass.data.dataset import Dataset, Split, make_dataset
+from imclass.data.dataset import Dataset, Split
 from imclass.data.sources import data_roots, download_root, fetch, is_file, not_found
 from imclass.errors import UserError
 
@@ -80,7 +80,7 @@ def load_idx_folder(folder: Path, checksums: Mapping[str, str], *, remedy: str =
         )
         for part in ("train", "t10k")
     )
-    return make_dataset(train, test, CLASSES)
+    return Dataset(train, test, CLASSES)
 
 
 def read_verified(path: Path, sha256: str, remedy: str = REMEDY) -> bytes:

@@ -3,31 +3,22 @@
 import fnmatch
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from imclass.config.schema import DatasetConfig
-from imclass.data.dataset import CHUNK, Dataset, Split
+from imclass.data.dataset import Dataset, Split
 from imclass.errors import UserError
 
 DEFAULT_VAL_SPLIT = DatasetConfig().val_split
 
 
-@dataclass(frozen=True, slots=True)
-class Splits:
-    """The parts that a run uses. Where validation is the test set, both are the same object."""
+def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> tuple[Split, Split, str]:
+    """Return training split, validation split, and where the latter comes from (`Data.val_source`).
 
-    train: Split
-    val: Split
-    test: Split
-    val_source: str  # 'stratified 10 % of train', 'test (tutorial style)', 'files ...', 'val/ folder'
-
-
-def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> Splits:
-    """Hold out validation data as `config.val_split` says, then keep `config.fraction` of the rest.
+    Validation data are held out as `config.val_split` says, then `config.fraction` of the rest is kept.
 
     val_split: `test`; a list of patterns for the names in `dataset.train.files` ('data_batch_5',
     'train/*/1*.png'; `*` also crosses slashes); else the source's own val/ folder if it has one; else a
@@ -53,7 +44,7 @@ def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> Splits:
         held = stratified(labels, count, generator)
         kept, val = ~held, _select(train, held)
     kept = _keep_fraction(labels, kept, config.fraction, generator)
-    return Splits(train if kept is None else _select(train, kept), val, dataset.test, source)
+    return train if kept is None else _select(train, kept), val, source
 
 
 def stratified(
@@ -93,23 +84,6 @@ def _shares(sizes: list[int], count: int, least: int) -> list[int]:
             break  # fewer than one image per class were asked for: every class keeps one
         shares[max(open_, key=lambda i: step * (exact[i] - shares[i]))] += step
     return shares
-
-
-def channel_mean_std(images: Tensor) -> tuple[list[float], list[float]]:
-    """Return each channel's mean and (population) standard deviation on a scale of 0 to 1.
-
-    images: uint8 (N, C, H, W), on any device. Exact: the values are counted, in chunks. A channel
-    without contrast has a standard deviation of 0.
-    """
-    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
-    for chunk in images.split(CHUNK):
-        for channel, values in enumerate(chunk.unbind(1)):
-            counts[channel] += torch.bincount(values.flatten(), minlength=256).cpu()
-    weights = counts.double() / counts.sum(1, keepdim=True)
-    scale = torch.arange(256, dtype=torch.float64) / 255
-    mean = weights @ scale
-    variance = (weights * (scale - mean[:, None]).square()).sum(1)
-    return mean.tolist(), variance.sqrt().tolist()
 
 
 def _check_parts(dataset: Dataset) -> None:

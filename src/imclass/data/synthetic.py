@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from imclass.config.schema import DatasetConfig
-from imclass.data.dataset import Dataset, Split, make_dataset
+from imclass.data.dataset import Dataset, Split
 from imclass.errors import UserError
 
 SEED = 20171117  # fixed: the data belong to the configuration, not to the run's seed
@@ -34,11 +34,11 @@ def load_synthetic(config: DatasetConfig) -> Dataset:
     patterns = (smooth * 127).to(torch.uint8)
     train, test = (_draw(patterns, count, generator) for count in (wanted.train, wanted.test))
     classes = tuple(f"class{index}" for index in range(wanted.classes))
-    return make_dataset(train, test, classes)
+    return Dataset(train, test, classes)
 
 
 def _draw(patterns: Tensor, count: int, generator: torch.Generator) -> Split:
     """Add noise in 0..128 to `patterns`, uint8 (classes, C, H, W) in 0..127: the same on every machine."""
     labels = torch.arange(count) % len(patterns)
     images = torch.randint(0, 129, (count, *patterns.shape[1:]), dtype=torch.uint8, generator=generator)
-    return Split(images.add_(patterns[labels]), labels, None)
+    return Split(images.add_(patterns[labels]), labels)

@@ -14,11 +14,10 @@ from torch import nn
 from imclass.config.check import check_config
 from imclass.config.schema import Config, DeviceConfig
 from imclass.data.augment import Augment
-from imclass.data.dataset import Split
-from imclass.data.datasets import WITHOUT_ROOT
+from imclass.data.dataset import Data, Split
+from imclass.data.datasets import WITHOUT_ROOT, prepare_data
 from imclass.data.folder.pictures import require_classes, split_of_class_folders
 from imclass.data.loader import EvalLoader, Images, TrainLoader
-from imclass.data.prepared import Data, prepare_data
 from imclass.errors import UserError
 from imclass.machine.device import Device, resolve_device
 from imclass.models import build_trained_model
@@ -69,19 +68,19 @@ class Trained:
             if self.config.dataset.name in WITHOUT_ROOT:
                 raise UserError(f"--data {root}: has no folders of the model's classes")
         data = self._data(root)
-        own = data.dataset.fingerprint == self.header["data_fingerprint"]
+        own = data.fingerprint == self.header["data_fingerprint"]
         if root is not None and not own and not self._is_own_root(root):
             raise UserError(
                 f"--data {root}: neither class folders of the model's classes nor the data of the run"
             )
-        require_classes(self.classes, data.dataset.classes, self.config.dataset.root or "the data")
+        require_classes(self.classes, data.classes, self.config.dataset.root or "the data")
         if not own:
             print(
                 "imclass: warning: these images are not those that the run was trained on; where it chose "
                 "the parts itself, some of these may have been among its training images",
                 file=sys.stderr,
             )
-        return {"train": data.splits.train, "val": data.splits.val, "test": data.splits.test}[name], own
+        return {"train": data.train, "val": data.val, "test": data.test}[name], own
 
     def _is_own_root(self, root: str) -> bool:
         own = self.config.dataset.root
@@ -92,7 +91,7 @@ class Trained:
         if self.config.dataset.name != "image_folder":
             return False
         try:
-            return self._data(root).dataset.fingerprint == self.header["data_fingerprint"]
+            return self._data(root).fingerprint == self.header["data_fingerprint"]
         except UserError:  # it cannot even be split like it
             return False
 

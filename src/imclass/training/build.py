@@ -10,8 +10,9 @@ from torch import nn
 from imclass.config.plan import Plan
 from imclass.config.schema import Config, ModelConfig
 from imclass.data.augment import Augment
+from imclass.data.dataset import Data
+from imclass.data.datasets import prepare_data
 from imclass.data.loader import EvalLoader, Images, TrainLoader
-from imclass.data.prepared import Data, prepare_data
 from imclass.errors import ConfigError
 from imclass.evaluation.evaluate import evaluate
 from imclass.machine.device import Device, resolve_device
@@ -59,7 +60,7 @@ def build_job(run: RunDir, processes: Processes = ALONE) -> Job:
     config = run.config
     data = build_data(config)
     state, old, warnings = processes.broadcast(partial(newest_state, run))
-    steps_per_epoch = len(data.splits.train) // config.train.batch_size
+    steps_per_epoch = len(data.train) // config.train.batch_size
     plan = Plan.of(config, steps_per_epoch)
     threads = old.get("threads") if old.get("processes", 1) == processes.size else None
     device = resolve_device(config.device, steps=plan.steps, threads=threads, processes=processes)
@@ -67,8 +68,9 @@ def build_job(run: RunDir, processes: Processes = ALONE) -> Job:
     warnings += compare_headers(old, header, run.path)
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch, resumed=bool(state))
     _check_batch(config, learner)
-    images = [Images(split, device, data.size, data.mean, data.std) for split in data.parts]
-    augment = Augment(config.augment, len(data.dataset.classes))
+    splits = (data.train, data.val, data.test)
+    images = [Images(split, device, data.shape[1:], data.mean, data.std) for split in splits]
+    augment = Augment(config.augment, len(data.classes))
     train = TrainLoader(images[0], config.train.batch_size, augment, config.seed)
     val, test = (EvalLoader(part, device.micro_batch or config.train.batch_size) for part in images[1:])
 
@@ -102,11 +104,11 @@ def _logger(run: RunDir, state: State) -> RunLogger:
 def build_data(config: Config) -> Data:
     """Load the data set, split it, and find mean and standard deviation of the training images."""
     data = prepare_data(config.dataset, config.seed)
-    images = len(data.splits.train)
+    images = len(data.train)
     if config.train.batch_size > images:
         size = f"the training split ({images} images)"
         raise ConfigError([f"train.batch_size={config.train.batch_size}: larger than {size}"])
-    _check_augmentation(config, data.shape[0], min(data.size))
+    _check_augmentation(config, data.shape[0], min(data.shape[1:]))
     return data
 
 
@@ -169,7 +171,7 @@ def build_network(config: Config, data: Data, *, resumed: bool) -> nn.Module:
     """
     channels, size, _ = data.shape
     build = build_trained_model if resumed else build_model
-    model = build(config.model, in_channels=channels, classes=len(data.dataset.classes), size=size)
+    model = build(config.model, in_channels=channels, classes=len(data.classes), size=size)
     weights = None if resumed else starting_weights(config.model)
     if weights is not None:
         load_weights(model, read_model_weights(weights), source=weights)

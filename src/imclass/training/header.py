@@ -18,8 +18,7 @@ def header(job: Job) -> str:
     """Return the lines that open a run: model, data, device and what was chosen for it, output."""
     config, data, trainer = job.run.config, job.data, job.trainer
     model = describe(trainer.learner.model, data.shape)
-    names = ("train", "val", "test")
-    sizes = ", ".join(f"{len(part):,} {name}" for part, name in zip(data.parts, names, strict=True))
+    sizes = f"{len(data.train):,} train, {len(data.val):,} val, {len(data.test):,} test"
     size = "x".join(map(str, data.shape))
     plan, size_of_job = trainer.plan, job.device.processes.size
     lines = [
@@ -27,8 +26,8 @@ def header(job: Job) -> str:
         f"multiply-adds per {size} image",
         f"stem     {_stem(job)}",
         *([] if job.resumed else _weights(config.model)),
-        f"data     {config.dataset.name}: {len(data.dataset.classes)} classes; {sizes} images; "
-        f"validation: {data.splits.val_source}",
+        f"data     {config.dataset.name}: {len(data.classes)} classes; {sizes} images; "
+        f"validation: {data.val_source}",
         f"training {plan.steps:,} steps of {config.train.batch_size} images "
         f"({plan.steps / trainer.loader.steps_per_epoch:.4g} epochs), {config.optimizer.name} "
         f"lr {config.optimizer.lr:g}, {config.scheduler.name}",

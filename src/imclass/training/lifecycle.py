@@ -49,7 +49,7 @@ def begin(job: Job) -> None:
     if not job.resumed:
         job.trainer.logger.tensorboard.text("config", f"```yaml\n{config_text}\n```")
         samples = job.run.plots / "samples.png"
-        draw_samples(job.trainer.loader, job.data.dataset.classes, samples)
+        draw_samples(job.trainer.loader, job.data.classes, samples)
         job.trainer.logger.tensorboard.plots([samples], 0)
     _write_summary(job, "running")
 
@@ -99,7 +99,7 @@ def _write_test(job: Job, best: dict[str, Any], predictions: Predictions) -> Non
     figures = {"best/val_accuracy": trainer.progress.best["accuracy"], "best/test_accuracy": test.accuracy}
     trainer.logger.tensorboard.hparams(flatten(dataclasses.asdict(run.config)), figures)
     about = {"split": "test", "weights": "best", "tta": "none", "data": None}
-    write_assessment(run.path, job.data.splits.test, predictions, job.data.dataset.classes, about)
+    write_assessment(run.path, job.data.test, predictions, job.data.classes, about)
     plot_curves(read_metrics(trainer.logger.metrics.path), trainer.progress.best, run.plots / "curves.png")
     plots = sorted(p for p in run.plots.glob("*.png") if p.stem != "samples")
     trainer.logger.tensorboard.plots(plots, trainer.progress.step)

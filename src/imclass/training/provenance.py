@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from imclass.data.prepared import Data
+from imclass.data.dataset import Data
 from imclass.machine.device import Device
 from imclass.runs.atomic import write_atomically
 
@@ -23,7 +23,7 @@ def provenance(device: Device, data: Data, weights: str | None) -> dict[str, Any
 
     weights: the file that a new run's weights come from; of a run that goes on, the first session told it.
     """
-    train, val, test = map(len, data.parts)
+    sizes = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
     return {
         "command": _command(device.processes.size),
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -35,8 +35,8 @@ def provenance(device: Device, data: Data, weights: str | None) -> dict[str, Any
         "precision": device.precision,
         "threads": device.threads,
         "processes": device.processes.size,
-        "data": {"train": train, "val": val, "test": test, "validation": data.splits.val_source},
-        "data_fingerprint": data.dataset.fingerprint,
+        "data": {**sizes, "validation": data.val_source},
+        "data_fingerprint": data.fingerprint,
         **({"starting_weights": _file(weights)} if weights is not None else {}),
     }
 

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from imclass.config.schema import Config
-from imclass.data.prepared import Data
+from imclass.data.dataset import Data
 from imclass.errors import UserError
 from imclass.machine.device import Device
 from imclass.runs.checkpoint import Checkpointer, State
@@ -27,7 +27,7 @@ def newest_state(run: RunDir) -> tuple[State, dict[str, Any], list[str]]:
 def header_of(config: Config, data: Data, device: Device) -> dict[str, Any]:
     """Return how the numbers of a checkpoint are computed: with the same, they repeat bit for bit."""
     return {
-        "data_fingerprint": data.dataset.fingerprint,
+        "data_fingerprint": data.fingerprint,
         "processes": device.processes.size,
         "sync_batch_norm": config.device.sync_batch_norm,
         "threads": device.threads,
@@ -45,7 +45,7 @@ def about_run(run: RunDir, data: Data) -> dict[str, Any]:
     return {
         "run": run.path.name,
         "config": OmegaConf.to_yaml(dataclasses.asdict(run.config)),
-        "classes": list(data.dataset.classes),
+        "classes": list(data.classes),
         "shape": list(data.shape),
         "mean": data.mean,
         "std": data.std,

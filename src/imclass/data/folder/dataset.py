@@ -79,7 +79,7 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     # kept as well: hashing a large set's images takes longer than all else here
     counts = {name: len(part.files) for name, part in parts.items()}
     digest = cached_text(cache_key(key, counts, classes), lambda: fingerprint((train, test, val), classes))
-    return Dataset(train, test, val, classes, digest)
+    return Dataset(train, test, classes, val, digest)
 
 
 def _hold_out(part: _Part, fraction: float) -> tuple[_Part, _Part]:
