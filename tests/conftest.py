@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,6 +73,24 @@ def train(imclass: Callable[..., Outcome], tmp_path: Path) -> Callable[..., Path
         return tmp_path / "outputs" / name
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quick run, called "run", with everything that training leaves. To be read only: `run` is a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("finished"))
+        patch.delenv("SLURM_JOB_ID", raising=False)
+        argv = ["train", "name=run", *QUICK]
+        patch.setattr(sys, "argv", ["imclass", *argv])
+        assert cli.main(argv) == 0
+        return Path.cwd() / "outputs/run"
+
+
+@pytest.fixture
+def run(imclass: Callable[..., Outcome], finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished quick run, outputs/run, to change as one likes."""
+    return shutil.copytree(finished, tmp_path / "outputs/run")
 
 
 @pytest.fixture

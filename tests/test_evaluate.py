@@ -45,8 +45,7 @@ def test_last_weights_are_those_of_the_last_evaluation(imclass, train) -> None:
     assert exported["loss"] == records(run)[-1]["loss"]
 
 
-def test_other_evaluations_do_not_replace_that_of_training(imclass, train) -> None:
-    run = train("run")
+def test_other_evaluations_do_not_replace_that_of_training(imclass, run) -> None:
     before = {name: (run / "plots" / name).read_bytes() for name in NAMES}
     text = (run / "evaluation.json").read_text()
     evaluated(imclass, "run", "--split", "train", "--tta", "flip_shift")
@@ -69,8 +68,7 @@ def test_all_plots_of_the_end_of_training_can_be_made_again(imclass, train) -> N
     assert {file.name: file.read_bytes() for file in (run / "plots").iterdir()} == before
 
 
-def test_flip_averages_the_probabilities_of_the_mirror_image(imclass, train) -> None:
-    run = train("run")
+def test_flip_averages_the_probabilities_of_the_mirror_image(imclass, run) -> None:
     plain, flipped = (evaluated(imclass, "run", "--tta", tta)["loss"] for tta in ("none", "flip"))
     assert plain != flipped
     best = read_checkpoint(run / "checkpoints/best.pt")
@@ -89,8 +87,7 @@ def test_flip_averages_the_probabilities_of_the_mirror_image(imclass, train) -> 
     assert flipped == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_table_says_what_was_evaluated_and_where_it_is(imclass, train, tmp_path: Path) -> None:
-    train("run", "train.epochs=0.2")
+def test_the_table_says_what_was_evaluated_and_where_it_is(imclass, run, tmp_path: Path) -> None:
     outcome = imclass("evaluate", "run", "--split", "val")
     assert outcome.code == 0
     assert outcome.out.startswith("val, 16 images, best weights, test-time augmentation: none\naccuracy ")
@@ -139,11 +136,10 @@ def test_another_folder_with_the_same_classes(imclass, tmp_path: Path) -> None:
 
 
 def test_an_exported_folder_of_the_test_images_gives_the_figures_of_the_data_set(
-    imclass, train, tmp_path: Path
+    imclass, run, tmp_path: Path
 ) -> None:
     from PIL import Image
 
-    train("run")
     sizes = SyntheticConfig(shape=[1, 16, 16], classes=4, train=160, test=64)
     data = load_dataset(DatasetConfig(name="synthetic", synthetic=sizes))
     for index, (image, label) in enumerate(zip(data.test.images, data.test.labels.tolist(), strict=True)):
@@ -253,8 +249,7 @@ def test_a_folder_that_has_only_the_part_that_was_asked_for(imclass, tmp_path: P
     assert "has test/ but no train/ beside it" in outcome.err
 
 
-def test_a_folder_that_has_nothing_to_do_with_the_run(imclass, train, tmp_path: Path) -> None:
-    train("run", "train.epochs=0.2")
+def test_a_folder_that_has_nothing_to_do_with_the_run(imclass, run, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     save(tmp_path / "other/1.png")
     outcome = imclass("evaluate", "run", "--data", "other")
@@ -262,8 +257,7 @@ def test_a_folder_that_has_nothing_to_do_with_the_run(imclass, train, tmp_path: 
     assert "--data other: has no folders of the model's classes" in outcome.err
 
 
-def test_evaluations_of_two_files_have_two_folders(imclass, train, tmp_path: Path) -> None:
-    run = train("run", "train.epochs=0.2")
+def test_evaluations_of_two_files_have_two_folders(imclass, run, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         shutil.copy(run / "best.safetensors", tmp_path / name)
@@ -280,16 +274,14 @@ def test_evaluations_of_two_files_have_two_folders(imclass, train, tmp_path: Pat
         (["run", "--data", "nowhere"], "no such folder"),
     ],
 )
-def test_mistakes_are_one_line(imclass, train, argv: list[str], expected: str) -> None:
-    train("run", "train.epochs=0.2")
+def test_mistakes_are_one_line(imclass, run, argv: list[str], expected: str) -> None:
     outcome = imclass("evaluate", *argv)
     assert outcome.code == 2
     assert expected in outcome.err
     assert outcome.err.count("\n") == 1
 
 
-def test_a_run_without_checkpoint_and_a_damaged_one(imclass, train) -> None:
-    run = train("run", "train.epochs=0.2")
+def test_a_run_without_checkpoint_and_a_damaged_one(imclass, run) -> None:
     best = run / "checkpoints/best.pt"
     data = bytearray(best.read_bytes())
     data[len(data) // 2] ^= 1

@@ -19,8 +19,7 @@ SYNTHETIC = SyntheticConfig(shape=[1, 16, 16], classes=4, train=160, test=64)
 KINDS = ["RGB", "L", "RGBA", "P", "1", "LA", "CMYK"]
 
 
-def test_exported_test_images_get_the_predictions_of_evaluate(imclass, train, tmp_path: Path) -> None:
-    train("run")
+def test_exported_test_images_get_the_predictions_of_evaluate(imclass, run, tmp_path: Path) -> None:
     data = load_dataset(DatasetConfig(name="synthetic", synthetic=SYNTHETIC))
     for index, image in enumerate(data.test.images):
         (tmp_path / "exported").mkdir(exist_ok=True)
@@ -47,8 +46,7 @@ def test_a_resized_data_set_is_resized_in_the_same_way(imclass, train, tmp_path:
     assert right / 64 == json.loads((run / "summary.json").read_text())["test"]["accuracy"]
 
 
-def test_any_size_mode_and_name_and_what_is_no_image(imclass, train, tmp_path: Path) -> None:
-    train("run")
+def test_any_size_mode_and_name_and_what_is_no_image(imclass, run, tmp_path: Path) -> None:
     names = ["a b.png", "-x.png", "ü%d.gif", "$1.png", "UPPER.PNG", "no_extension", "q'.tiff"]
     for number, (name, mode) in enumerate(zip(names, KINDS, strict=True)):
         plain = tmp_path / "in" / f"{number}.png"
@@ -70,8 +68,7 @@ def test_any_size_mode_and_name_and_what_is_no_image(imclass, train, tmp_path: P
     assert outcome.err.endswith("imclass: 2 of 9 files could not be read as images\n")
 
 
-def test_csv_has_the_file_names_as_they_are(imclass, train, tmp_path: Path) -> None:
-    train("run", "train.epochs=0.2")
+def test_csv_has_the_file_names_as_they_are(imclass, run, tmp_path: Path) -> None:
     name = 'in/a "b",c;\td\ne ü.png'
     save(tmp_path / name, (16, 16))
     outcome = imclass("predict", "run", "in", "--format", "csv")
@@ -79,9 +76,8 @@ def test_csv_has_the_file_names_as_they_are(imclass, train, tmp_path: Path) -> N
 
 
 def test_what_is_passed_over_in_a_folder_is_told_and_doubles_are_predicted_once(
-    imclass, train, tmp_path: Path
+    imclass, run, tmp_path: Path
 ) -> None:
-    train("run")
     save(tmp_path / "in/1.png", (16, 16))
     for name in ("notes.txt", "IMG_1", ".hidden"):
         (tmp_path / "in" / name).write_text("no image")
@@ -101,8 +97,7 @@ def test_parts_of_a_batch_are_all_predicted_and_names_are_escaped(imclass, train
     assert "\x1b" not in outcome.out
 
 
-def test_table_lists_the_likeliest_classes_first(imclass, train, tmp_path: Path) -> None:
-    train("run")
+def test_table_lists_the_likeliest_classes_first(imclass, run, tmp_path: Path) -> None:
     save(tmp_path / "one.png", (16, 16))
     outcome = imclass("predict", "outputs/run", "one.png", "--top-k", "2")
     name, first, p1, second, p2 = outcome.out.split()
@@ -111,8 +106,7 @@ def test_table_lists_the_likeliest_classes_first(imclass, train, tmp_path: Path)
     assert {first, second} <= {f"class{i}" for i in range(4)}
 
 
-def test_the_sheet_is_red_where_the_folder_knows_better(imclass, train, tmp_path: Path) -> None:
-    train("run")
+def test_the_sheet_is_red_where_the_folder_knows_better(imclass, run, tmp_path: Path) -> None:
     save(tmp_path / "x/class0/1.png", (16, 16))
     outcome = imclass("predict", "run", "x", "--format", "json")
     said = json.loads(outcome.out)["class"]
@@ -130,8 +124,7 @@ def test_the_sheet_is_red_where_the_folder_knows_better(imclass, train, tmp_path
     ("argv", "expected"),
     [(["run", "empty"], "empty: no images in this folder"), (["none", "x.png"], "none: no run folder")],
 )
-def test_mistakes_are_one_line(imclass, train, tmp_path: Path, argv: list[str], expected: str) -> None:
-    train("run", "train.epochs=0.2")
+def test_mistakes_are_one_line(imclass, run, tmp_path: Path, argv: list[str], expected: str) -> None:
     (tmp_path / "empty").mkdir()
     save(tmp_path / "x.png")
     outcome = imclass("predict", *argv)
@@ -139,8 +132,7 @@ def test_mistakes_are_one_line(imclass, train, tmp_path: Path, argv: list[str], 
     assert expected in outcome.err
 
 
-def test_a_sheet_that_cannot_be_written_is_one_line(imclass, train, tmp_path: Path) -> None:
-    train("run", "train.epochs=0.2")
+def test_a_sheet_that_cannot_be_written_is_one_line(imclass, run, tmp_path: Path) -> None:
     make_folder(tmp_path / "p", {".": 2})
     outcome = imclass("predict", "run", "p", "--sheet", "no/folder/here.png")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
@@ -151,8 +143,7 @@ def test_a_sheet_that_cannot_be_written_is_one_line(imclass, train, tmp_path: Pa
     assert outcome.out == ""
 
 
-def test_a_sheet_never_replaces_a_picture(imclass, train, tmp_path: Path) -> None:
-    train("run", "train.epochs=0.2")
+def test_a_sheet_never_replaces_a_picture(imclass, run, tmp_path: Path) -> None:
     make_folder(tmp_path / "p", {"": 2}, classes="a")
     picture = (tmp_path / "p/a/0.png").read_bytes()
     outcome = imclass("predict", "run", "p/a/1.png", "p/a/0.png", "--sheet", "p/a/../a/0.png")
@@ -161,8 +152,7 @@ def test_a_sheet_never_replaces_a_picture(imclass, train, tmp_path: Path) -> Non
     assert (tmp_path / "p/a/0.png").read_bytes() == picture
 
 
-def test_pictures_in_a_folder_without_extension_and_behind_links(imclass, train, tmp_path: Path) -> None:
-    train("run", "train.epochs=0.2")
+def test_pictures_in_a_folder_without_extension_and_behind_links(imclass, run, tmp_path: Path) -> None:
     make_folder(tmp_path / "elsewhere", {"": 1}, classes="a")
     (tmp_path / "p").mkdir()
     (tmp_path / "p/IMG_1").write_bytes((tmp_path / "elsewhere/a/0.png").read_bytes())

@@ -78,8 +78,7 @@ def test_validation_on_the_test_set_is_stamped_into_the_report(train) -> None:
     assert "dataset.val_split=test" in Page(train("run", "dataset.val_split=test") / "report.html").text
 
 
-def test_report_is_written_again_on_demand(imclass, train, tmp_path: Path) -> None:
-    run = train("run")
+def test_report_is_written_again_on_demand(imclass, run, tmp_path: Path) -> None:
     before = Page(run / "report.html").text
     for file in (run / "report.html", run / "plots/curves.png", run / "plots/confusion_matrix.png"):
         file.unlink()
@@ -101,8 +100,7 @@ def test_a_diverged_run_has_a_report_too(imclass, train) -> None:
     assert page.read_text() == before
 
 
-def test_a_run_that_was_killed_before_its_first_step_has_a_report_too(imclass, train) -> None:
-    run = train("run", "train.epochs=0.2")
+def test_a_run_that_was_killed_before_its_first_step_has_a_report_too(imclass, run) -> None:
     for name in ("summary.json", "evaluation.json", "metrics.jsonl", "provenance.json"):
         (run / name).unlink()
     assert imclass("report", "run").code == 0
@@ -117,8 +115,7 @@ def test_a_folder_with_a_foreign_config_is_one_line(imclass, tmp_path: Path) -> 
     assert "config.yaml: was not written by imclass; it lacks model.name" in outcome.err
 
 
-def test_names_from_elsewhere_are_no_markup(imclass, train) -> None:
-    run = train("run")
+def test_names_from_elsewhere_are_no_markup(imclass, run) -> None:
     scores = json.loads((run / "evaluation.json").read_text())
     scores["classes"][0]["name"] = "<script>alert(1)</script>"
     (run / "evaluation.json").write_text(json.dumps(scores))
@@ -191,8 +188,7 @@ def test_runs_by_name_and_a_place_for_the_page(imclass, sweep: Path, tmp_path: P
     assert rows[0]["test_accuracy_std"] == ""
 
 
-def test_a_copy_of_a_run_is_no_spread_over_seeds(imclass, train, tmp_path: Path) -> None:
-    run = train("run", "train.epochs=0.2")
+def test_a_copy_of_a_run_is_no_spread_over_seeds(imclass, run, tmp_path: Path) -> None:
     shutil.copytree(run, run.parent / "copy")
     outcome = imclass("report", "outputs")
     assert outcome.code == 0
@@ -216,20 +212,18 @@ def test_a_multirun_is_compared(imclass, tmp_path: Path) -> None:
         (["run", "--out", "table.csv"], "--out table.csv: expected the name of a page, such as table.html"),
     ],
 )
-def test_mistakes_are_one_line(imclass, train, argv: list[str], expected: str) -> None:
-    train("run", "train.epochs=0.2")
+def test_mistakes_are_one_line(imclass, run, argv: list[str], expected: str) -> None:
     outcome = imclass("report", *argv)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert expected in outcome.err
 
 
-def test_a_damaged_record_is_named(imclass, train) -> None:
-    run = train("run", "train.epochs=0.2")
+def test_a_damaged_record_is_named(imclass, run) -> None:
+    shutil.copytree(run, run.parent / "sound")
     (run / "summary.json").write_text("{")
     outcome = imclass("report", "run")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "summary.json: cannot be read" in outcome.err
-    train("sound", "train.epochs=0.2")
     outcome = imclass("report", "outputs")
     assert (outcome.code, outcome.err.count("\n")) == (0, 1)
     assert "left out: outputs/run/summary.json: cannot be read" in outcome.err

@@ -25,10 +25,9 @@ def tree(run: Path) -> dict[str, bytes]:
     return {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file()}
 
 
-def test_a_finished_run_is_repeated_by_its_summary_and_nothing_is_touched(imclass, train) -> None:
-    run = train("done")
+def test_a_finished_run_is_repeated_by_its_summary_and_nothing_is_touched(imclass, run) -> None:
     before = tree(run)
-    outcome = imclass("train", "name=done", *QUICK)
+    outcome = imclass("train", "name=run", *QUICK)
     assert outcome.code == 0
     assert "finished already" in outcome.out
     assert json.loads(before["summary.json"])["test"]["accuracy"] is not None
@@ -36,19 +35,17 @@ def test_a_finished_run_is_repeated_by_its_summary_and_nothing_is_touched(imclas
     assert tree(run) == before
 
 
-def test_other_settings_under_the_same_name_are_refused_with_the_differences(imclass, train) -> None:
-    run = train("one")
+def test_other_settings_under_the_same_name_are_refused_with_the_differences(imclass, run) -> None:
     before = tree(run)
-    outcome = imclass("train", "name=one", *merged(QUICK, ["optimizer.lr=0.01", "seed=3"]))
+    outcome = imclass("train", "name=run", *merged(QUICK, ["optimizer.lr=0.01", "seed=3"]))
     assert outcome.code == 2
     assert "optimizer.lr: 0.05 -> 0.01" in outcome.err
     assert "seed: 0 -> 3" in outcome.err
     assert tree(run) == before
 
 
-def test_a_longer_training_continues_a_finished_run(imclass, train) -> None:
-    run = train("longer")
-    outcome = imclass("train", "name=longer", *merged(QUICK, ["train.epochs=3"]))
+def test_a_longer_training_continues_a_finished_run(imclass, run) -> None:
+    outcome = imclass("train", "name=run", *merged(QUICK, ["train.epochs=3"]))
     assert outcome.code == 0
     assert "changed  train.epochs: 2 -> 3" in outcome.out
     assert json.loads((run / "summary.json").read_text())["step"] == 27
@@ -57,12 +54,12 @@ def test_a_longer_training_continues_a_finished_run(imclass, train) -> None:
 
 
 def test_every_command_that_made_a_run_is_in_its_report(imclass, train) -> None:
-    run = train("longer", "train.epochs=0.2")
+    run = train("run", "train.epochs=0.2")
     more = merged(QUICK, ["train.epochs=0.4"])
     for argv in (
-        ["name=longer", *more],
-        ["name=longer", *more],
-        ["resume=outputs/longer", "train.epochs=0.6"],
+        ["name=run", *more],
+        ["name=run", *more],
+        ["resume=outputs/run", "train.epochs=0.6"],
     ):
         assert imclass("train", *argv).code == 0
     told = json.loads((run / "provenance.json").read_text())
@@ -78,27 +75,24 @@ def test_every_command_that_made_a_run_is_in_its_report(imclass, train) -> None:
     assert "One after the other" in page
 
 
-def test_a_shorter_training_is_refused(imclass, train) -> None:
-    train("shorter")
-    outcome = imclass("train", "name=shorter", *merged(QUICK, ["train.epochs=1"]))
+def test_a_shorter_training_is_refused(imclass, run) -> None:
+    outcome = imclass("train", "name=run", *merged(QUICK, ["train.epochs=1"]))
     assert outcome.code == 2
     assert "train.epochs: 2 -> 1" in outcome.err
 
 
-def test_resume_takes_the_settings_from_the_run(imclass, train) -> None:
-    run = train("base", "optimizer.lr=0.02")
-    outcome = imclass("train", "resume=outputs/base", "train.epochs=3")
+def test_resume_takes_the_settings_from_the_run(imclass, run) -> None:
+    outcome = imclass("train", "resume=outputs/run", "train.epochs=3")
     assert outcome.code == 0, outcome.err
     assert json.loads((run / "summary.json").read_text())["step"] == 27
-    refused = imclass("train", "resume=outputs/base", "model=vgg11")
+    refused = imclass("train", "resume=outputs/run", "model=vgg11")
     assert refused.code == 2
     assert "model=" in refused.err
 
 
-def test_resume_never_does_not_touch_a_run(imclass, train) -> None:
-    run = train("kept")
+def test_resume_never_does_not_touch_a_run(imclass, run) -> None:
     before = tree(run)
-    outcome = imclass("train", "name=kept", "resume=never", *QUICK)
+    outcome = imclass("train", "name=run", "resume=never", *QUICK)
     assert outcome.code == 2
     assert "resume=never" in outcome.err
     assert tree(run) == before
@@ -129,54 +123,48 @@ def test_a_file_in_place_of_the_run_folder(imclass, tmp_path: Path) -> None:
     assert "not a run folder" in outcome.err
 
 
-def test_a_broken_stored_configuration_is_named(imclass, train) -> None:
-    run = train("broken")
+def test_a_broken_stored_configuration_is_named(imclass, run) -> None:
     (run / "config.yaml").write_text("model: [unclosed")
-    outcome = imclass("train", "resume=outputs/broken")
+    outcome = imclass("train", "resume=outputs/run")
     assert outcome.code == 2
     assert "config.yaml: cannot be read" in outcome.err
 
 
-def test_a_configuration_that_is_no_mapping_is_named(imclass, train) -> None:
-    run = train("broken")
+def test_a_configuration_that_is_no_mapping_is_named(imclass, run) -> None:
     (run / "config.yaml").write_text("- 1\n")
-    for argv in (["resume=outputs/broken"], ["name=broken"]):
+    for argv in (["resume=outputs/run"], ["name=run"]):
         outcome = imclass("train", *argv)
         assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-        assert "outputs/broken/config.yaml: expected settings as a run writes them" in outcome.err
+        assert "outputs/run/config.yaml: expected settings as a run writes them" in outcome.err
 
 
-def test_half_a_summary_is_written_again(imclass, train) -> None:
-    run = train("half")
+def test_half_a_summary_is_written_again(imclass, run) -> None:
     whole = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text('{"status": "fin')
-    assert imclass("train", "name=half", *QUICK).code == 0
+    assert imclass("train", "name=run", *QUICK).code == 0
     assert json.loads((run / "summary.json").read_text())["test"] == whole["test"]
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_is_resumed(imclass, train) -> None:
-    run = train("early")
+def test_a_run_that_was_killed_before_its_first_checkpoint_is_resumed(imclass, run) -> None:
     shutil.rmtree(run / "checkpoints")
     (run / "summary.json").unlink()
-    outcome = imclass("train", "resume=outputs/early")
+    outcome = imclass("train", "resume=outputs/run")
     assert outcome.code == 0, outcome.err
     assert [r["step"] for r in records(run, split="val")] == [9, 18]
 
 
-def test_resume_with_another_name_is_refused(imclass, train) -> None:
-    train("base")
-    outcome = imclass("train", "resume=outputs/base", "name=other")
+def test_resume_with_another_name_is_refused(imclass, run) -> None:
+    outcome = imclass("train", "resume=outputs/run", "name=other")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "name=other: resume=outputs/base goes on in its own folder" in outcome.err
-    assert imclass("train", "resume=outputs/base", "name=base").code == 0
+    assert "name=other: resume=outputs/run goes on in its own folder" in outcome.err
+    assert imclass("train", "resume=outputs/run", "name=run").code == 0
 
 
 def test_a_run_that_another_job_began_meanwhile_is_left_alone(train) -> None:
-    config = Config(name="raced", output_dir="outputs")
-    late = open_run(config)
-    run = train("raced")
+    late = open_run(Config(name="run", output_dir="outputs"))
+    run = train("run", "train.epochs=0.2")
     before = tree(run)
-    with pytest.raises(UserError, match="outputs/raced: another job began this run just now"), late.locked():
+    with pytest.raises(UserError, match="outputs/run: another job began this run just now"), late.locked():
         late.create()
     assert tree(run) == before
 
@@ -190,16 +178,15 @@ def test_less_time_does_not_reopen_a_finished_run(imclass, train) -> None:
 
 
 @pytest.mark.parametrize("damage", ["gone", "damaged"])
-def test_without_its_best_model_a_run_says_what_is_left(imclass, train, damage: str) -> None:
-    run = train("best", "train.epochs=1")
+def test_without_its_best_model_a_run_says_what_is_left(imclass, run, damage: str) -> None:
     (run / "summary.json").unlink()
     best = run / "checkpoints/best.pt"
     best.unlink() if damage == "gone" else best.write_bytes(best.read_bytes()[:-9])
-    outcome = imclass("train", "resume=outputs/best")
+    outcome = imclass("train", "resume=outputs/run")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert f"checkpoints/best.pt is {damage}" in outcome.err
     command = outcome.err.rpartition("imclass ")[2].split()
-    assert command == ["evaluate", "outputs/best", "--weights", "last"]
+    assert command == ["evaluate", "outputs/run", "--weights", "last"]
     assert imclass(*command).code == 0
 
 
@@ -288,9 +275,8 @@ def test_several_may_write_one_file_at_a_time(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_what_a_killed_process_was_writing_is_swept_by_the_next(train) -> None:
+def test_what_a_killed_process_was_writing_is_swept_by_the_next(run, train) -> None:
     """C4."""
-    run = train("swept", "train.epochs=1")
     (run / ".tmp-summary.json-01234567").write_text("{")
-    train("swept", "train.epochs=2")
+    train("run", "train.epochs=3")
     assert [p.name for p in run.iterdir() if p.name.startswith(".")] == []

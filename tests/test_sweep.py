@@ -247,11 +247,10 @@ def test_a_report_is_written_again(imclass, stubs) -> None:
     assert "complete" in outcome.out
 
 
-def test_a_run_comes_before_a_sweep_of_the_same_name(imclass, stubs, train) -> None:
-    assert imclass("sweep", "sweep.name=both", RATE, "sweep.trials=1").code == 0
-    train("both")
-    assert imclass("report", "both").out == "outputs/both/report.html\n"
-    assert "outputs/sweeps/both/sweep.html" in imclass("report", "sweeps/both").out
+def test_a_run_comes_before_a_sweep_of_the_same_name(imclass, stubs, run) -> None:
+    assert imclass("sweep", "sweep.name=run", RATE, "sweep.trials=1").code == 0
+    assert imclass("report", "run").out == "outputs/run/report.html\n"
+    assert "outputs/sweeps/run/sweep.html" in imclass("report", "sweeps/run").out
 
 
 def test_a_report_needs_neither_the_data_nor_every_settings_file(imclass, stubs, tmp_path: Path) -> None:

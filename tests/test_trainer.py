@@ -59,8 +59,7 @@ def test_a_run_leaves_what_the_design_says(train) -> None:
     assert "\x1b" not in (run / "train.log").read_text()
 
 
-def test_metrics_have_one_line_per_point_and_one_row_per_evaluation(train) -> None:
-    run = train("metrics")
+def test_metrics_have_one_line_per_point_and_one_row_per_evaluation(run) -> None:
     lines = records(run)
     assert [(r["split"], r["step"]) for r in lines] == [
         *[("train", s) for s in (3, 6, 9)],
@@ -79,8 +78,7 @@ def test_metrics_have_one_line_per_point_and_one_row_per_evaluation(train) -> No
     assert float(rows[1]["val_accuracy"]) == lines[-2]["accuracy"]
 
 
-def test_the_test_figure_is_that_of_the_best_weights_as_exported(train) -> None:
-    run = train("best")
+def test_the_test_figure_is_that_of_the_best_weights_as_exported(run) -> None:
     summary = json.loads((run / "summary.json").read_text())
     best = read_checkpoint(run / "checkpoints/best.pt")
     assert best["about"]["classes"] == ["class0", "class1", "class2", "class3"]
@@ -95,14 +93,14 @@ def test_the_test_figure_is_that_of_the_best_weights_as_exported(train) -> None:
     assert summary["val"]["accuracy"] == vals[-1]["accuracy"]
 
 
-def test_golden_run(train) -> None:
+def test_golden_run(run, train) -> None:
     """The same seed gives the same figures, another seed others; on noise with patterns it learns."""
-    first, second, other = train("a"), train("b"), train("c", "seed=1")
-    assert records(first) == records(second)
-    assert records(first) != records(other)
-    weights = [read_checkpoint(r / "checkpoints/last.pt")["model"] for r in (first, second)]
+    again, other = train("again"), train("other", "seed=1")
+    assert records(run) == records(again)
+    assert records(run) != records(other)
+    weights = [read_checkpoint(r / "checkpoints/last.pt")["model"] for r in (run, again)]
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
-    losses = [r["loss"] for r in records(first, split="train")]
+    losses = [r["loss"] for r in records(run, split="train")]
     assert losses[0] == pytest.approx(math.log(4), abs=0.35)  # 4 classes, nothing learned yet
     assert losses[-1] < losses[0]
 
@@ -286,18 +284,17 @@ def test_what_only_the_data_or_the_device_can_tell(imclass, tmp_path: Path, type
     assert not (tmp_path / "outputs").exists()
 
 
-def test_weights_of_an_earlier_run_are_where_training_starts(train) -> None:
-    first = train("first")
+def test_weights_of_an_earlier_run_are_where_training_starts(run, train) -> None:
     still = "optimizer.lr=1e-12", "augment=none"
-    second = train("second", f"model.weights={first}/checkpoints/best.pt", *still)
-    best = json.loads((first / "summary.json").read_text())["best"]
+    second = train("second", f"model.weights={run}/checkpoints/best.pt", *still)
+    best = json.loads((run / "summary.json").read_text())["best"]
     assert records(second, split="val")[0]["accuracy"] == best["accuracy"]
-    third = train("third", f"model.weights={first}/best.safetensors", *still)
+    third = train("third", f"model.weights={run}/best.safetensors", *still)
     assert records(third) == records(second)
 
 
-def test_damaged_weights_of_an_earlier_run_are_refused(imclass, train) -> None:
-    best = train("first") / "checkpoints/best.pt"
+def test_damaged_weights_of_an_earlier_run_are_refused(imclass, run) -> None:
+    best = run / "checkpoints/best.pt"
     data = bytearray(best.read_bytes())
     data[len(data) // 2] ^= 1
     best.write_bytes(data)
