@@ -100,6 +100,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message; its class where the message is empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
     """Run `command` and return its exit code; what a user can cause is told on stderr, a line per problem.
 

@@ -6,7 +6,9 @@ imclass check [the same as imclass train or imclass sweep]
 from collections.abc import Sequence
 
 from imclass.config.compose import run_hydra
+from imclass.config.overrides import override_problem
 from imclass.config.schema import Config
+from imclass.errors import ConfigError
 from imclass.runs.folder import open_run
 
 
@@ -15,8 +17,10 @@ def check_command(argv: Sequence[str]) -> None:
     if any(word.startswith(("sweep=", "sweep.")) for word in argv):
         _check_sweep(argv)
         return
-    here = [word for word in argv if not word.startswith(("hydra/launcher=", "hydra.launcher."))]
-    run_hydra(_report, "check", here)
+    submitted = [word for word in argv if word.startswith(("hydra/launcher=", "hydra.launcher."))]
+    if problems := list(filter(None, (override_problem(word, ()) for word in submitted))):
+        raise ConfigError(problems)
+    run_hydra(_report, "check", [word for word in argv if word not in submitted])
 
 
 def _report(config: Config) -> None:

@@ -11,6 +11,11 @@ def config_dir() -> Path:
     return bundled if bundled.is_dir() else package.parents[1] / "configs"
 
 
+def group_names() -> list[str]:
+    """Return the names of the groups: the folders of the shipped YAML files."""
+    return sorted(path.name for path in config_dir().iterdir() if path.is_dir() and path.name != "hydra")
+
+
 def group_choices(group: str, *extra_dirs: Path) -> list[str]:
     """Return the choices of a config group: its YAML files and the names that plugins add."""
     files = [p.stem for folder in (config_dir(), *extra_dirs) for p in (folder / group).glob("*.yaml")]

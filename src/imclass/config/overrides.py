@@ -5,13 +5,13 @@ No torch here.
 
 import itertools
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from imclass.config.check import all_keys, sections, show, unknown_key, value_problem
 from imclass.config.groups import group_choices
+from imclass.config.user_files import check_config_dir, read_user_file
 from imclass.errors import UserError, did_you_mean
 
 # Flags of Hydra's own command line that take a value.
@@ -50,8 +50,7 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], list[Pat
         if flag in ("--config-dir", "-cd"):
             dirs.append(Path(value))
     for folder in dirs:
-        if not folder.is_dir():
-            raise UserError(f"--config-dir={folder}: no such folder")
+        check_config_dir(folder)
     return flags, overrides, dirs
 
 
@@ -119,8 +118,10 @@ def override_problem(text: str, config_dirs: Sequence[Path]) -> str | None:
     if override is None:
         return _grammar_problem(text)
     key = override.key_or_group
-    if key.startswith("hydra"):
-        return None
+    if override.package is not None:
+        return f"{text}: type the group without @{override.package}"
+    if re.match(r"hydra\b", key):
+        return _hydra_problem(text, key)
     if key.split(".")[0] == "sweep":
         return f"{key}: belongs to imclass sweep"
     if key not in sections() and key not in all_keys():
@@ -138,11 +139,19 @@ def override_problem(text: str, config_dirs: Sequence[Path]) -> str | None:
     return None if isinstance(value, str) and "${" in value else value_problem(key, value)
 
 
+def _hydra_problem(text: str, key: str) -> str | None:
+    """Return why one of Hydra's own settings cannot be set; only its launcher can, which submits jobs."""
+    launcher = re.fullmatch(r"hydra/launcher=\w+", text) or re.fullmatch(r"hydra\.launcher(\.[a-z]\w*)+", key)
+    if launcher and not text.startswith("~"):
+        return None
+    return f"{key}: of Hydra's own settings, only hydra/launcher=NAME and hydra.launcher.KEY=VALUE can be set"
+
+
 def _choice_problem(group: str, value: object, config_dirs: Sequence[Path]) -> str | None:
     known = group_choices(group, *config_dirs)
     for choice in value if isinstance(value, list) else [value]:
         if group == "experiment" and is_file_name(choice):
-            if not Path(str(choice)).is_file():
+            if not Path(str(choice)).exists():
                 return f"{group}={show(choice)}: no such file"
         elif (choice is None and group != "experiment") or (choice is not None and str(choice) not in known):
             near = did_you_mean(str(choice), known)
@@ -183,7 +192,8 @@ def _copy(file: Path, folder: Path) -> str:
     name = "file_" + re.sub(r"[^A-Za-z0-9_]", "_", file.stem)
     while (folder / f"{name}.yaml").exists():  # of another folder
         name += "_"
-    shutil.copyfile(file, folder / f"{name}.yaml")
+    text = read_user_file(file, "experiment")
+    (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     return name
 
 

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from imclass.config.check import check_config
 from imclass.config.schema import Config
+from imclass.config.yaml_file import read_yaml
 from imclass.errors import UserError
 
 
@@ -18,10 +19,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     if not (path / "config.yaml").exists():
         raise UserError(f"resume={path}: expected auto, never, or a run folder with a config.yaml")
-    try:
-        stored: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"), resolve=False)
-    except Exception as error:  # the parser's own exceptions are of many kinds
-        raise UserError(f"{path / 'config.yaml'}: cannot be read as YAML settings ({error})") from error
+    stored = read_yaml(path / "config.yaml")
     if not isinstance(stored, dict):
         raise UserError(
             f"{path / 'config.yaml'}: expected settings as a run writes them; choose another name="

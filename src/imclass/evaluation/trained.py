@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from torch import nn
 
 from imclass.config.check import check_config
 from imclass.config.schema import Config, DeviceConfig
+from imclass.config.yaml_file import parse_yaml
 from imclass.data.augment import Augment
 from imclass.data.dataset import Data, Split
 from imclass.data.datasets import WITHOUT_ROOT, prepare_data
@@ -124,8 +124,7 @@ def open_trained(path: Path, weights: str = "best") -> Trained:
         tensors = read_model_weights(source)
     except DamagedCheckpoint as error:
         raise UserError(f"{error}; --weights best, last or FILE chooses other weights") from error
-    settings: Any = OmegaConf.to_container(OmegaConf.create(about["config"]))  # as data: nothing is resolved
-    config = check_config(settings, to_train=False)
+    config = check_config(parse_yaml(about["config"], f"{present[0]}: config"), to_train=False)
     channels, height, width = about["shape"]
     device = _device(config.device, header)
     model = build_trained_model(

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from imclass.config.check import check_sweep, flatten
 from imclass.config.compose import compose_samples
 from imclass.config.conflicts import train_images
@@ -16,6 +14,7 @@ from imclass.config.groups import config_dir, group_choices
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse, split_arguments
 from imclass.config.plan import Plan
 from imclass.config.schema import Config, SweepConfig
+from imclass.config.yaml_file import read_yaml
 from imclass.errors import ConfigError, UserError, did_you_mean
 from imclass.runs.folder import WITHOUT_EFFECT
 from imclass.sweeps.space import FORBIDDEN, Parameter, read_space
@@ -152,10 +151,7 @@ def _settings_of(choice: str, config_dirs: Sequence[Path]) -> dict[str, Any]:
         raise UserError(
             f"sweep={choice}: no such choice among {', '.join(known)}{did_you_mean(choice, known)}"
         )
-    try:
-        content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    except Exception as error:  # the parser's own exceptions are of many kinds
-        raise UserError(f"{file}: cannot be read as YAML settings ({str(error).splitlines()[0]})") from error
+    content = read_yaml(file)
     entries = content.get("overrides") if isinstance(content, dict) else None
     if not isinstance(content, dict) or not isinstance(content.get("space") or {}, dict):
         raise UserError(f"{file}: expected settings of a sweep, with a mapping under space:")

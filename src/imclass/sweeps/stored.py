@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from imclass.config.check import show
+from imclass.config.yaml_file import read_yaml
 from imclass.errors import UserError
 from imclass.runs.atomic import write_atomically
 from imclass.runs.locks import locked
@@ -62,12 +63,7 @@ def _labelled(key: str, value: Any) -> list[tuple[str, Any]]:
 def read_stored(folder: Path) -> dict[str, Any]:
     """Return what `keep_request` stored. Raises UserError when the file is not what a sweep writes."""
     file = folder / "sweep.yaml"
-    try:
-        stored: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    except Exception as error:
-        raise UserError(
-            f"{file}: cannot be read as a sweep's record ({str(error).splitlines()[0]})"
-        ) from error
+    stored: Any = read_yaml(file)
     if not isinstance(stored, dict) or {"command", "name", "flags", "overrides", *FIXED} - stored.keys():
         raise UserError(f"{file}: was not written by imclass sweep")
     return stored
