@@ -322,7 +322,7 @@ def test_a_signal_in_an_evaluation_stops_all_at_the_same_batch(here: Path) -> No
     send(processes[1], signal.SIGTERM)
     end = ended(processes)
     assert end.codes == [75, 75], end.logs
-    assert "in the evaluation at step 5" in end.logs[0]
+    assert "at step 5, before its evaluation" in end.logs[0]
     train(2, "asked", *more)
     assert_same_run(here / "asked", here / "whole")
 
@@ -359,16 +359,16 @@ def fail_in_the_second() -> None:
 
 
 def out_of_memory_in_the_second() -> None:
-    from imclass.training.learner import Learner
+    from imclass.training.step import Learner
 
-    backward = Learner.backward
+    backward = Learner.backward_in_parts
 
     def failing(self: Learner, images: torch.Tensor, *rest: Any) -> Any:
         if self.device.processes.rank == 1:
             raise MemoryError
         return backward(self, images, *rest)
 
-    Learner.backward = failing
+    Learner.backward_in_parts = failing
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from imclass.runs.console import Console
 from imclass.runs.logger import RunLogger
 from imclass.runs.metrics_file import MetricsFile
 from imclass.runs.records import evaluation_rows, read_metrics
-from imclass.runs.tensorboard import TensorBoard
+from imclass.runs.tensorboard import TensorBoard, cut_back
 
 FIGURES = {"loss": 0.5, "accuracy": 0.75}
 
@@ -79,7 +79,7 @@ def test_an_evaluation_that_comes_too_early_takes_the_next_lines_place(
         clock.now = 100.0 + second
         if second == 13:
             console.status("validated")
-        if console.advance():
+        if console.advance(second + 1, 31, 31):
             console.progress(f"at {second}", FIGURES, 1.0)
     console.close()
     shown = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
@@ -93,15 +93,14 @@ def test_a_terminal_gets_a_bar_and_the_log_no_control_characters(
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
     console = Console(tmp_path / "train.log", quiet=False)
-    console.start_epoch("epoch 1", steps=3, done=0)
-    for _ in range(3):
+    for step in range(1, 6):  # two epochs of three steps, the second cut short
         clock.now += 2
-        assert console.advance()
+        assert console.advance(step, 3, 5)
         console.progress("", FIGURES, 1234.0)
-    console.end_epoch()
     console.status("epoch 1 is done")
     console.close()
     assert "epoch 1" in err.getvalue()
+    assert "epoch 2" in err.getvalue() and "2/2" in err.getvalue()
     assert "loss 0.500, acc 75.0%, 1,234 img/s" in err.getvalue()
     assert out.getvalue() == "epoch 1 is done\n"
     assert (tmp_path / "train.log").read_text() == "epoch 1 is done\n"
@@ -128,7 +127,7 @@ def test_a_resumed_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
             logger.train(step, step / 10, FIGURES, 64, lr=0.1, images_per_second=9.0, grad_norm=1.0)
 
     def logger(state: dict) -> RunLogger:
-        return RunLogger(tmp_path, Console(tmp_path / "train.log", quiet=True), state, tensorboard=True)
+        return RunLogger(tmp_path, state, quiet=True)
 
     first = logger({})
     write(first, range(1, 5))
@@ -149,20 +148,21 @@ def test_a_resumed_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
 
 
 def test_every_step_stands_once_in_tensorboard_after_a_resume(tmp_path: Path) -> None:
-    board = TensorBoard(tmp_path, {}, enabled=True)
+    board = TensorBoard(tmp_path, enabled=True)
     for step in range(4):
         board.scalars({"train/loss": 1.0}, step)
     sizes = board.sizes()
     board.scalars({"train/loss": 9.0}, 4)
     board.close()
-    board = TensorBoard(tmp_path, sizes, enabled=True)
+    cut_back(tmp_path, sizes)
+    board = TensorBoard(tmp_path, enabled=True)
     board.scalars({"train/loss": 2.0}, 4)
     board.close()
     assert steps_of(tmp_path, "train/loss") == [0, 1, 2, 3, 4]
 
 
 def test_tensorboard_holds_text_images_and_one_row_of_hparams(tmp_path: Path) -> None:
-    board = TensorBoard(tmp_path, {}, enabled=True)
+    board = TensorBoard(tmp_path, enabled=True)
     board.text("config", "seed: 0")
     plot_pictures([Picture(torch.zeros(1, 8, 8, dtype=torch.uint8), "x")], "title", tmp_path / "samples.png")
     board.plots([tmp_path / "samples.png"], 0)

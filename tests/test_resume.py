@@ -240,7 +240,7 @@ def test_a_signal_in_an_evaluation_saves_there_and_repeats_it(here: Path) -> Non
     finish(overrides("whole"))
     finish(overrides("asked"), signal_in_second_evaluation, code=75)
     run = here / "asked"
-    assert "stopped by SIGTERM in the evaluation at step 10" in Path("log.txt").read_text()
+    assert "stopped by SIGTERM at step 10, before its evaluation" in Path("log.txt").read_text()
     assert read_checkpoint(run / "checkpoints/last.pt")["progress"]["step"] == 10
     assert len(records(run, split="val")) == 1
     finish(overrides("asked"))

@@ -15,6 +15,7 @@ import pytest
 from conftest import QUICK, merged, records
 
 from imclass.config.schema import Config
+from imclass.config.stored import read_settings
 from imclass.errors import UserError
 from imclass.runs.atomic import write_atomically
 from imclass.runs.folder import open_run
@@ -204,7 +205,7 @@ def test_sixteen_runs_in_the_same_second_get_sixteen_folders(tmp_path: Path) -> 
         list(pool.map(lambda run: run.create(), runs))
     assert len({run.path for run in runs}) == 16
     assert all((run.path / "config.yaml").exists() for run in runs)
-    assert {run.config.name for run in runs} == {run.path.name for run in runs}
+    assert {read_settings(run.path)["name"] for run in runs} == {run.path.name for run in runs}
 
 
 def test_a_requeued_batch_job_without_a_name_finds_its_folder_again(

@@ -21,8 +21,8 @@ import torch
 from imclass.config.check import check_config
 from imclass.runs.folder import open_run
 from imclass.training.build import build_job
-from imclass.training.learner import Learner
 from imclass.training.lifecycle import begin, conclude, record_failure
+from imclass.training.step import Learner
 
 
 def bare_images_per_second(

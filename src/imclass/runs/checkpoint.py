@@ -34,51 +34,68 @@ class DamagedCheckpoint(UserError):
 
 
 class Checkpointer:
-    """Saves and finds the checkpoints of one run: `last.pt`, `previous.pt` and `best.pt` in its folder."""
+    """Writes the checkpoints of one run: `last.pt`, `previous.pt` and `best.pt` in its folder.
 
-    def __init__(self, folder: Path):
+    header: in the header of every file, how its numbers were computed. about: in every file, what is needed
+    to use it without the run. Unless `enabled`, nothing is written: rank 0 writes for all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        header: Mapping[str, Any] | None = None,
+        about: Mapping[str, Any] | None = None,
+        *,
+        enabled: bool = True,
+    ):
         self.last, self.previous, self.best = (folder / f"{n}.pt" for n in ("last", "previous", "best"))
+        self._header, self._about, self._enabled = dict(header or {}), dict(about or {}), enabled
 
     def save_last(self, state: State, header: Mapping[str, Any]) -> None:
         """Write `last.pt`; what was there becomes `previous.pt`, so that two are always complete.
 
         Raises StorageError when the disk does not take it; the files that were there stay.
         """
-        _save(self.last, state, header, previous=self.previous)
+        self._save(self.last, state, header, previous=self.previous)
 
     def save_best(self, state: State, header: Mapping[str, Any]) -> None:
         """Write `best.pt`. Raises StorageError."""
-        _save(self.best, state, header)
+        self._save(self.best, state, header)
 
-    def latest(self) -> tuple[State, dict[str, Any], list[str]]:
-        """Return state and header of the newest checkpoint that verifies, and warnings about others.
+    def _save(
+        self, target: Path, state: State, header: Mapping[str, Any], previous: Path | None = None
+    ) -> None:
+        if self._enabled:
+            _save(target, {**state, "about": self._about}, {**self._header, **header}, previous)
 
-        Newest is the highest step in a verified header, never the file's time or name. A damaged file is
-        put aside as `damaged-...`, so that it never takes the place of a good one.
-        Raises UserError when there are checkpoints but all are damaged, FileNotFoundError if there are none.
-        """
-        found: list[tuple[dict[str, Any], Path]] = []
-        warnings: list[str] = []
-        for path in (self.last, self.previous):
-            if path.exists():
-                try:
-                    found.append((read_header(path), path))
-                except DamagedCheckpoint as error:
-                    warnings.append(str(error))
-        if not found and warnings:
-            raise UserError(
-                f"{'; '.join(warnings)}: no checkpoint is left to resume from; choose another name="
-            )
-        if not found:
-            raise FileNotFoundError(self.last)
-        good = {path for _, path in found}
-        for path in {self.last, self.previous} - good:
-            if path.exists():
-                path.replace(path.with_name(f"damaged-{path.name}"))
-        header, path = max(found, key=lambda item: item[0]["step"])
-        if warnings:
-            warnings.append(f"falling back to {path}, step {header['step']}")
-        return read_checkpoint(path), header, warnings
+
+def newest_checkpoint(folder: Path) -> tuple[State, dict[str, Any], list[str]]:
+    """Return state and header of the newest checkpoint that verifies, and warnings about others.
+
+    Newest is the highest step in a verified header, never the file's time or name. A damaged file is
+    put aside as `damaged-...`, so that it never takes the place of a good one. A run without checkpoints has
+    an empty state and header. Raises UserError when there are checkpoints but all are damaged.
+    """
+    found: list[tuple[dict[str, Any], Path]] = []
+    damaged: list[Path] = []
+    warnings: list[str] = []
+    for path in (folder / "last.pt", folder / "previous.pt"):
+        if path.exists():
+            try:
+                found.append((read_header(path), path))
+            except DamagedCheckpoint as error:
+                damaged.append(path)
+                warnings.append(str(error))
+    if not found and damaged:
+        raise UserError(f"{'; '.join(warnings)}: no checkpoint is left to resume from; choose another name=")
+    if not found:
+        return {}, {}, []
+    for path in damaged:
+        path.replace(path.with_name(f"damaged-{path.name}"))
+    header, path = max(found, key=lambda item: item[0]["step"])
+    if damaged:
+        warnings.append(f"falling back to {path}, step {header['step']}")
+    return read_checkpoint(path), header, warnings
 
 
 def read_header(path: Path) -> dict[str, Any]:

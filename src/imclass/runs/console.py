@@ -19,12 +19,13 @@ class Console:
 
     On a terminal there is a progress bar per epoch; elsewhere plain lines, not too many; quiet shows
     the last block only. train.log has it all, also when nobody reads the terminal any more (a closed pipe).
+    Unless `enabled`, nothing is shown or written: rank 0 speaks for all.
     """
 
-    def __init__(self, log: Path, *, quiet: bool):
-        self._log = log.open("a", encoding="utf-8")
-        self._quiet = quiet
-        self._terminal = sys.stdout.isatty() and sys.stderr.isatty() and not quiet
+    def __init__(self, log: Path, *, quiet: bool, enabled: bool = True):
+        self._log = (log if enabled else Path(os.devnull)).open("a", encoding="utf-8")
+        self._quiet, self._enabled = quiet, enabled
+        self._terminal = sys.stdout.isatty() and sys.stderr.isatty() and enabled and not quiet
         self._bar: tqdm | None = None
         self._shown = self._refreshed = 0.0
         self._held: str | None = None
@@ -53,22 +54,29 @@ class Console:
 
     def block(self, text: str) -> None:
         """Show the last block, also when quiet."""
+        self._close_bar()
         self._log_line(text)
         self._show(text)
 
-    def start_epoch(self, name: str, steps: int, done: int) -> None:
-        if self._terminal:
-            self._bar = tqdm(
-                total=steps, initial=done, desc=name, unit="batch", leave=False, dynamic_ncols=True
-            )
-
-    def advance(self) -> bool:
-        """Count one step; return True when fresh figures are wanted through `progress`."""
-        if self._bar is not None:
-            self._bar.update()
+    def advance(self, step: int, steps_per_epoch: int, total: int) -> bool:
+        """Move to the end of `step` of `total`; return whether `progress` should bring fresh figures."""
         now = time.monotonic()
-        wanted = now - (self._refreshed if self._bar is not None else self._shown)
-        return wanted >= (BAR_SECONDS if self._bar is not None else PLAIN_SECONDS)
+        if not self._terminal:
+            return self._enabled and now - self._shown >= PLAIN_SECONDS
+        epoch, done = divmod(step - 1, steps_per_epoch)
+        if self._bar is None or done == 0:
+            self._close_bar()
+            size = min(steps_per_epoch, total - epoch * steps_per_epoch)
+            self._bar = tqdm(
+                total=size,
+                initial=done,
+                desc=f"epoch {epoch + 1}",
+                unit="batch",
+                leave=False,
+                dynamic_ncols=True,
+            )
+        self._bar.update()
+        return now - self._refreshed >= BAR_SECONDS
 
     def progress(self, text: str, figures: Mapping[str, float], images_per_second: float) -> None:
         self._refreshed = time.monotonic()
@@ -79,13 +87,13 @@ class Console:
             self._log_line(f"{text}: {shown}")
             self._show_status(self._held or f"{text}: {shown}")
 
-    def end_epoch(self) -> None:
+    def _close_bar(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def close(self) -> None:
-        self.end_epoch()
+        self._close_bar()
         self._log.close()
 
     def _log_line(self, text: str) -> None:
@@ -98,6 +106,8 @@ class Console:
             self._show(text)
 
     def _show(self, text: str) -> None:
+        if not self._enabled:
+            return
         encoding = sys.stdout.encoding or "ascii"
         try:
             tqdm.write(text.encode(encoding, "replace").decode(encoding), file=sys.stdout)

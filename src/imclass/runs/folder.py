@@ -37,14 +37,24 @@ SAFE = (*WITHOUT_EFFECT, "device.", "train.max_time")
 LENGTH = ("train.epochs", "train.steps")
 
 
-class RunDir:
-    """`outputs/<name>`: paths, the stored configuration, and the summary.
+class RunFolder:
+    """`outputs/<name>`: paths, the configuration, and the summary.
 
+    named: whether the folder must have this very name; otherwise a free one like it is taken.
     changes: what differs, safely, from how the run was started: a line for people, by the setting.
     """
 
-    def __init__(self, path: Path, config: Config, *, exists: bool, changes: Mapping[str, str] | None = None):
-        self.path, self.config, self.exists, self.changes = path, config, exists, dict(changes or {})
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        *,
+        exists: bool,
+        named: bool,
+        changes: Mapping[str, str] | None = None,
+    ):
+        self.path, self.config, self.exists, self.named = path, config, exists, named
+        self.changes = dict(changes or {})
         self._held = contextlib.ExitStack()
 
     @property
@@ -67,28 +77,31 @@ class RunDir:
             return {}
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration as it is stored: with the folder's name, and resumable under it."""
+        return dataclasses.asdict(self.config) | {"name": self.path.name, "resume": "auto"}
+
+    @property
     def finished(self) -> bool:
         """True when there is nothing left to do: the same command has already ended well."""
         return self.summary.get("status") == "finished" and not self.changes
 
     @property
     def lengthened(self) -> bool:
-        """True when the continuation is to train longer than the run was meant to."""
+        """True when a resumed run is to train longer than it was meant to."""
         return any(key in (*LENGTH, "train.max_time") for key in self.changes)
 
-    def create(self) -> "RunDir":
+    def create(self) -> "RunFolder":
         """Make the folder and store the configuration in it; `mkdir` decides between two jobs."""
         if not self.exists:
-            self.path = _make_unique(self.path, exact=self.config.name is not None)
+            self.path = _make_unique(self.path, exact=self.named)
             self.exists = True
             self._hold()
             if (self.path / "config.yaml").exists():
                 raise UserError(
                     f"{self.path}: another job began this run just now; wait for it, or choose another name="
                 )
-        config = _found_from_anywhere(self.config)
-        self.config = dataclasses.replace(config, name=self.path.name, resume="auto")
-        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(dataclasses.asdict(self.config)))
+        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.settings))
         return self
 
     @contextlib.contextmanager
@@ -103,7 +116,7 @@ class RunDir:
             yield
 
     def _hold(self) -> None:
-        """Lock the folder, and sweep what a process left there that was killed while it wrote."""
+        """Lock the folder, and sweep what a process that was killed while writing left there."""
         self._held.enter_context(lock_folder(self.path))
         for folder in (self.path, self.checkpoints, self.plots):
             sweep_debris(folder)
@@ -111,59 +124,50 @@ class RunDir:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         write_atomically(self.summary_file, json.dumps(summary, indent=2) + "\n")
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Sent to another process of the job, it becomes one that writes nothing."""
-        return _run_of_another, (self.path, self.config, self.exists, self.changes)
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle all but the lock, which belongs to the process that holds it."""
+        return {**self.__dict__, "_held": None}
 
 
-class SilentRun(RunDir):
-    """The run folder as the processes see it that leave writing to the first."""
-
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Leave it to the first process."""
-
-
-def _run_of_another(path: Path, config: Config, exists: bool, changes: Mapping[str, str]) -> SilentRun:
-    return SilentRun(path, config, exists=exists, changes=changes)
-
-
-def open_run(config: Config) -> RunDir:
-    """Find out what `config` asks for: a new run, or the continuation of one that exists.
+def open_run(config: Config) -> RunFolder:
+    """Find out what `config` asks for: a new run, or to resume one that exists.
 
     Nothing is created. Raises UserError when a run of that name has other settings.
     """
+    config = _found_from_anywhere(config)
     if config.resume not in ("auto", "never"):
-        return _continue(Path(config.resume), config)
-    if config.name is None and "SLURM_JOB_ID" in os.environ:
-        config = dataclasses.replace(config, name=_name_of_job(os.environ["SLURM_JOB_ID"], config))
-    if config.name is None:
+        return _resume(Path(config.resume), config)
+    name = config.name
+    if name is None and "SLURM_JOB_ID" in os.environ:
+        name = _name_of_job(os.environ["SLURM_JOB_ID"], config)
+    if name is None:
         stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         path = Path(config.output_dir) / f"{stamp}_{config.model.name}_{config.dataset.name}"
-        return RunDir(path, config, exists=False)
-    path = Path(config.output_dir) / config.name
+        return RunFolder(path, config, exists=False, named=False)
+    path = Path(config.output_dir) / name
     if not (path / "config.yaml").exists():
         debris = path.is_dir() and all(p.name.startswith((TEMPORARY, LOCK)) for p in path.iterdir())
         if path.exists() and not debris:
             raise UserError(f"{path}: exists and is not a run folder of imclass; choose another name=")
-        return RunDir(path, config, exists=False)
+        return RunFolder(path, config, exists=False, named=True)
     if config.resume == "never":
         raise UserError(
             f"{path}: this run exists and resume=never; choose another name=, or leave resume out"
         )
-    return _continue(path, config)
+    return _resume(path, config)
 
 
 def _name_of_job(job: str, config: Config) -> str:
-    """Return a name that a requeued job finds again: of its number and what it trains, not of the clock."""
+    """Return a name that a requeued job finds again: from its number and settings, not from the clock."""
     settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
     digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
     return f"slurm{job}_{config.model.name}_{config.dataset.name}_{digest}"
 
 
-def _continue(path: Path, config: Config) -> RunDir:
+def _resume(path: Path, config: Config) -> RunFolder:
     """Compare with what the run was started with; differences that are safe are applied and noted."""
     stored = flatten(read_settings(path))
-    wanted = flatten(dataclasses.asdict(_found_from_anywhere(config)))
+    wanted = flatten(dataclasses.asdict(config))
     differing = [k for k in wanted if k in stored and stored[k] != wanted[k] and k not in ("name", "resume")]
     changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
     refused = [
@@ -174,9 +178,10 @@ def _continue(path: Path, config: Config) -> RunDir:
         raise UserError(
             f"{path}: has other settings ({listed}); choose another name=, or repeat its settings"
         )
-    if RunDir(path, config, exists=True).summary.get("status") == "finished":
-        changes = {k: line for k, line in changes.items() if _is_longer(k, stored, wanted)}
-    return RunDir(path, config, exists=True, changes=changes)
+    run = RunFolder(path, config, exists=True, named=True, changes=changes)
+    if run.summary.get("status") == "finished":
+        run.changes = {k: line for k, line in changes.items() if _is_longer(k, stored, wanted)}
+    return run
 
 
 def _found_from_anywhere(config: Config) -> Config:
@@ -188,7 +193,7 @@ def _found_from_anywhere(config: Config) -> Config:
 
 
 def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Tell whether a setting makes the training longer; `train.epochs` does not where steps are set."""
+    """Return whether a setting makes the training longer; `train.epochs` does not where steps are set."""
     if key == "train.max_time":
         before, now = (parse_duration(s[key], ("s",)).value if s[key] else math.inf for s in (stored, wanted))
         return now > before

@@ -10,33 +10,45 @@ from typing import Any
 
 from imclass.runs.console import Console
 from imclass.runs.metrics_file import MetricsFile
-from imclass.runs.records import Record
-from imclass.runs.tensorboard import TensorBoard
+from imclass.runs.tensorboard import TensorBoard, cut_back
+
+Figures = Mapping[str, float]  # means over images, by name: loss, accuracy
 
 
 class RunLogger:
-    """Everything that a run writes about its progress. `state`: `state_dict()` of the checkpoint."""
+    """Everything that a run writes about its progress.
 
-    def __init__(self, folder: Path, console: Console, state: Mapping[str, Any], *, tensorboard: bool):
-        self.console = console
-        self.metrics = MetricsFile(folder / "metrics.jsonl", state.get("metrics", 0))
-        self.tensorboard = TensorBoard(folder / "tensorboard", state.get("events", {}), enabled=tensorboard)
+    state: `state_dict()` from the checkpoint, empty for a new run. Unless `enabled`, nothing is shown or
+    written: rank 0 logs for all.
+    """
 
-    def train(
-        self, step: int, epoch: float, figures: Mapping[str, float], images: int, **extra: float
-    ) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        state: Mapping[str, Any],
+        *,
+        quiet: bool = False,
+        tensorboard: bool = True,
+        enabled: bool = True,
+    ):
+        self._enabled = enabled
+        self.console = Console(folder / "train.log", quiet=quiet, enabled=enabled)
+        self.metrics = MetricsFile(folder / "metrics.jsonl", state.get("metrics", 0), enabled=enabled)
+        if enabled:
+            cut_back(folder / "tensorboard", state.get("events", {}))
+        self.tensorboard = TensorBoard(folder / "tensorboard", enabled=enabled and tensorboard)
+
+    def train(self, step: int, epoch: float, figures: Figures, images: int, **extra: float) -> None:
         """Log a point of training: means over `images` images. extra: lr, images_per_second, grad_norm."""
         self._log("train", step, epoch, figures, images, extra)
 
-    def evaluated(
-        self, split: str, step: int, epoch: float, figures: Mapping[str, float], images: int
-    ) -> Record:
-        """Log an evaluation; return the last row of metrics.csv."""
+    def evaluated(self, split: str, step: int, epoch: float, figures: Figures, images: int) -> float | None:
+        """Log an evaluation; return the mean training loss since the evaluation before, if it is known."""
         self._log(split, step, epoch, figures, images, {})
-        return self.metrics.write_csv()
+        return self.metrics.write_csv()["train_loss"] if self._enabled else None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"metrics": self.metrics.size, "events": self.tensorboard.sizes()}
+        return {"metrics": self.metrics.size, "events": self.tensorboard.sizes()} if self._enabled else {}
 
     def close(self) -> None:
         self.metrics.close()
@@ -44,15 +56,8 @@ class RunLogger:
         self.console.close()
 
     def _log(
-        self,
-        split: str,
-        step: int,
-        epoch: float,
-        figures: Mapping[str, float],
-        images: int,
-        extra: Mapping[str, float],
+        self, split: str, step: int, epoch: float, figures: Figures, images: int, extra: Figures
     ) -> None:
-        self.metrics.write(
-            {"step": step, "epoch": round(epoch, 6), "split": split, **figures, "images": images, **extra}
-        )
+        position = {"step": step, "epoch": round(epoch, 6), "split": split}
+        self.metrics.write({**position, **figures, "images": images, **extra})
         self.tensorboard.scalars({f"{split}/{k}": v for k, v in {**figures, **extra}.items()}, step)

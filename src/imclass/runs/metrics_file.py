@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 from pathlib import Path
 
 from imclass.runs.records import Record, evaluation_rows, read_metrics
@@ -12,10 +13,11 @@ from imclass.runs.records import Record, evaluation_rows, read_metrics
 class MetricsFile:
     """metrics.jsonl, one object per point, and metrics.csv, one row per evaluation, made from it."""
 
-    def __init__(self, path: Path, size: int):
+    def __init__(self, path: Path, size: int, *, enabled: bool = True):
         self.path = path
-        self._file = path.open("ab")
-        self._file.truncate(min(size, path.stat().st_size))
+        self._file = (path if enabled else Path(os.devnull)).open("ab")
+        if enabled:
+            self._file.truncate(min(size, path.stat().st_size))
 
     def write(self, record: Record) -> None:
         safe = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}

@@ -11,10 +11,9 @@ from PIL import Image
 class TensorBoard:
     """The event files in `tensorboard/`. Without `enabled` nothing is written."""
 
-    def __init__(self, folder: Path, sizes: Mapping[str, int], *, enabled: bool):
+    def __init__(self, folder: Path, *, enabled: bool):
         self.folder = folder
         self._writer: Any = None
-        self._cut_back(sizes)
         if enabled:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -60,10 +59,12 @@ class TensorBoard:
         if self._writer:
             self._writer.close()
 
-    def _cut_back(self, sizes: Mapping[str, int]) -> None:
-        for path in self.folder.glob("events.out.tfevents.*"):
-            if path.name not in sizes:
-                path.unlink()
-            elif path.stat().st_size > sizes[path.name]:
-                with path.open("ab") as file:
-                    file.truncate(sizes[path.name])
+
+def cut_back(folder: Path, sizes: Mapping[str, int]) -> None:
+    """Remove from the event files what was written after the checkpoint that recorded their sizes."""
+    for path in folder.glob("events.out.tfevents.*"):
+        if path.name not in sizes:
+            path.unlink()
+        elif path.stat().st_size > sizes[path.name]:
+            with path.open("ab") as file:
+                file.truncate(sizes[path.name])

@@ -20,27 +20,27 @@ from imclass.machine.processes import ALONE, Processes
 from imclass.machine.randomness import seed_everything, use_deterministic_kernels
 from imclass.machine.signals import STOP
 from imclass.models import build_model, build_trained_model
-from imclass.runs.checkpoint import Checkpointer, State, read_model_weights
-from imclass.runs.console import Console
-from imclass.runs.folder import RunDir
+from imclass.runs.checkpoint import Checkpointer, newest_checkpoint, read_model_weights
+from imclass.runs.folder import RunFolder
 from imclass.runs.logger import RunLogger
 from imclass.runs.weights import load_weights
 from imclass.training.ema import Ema
-from imclass.training.learner import Learner
 from imclass.training.losses import build_loss
 from imclass.training.optimizers import build_optimizer
-from imclass.training.resume import about_run, compare_headers, header_of, newest_state
+from imclass.training.resume import about_run, compare_headers, header_of
 from imclass.training.schedules import build_schedule
-from imclass.training.silent import SilentCheckpointer, SilentLogger
+from imclass.training.step import Learner
 from imclass.training.trainer import Trainer
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """A run, ready to start or to go on: the trainer, and what comes after training."""
+    """A run, ready to start or to resume: the trainer, and what comes after training."""
 
-    run: RunDir
+    run: RunFolder
     trainer: Trainer
+    logger: RunLogger
+    checkpointer: Checkpointer
     test: EvalLoader
     device: Device
     data: Data
@@ -49,20 +49,20 @@ class Job:
 
 
 @STOP.at_once()
-def build_job(run: RunDir, processes: Processes = ALONE) -> Job:
+def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     """Build all components, create the run folder, and load the newest checkpoint if there is one.
 
-    Of many processes, each builds its own; only the first touches the run folder.
+    Every rank builds its own; only rank 0 touches the run folder.
     Raises UserError for whatever the data, the model or the checkpoints do not allow; the folder of a
     new run is created only when nothing of this is wrong.
     """
     started = time.monotonic()
     config = run.config
     data = build_data(config)
-    state, old, warnings = processes.broadcast(partial(newest_state, run))
+    state, old, warnings = processes.broadcast(partial(newest_checkpoint, run.checkpoints))
     steps_per_epoch = len(data.train) // config.train.batch_size
     plan = Plan.of(config, steps_per_epoch)
-    threads = old.get("threads") if old.get("processes", 1) == processes.size else None
+    threads = old.get("threads") if old.get("processes") == processes.size else None
     device = resolve_device(config.device, steps=plan.steps, threads=threads, processes=processes)
     header = header_of(config, data, device)
     warnings += compare_headers(old, header, run.path)
@@ -75,30 +75,30 @@ def build_job(run: RunDir, processes: Processes = ALONE) -> Job:
     val, test = (EvalLoader(part, device.micro_batch or config.train.batch_size) for part in images[1:])
 
     run = processes.broadcast(run.create)
+    logger = RunLogger(
+        run.path,
+        state.get("logger", {}),
+        quiet=config.logger.quiet,
+        tensorboard=config.logger.tensorboard,
+        enabled=processes.is_first,
+    )
+    checkpointer = Checkpointer(run.checkpoints, header, about_run(run, data), enabled=processes.is_first)
+    learner.notify = logger.console.line
     trainer = Trainer(
         learner,
         train,
         partial(evaluate, loader=val, device=device),
         plan,
-        logger=_logger(run, state) if processes.is_first else SilentLogger(),
-        checkpointer=(Checkpointer if processes.is_first else SilentCheckpointer)(run.checkpoints),
-        header=header,
-        about=about_run(run, data),
-        stop=STOP,
+        logger=logger,
+        checkpointer=checkpointer,
     )
     for warning in warnings:
-        trainer.logger.console.line(f"warning: {warning}")
+        logger.console.line(f"warning: {warning}")
     if state:
         trainer.load_state_dict(state)
         if run.lengthened:
             trainer.progress.stopped = ""
-    return Job(run, trainer, test, device, data, resumed=bool(state), started=started)
-
-
-def _logger(run: RunDir, state: State) -> RunLogger:
-    console = Console(run.path / "train.log", quiet=run.config.logger.quiet)
-    written = state.get("logger", {})
-    return RunLogger(run.path, console, written, tensorboard=run.config.logger.tensorboard)
+    return Job(run, trainer, logger, checkpointer, test, device, data, bool(state), started)
 
 
 def build_data(config: Config) -> Data:
@@ -158,9 +158,11 @@ def build_learner(
         optimizer=build_optimizer(config.optimizer, model),
         schedule=build_schedule(config.scheduler, steps=steps, steps_per_epoch=steps_per_epoch),
         ema=Ema(model, config.train.ema),
+        scaler=device.grad_scaler(),
         device=device,
         seed=config.seed,
         batch_size=config.train.batch_size,
+        micro_batch=device.micro_batch or config.train.batch_size,
     )
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from imclass.config.durations import clock, parse_duration
 from imclass.config.schema import Config, ModelConfig
 from imclass.models.summary import describe
-from imclass.runs.folder import RunDir
+from imclass.runs.folder import RunFolder
 from imclass.training.build import Job, starting_weights
 
 Summary = dict[str, Any]
@@ -43,7 +43,7 @@ def header(job: Job) -> str:
     return "\n".join(lines)
 
 
-def last_block(summary: Summary, run: RunDir) -> str:
+def last_block(summary: Summary, run: RunFolder) -> str:
     """Return the lines that end a finished run: its figures, where they lie, and what to try next."""
     path = shlex.quote(str(run.path))
     best, test, seconds = summary["best"], summary["test"], summary["seconds"]

@@ -1,28 +1,34 @@
-"""How far a training is to go, how far it has come, and what the clock says."""
+"""How far a training has come, and what the clock says."""
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from imclass.evaluation.metrics import Result
 
 
 @dataclass(slots=True)
 class Progress:
     """Where a training stands: with the `state_dict`s of its components, all that a resume needs."""
 
-    micro_batch: int  # images per forward pass
     step: int = 0
-    evaluating: bool = False  # the model of this step is still to be evaluated
+    evaluated: int = 0  # the last step whose evaluation has ended
     best: dict[str, float] = dataclasses.field(default_factory=dict)  # step, epoch, loss, accuracy
     val: dict[str, float] = dataclasses.field(default_factory=dict)  # the latest: loss, accuracy
     waited: int = 0  # evaluations since the best
     stopped: str = ""  # why training ended before the plan did
 
-    def record(self, result: Result, epoch: float, metric: str) -> bool:
-        """Take note of a validation; return True when it is strictly better than all before it."""
-        self.val = {"loss": result.loss, "accuracy": result.accuracy}
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Progress":
+        """Read it from a checkpoint; imclass 0.1 stored whether an evaluation was due instead of the last."""
+        state = dict(state)
+        if "evaluating" in state:
+            state["evaluated"] = state["step"] - state.pop("evaluating")
+        return cls(**state)
+
+    def record(self, figures: Mapping[str, float], epoch: float, metric: str) -> bool:
+        """Take note of a validation; return whether it is strictly better than all before it."""
+        self.evaluated, self.val = self.step, dict(figures)
         sign = -1 if metric == "loss" else 1
         improved = not self.best or sign * self.val[metric] > sign * self.best[metric]
         self.waited = 0 if improved else self.waited + 1

@@ -1,6 +1,5 @@
-"""What a checkpoint says of how its run computes, and whether its continuation computes alike."""
+"""Resuming: what a checkpoint records of how its run computes, compared with how it would compute now."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,11 @@ from imclass.config.schema import Config
 from imclass.data.dataset import Data
 from imclass.errors import UserError
 from imclass.machine.device import Device
-from imclass.runs.checkpoint import Checkpointer, State
-from imclass.runs.folder import RunDir
-
-
-def newest_state(run: RunDir) -> tuple[State, dict[str, Any], list[str]]:
-    """Return state, header and warnings of the run's newest checkpoint; empty for a run without one."""
-    try:
-        return Checkpointer(run.checkpoints).latest()
-    except FileNotFoundError:
-        return {}, {}, []
+from imclass.runs.folder import RunFolder
 
 
 def header_of(config: Config, data: Data, device: Device) -> dict[str, Any]:
-    """Return how the numbers of a checkpoint are computed: with the same, they repeat bit for bit."""
+    """Return what decides how a run computes: with the same values, its numbers repeat bit for bit."""
     return {
         "data_fingerprint": data.fingerprint,
         "processes": device.processes.size,
@@ -40,11 +30,11 @@ def header_of(config: Config, data: Data, device: Device) -> dict[str, Any]:
     }
 
 
-def about_run(run: RunDir, data: Data) -> dict[str, Any]:
+def about_run(run: RunFolder, data: Data) -> dict[str, Any]:
     """Return what a checkpoint needs to be used without the run; plain JSON types."""
     return {
         "run": run.path.name,
-        "config": OmegaConf.to_yaml(dataclasses.asdict(run.config)),
+        "config": OmegaConf.to_yaml(run.settings),
         "classes": list(data.classes),
         "shape": list(data.shape),
         "mean": data.mean,
@@ -53,12 +43,11 @@ def about_run(run: RunDir, data: Data) -> dict[str, Any]:
 
 
 def compare_headers(header: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> list[str]:
-    """Return a warning when a resumed run computes in another way than before; other data are refused."""
-    before = {"processes": 1, "sync_batch_norm": False, **header}  # which older checkpoints do not name
-    changed = [key for key in now if header and before[key] != now[key]]
+    """Return a warning where a resumed run computes differently. Raises UserError where its data differ."""
+    changed = [key for key in now if header and header[key] != now[key]]
     if "data_fingerprint" in changed:
         raise UserError(
             f"{path}: the training images are not those that this run began with; choose another name="
         )
-    changes = ", ".join(f"{key} {before[key]} -> {now[key]}" for key in changed)
+    changes = ", ".join(f"{key} {header[key]} -> {now[key]}" for key in changed)
     return [f"resuming with {changes}: bit-identity not guaranteed"] if changes else []

@@ -1,7 +1,8 @@
 """The training loop."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,14 +12,13 @@ from imclass.config.plan import Plan
 from imclass.data.loader import TrainLoader
 from imclass.errors import Diverged, Interrupted, UserError
 from imclass.evaluation.metrics import Meter, Result
-from imclass.machine.signals import StopFlag
+from imclass.machine.signals import STOP
 from imclass.runs.checkpoint import Checkpointer, State
 from imclass.runs.logger import RunLogger
 from imclass.runs.weights import load_weights
 from imclass.training.divergence import DivergenceWatch, all_finite, diverged
-from imclass.training.gradients import backward_within_memory, settle_gradients
-from imclass.training.learner import Learner
 from imclass.training.progress import Progress, Stopwatch
+from imclass.training.step import Learner
 
 
 class Trainer:
@@ -33,19 +33,14 @@ class Trainer:
         *,
         logger: RunLogger,
         checkpointer: Checkpointer,
-        header: Mapping[str, Any],  # of every checkpoint: how its numbers were computed
-        about: Mapping[str, Any],  # in every checkpoint: what is needed to use it without the run
-        stop: StopFlag,
     ):
         self.learner, self.loader, self.evaluate, self.plan = learner, loader, evaluate, plan
-        self.logger, self.checkpointer, self.header, self.about = logger, checkpointer, header, about
-        self.stop = stop
-        device, self.processes = learner.device, learner.device.processes
-        self.scaler = device.grad_scaler()
-        self.meter = Meter(device.device, self.processes)
-        self.watch = DivergenceWatch(device.device, self.processes)
-        self.grad_norm: Tensor = torch.zeros((), device=device.device)
-        self.progress = Progress(micro_batch=device.micro_batch or loader.batch_size)
+        self.logger, self.checkpointer = logger, checkpointer
+        self.processes, device = learner.device.processes, learner.device.device
+        self.meter = Meter(device, self.processes)
+        self.watch = DivergenceWatch(device, self.processes)
+        self.grad_norm: Tensor = torch.zeros((), device=device)
+        self.progress = Progress()
         self.stopwatch = Stopwatch()
 
     @property
@@ -56,85 +51,141 @@ class Trainer:
     def done(self) -> bool:
         return self.progress.step >= self.plan.steps or bool(self.progress.stopped)
 
+    @property
+    def evaluation_due(self) -> bool:
+        """True from the step that an evaluation follows until that evaluation has ended."""
+        step = self.progress.step
+        return self.progress.evaluated < step and (self.done or step % self.plan.eval_every == 0)
+
     def fit(self) -> None:
-        """Train to the end of the plan, or until a budget, patience, a signal or a NaN ends it.
+        """Train to the end of the plan, or until a time limit, patience, a signal or a NaN ends it.
 
         Raises Interrupted after saving, and Diverged with the last finite checkpoint kept.
         """
         self.learner.model.train()
-        settle_gradients(self.learner, lambda: self._gradients(*self.loader.batch(self.progress.step)))
+        self.learner.settle_buckets(*self.loader.batch(self.progress.step), self.progress.step)
         self.stopwatch.start()
-        if self.progress.evaluating:  # the evaluation that was interrupted
-            self.end_step()
-        while not self.done:
-            self.run_epoch()
-
-    def run_epoch(self) -> None:
-        """Train to the end of the running epoch, or of the training."""
-        size = self.loader.steps_per_epoch
-        epoch, done = divmod(self.progress.step, size)
-        self.logger.console.start_epoch(f"epoch {epoch + 1}", min(size, self.plan.steps - epoch * size), done)
-        try:
-            while not self.done and self.progress.step < (epoch + 1) * size:
+        while not self.done or self.evaluation_due:
+            if self.evaluation_due:  # also one that was interrupted
+                self.validate()
+            else:
                 self.train_step()
-                self.after_step()
-        finally:
-            self.logger.console.end_epoch()
+                self.log_if_due()
+            self.save_if_due()  # raises Interrupted after saving
 
     def train_step(self) -> None:
         """Take one optimizer step on the batch of this step."""
         step, learner = self.progress.step, self.learner
         images, targets = self.loader.batch(step)
         learner.schedule.apply(learner.optimizer, step)
-        loss, logits = self._gradients(images, targets)
+        loss, logits = learner.backward(images, targets, step)
+        self.grad_norm = learner.step(self.plan.max_norm)
         self.meter.update(loss * (learner.batch_size / self.processes.size), logits, targets)
-        self.scaler.unscale_(learner.optimizer)
-        self.grad_norm = nn.utils.clip_grad_norm_(learner.model.parameters(), self.plan.max_norm)
-        self.scaler.step(learner.optimizer)
-        self.scaler.update()
-        learner.ema.update()
         self.watch.observe(step, loss)
         self.progress.step += 1
 
-    def after_step(self) -> None:
-        """Log, evaluate and save where it is due; look at the clock and at signals."""
-        step, plan, progress = self.progress.step, self.plan, self.progress
-        if not self.done and self._passed(plan.max_seconds, self.stopwatch.total):
-            progress.stopped = "train.max_time was reached"
-        progress.evaluating = self.done or step % plan.eval_every == 0
-        if self.logger.console.advance():
-            self._show_progress()
-        if progress.evaluating or step % plan.log_every == 0:
-            self._log_training()
-        self.end_step()
+    def log_if_due(self) -> None:
+        """Refresh the progress bar, and log the training where it is due."""
+        step, console = self.progress.step, self.logger.console
+        if console.advance(step, self.loader.steps_per_epoch, self.plan.steps):
+            result = self.meter.compute_own()  # other ranks do not know that figures are wanted
+            rate = self.processes.size * result.images / self.stopwatch.since_log
+            name = f"epoch {self.epoch:.2f}, step {step} of {self.plan.steps}"
+            console.progress(name, result.figures, rate)
+        if step % self.plan.log_every == 0:
+            self.log_training()
 
-    def end_step(self) -> None:
-        """Evaluate and save where it is due. Raises Interrupted, after saving, when asked to stop."""
-        step, due = self.progress.step, self.progress.evaluating
+    def log_training(self) -> None:
+        """Log the means since the last point, if there were steps since, and start new ones."""
+        result = self.meter.compute()
+        if not result.images:
+            return
+        extra = {
+            "lr": self.learner.optimizer.param_groups[0]["lr"],
+            "images_per_second": result.images / self.stopwatch.since_log,
+            "grad_norm": float(self.grad_norm),
+        }
+        self.stopwatch.logged()
+        self.logger.train(self.progress.step, self.epoch, result.figures, result.images, **extra)
+        self.meter.reset()
+        self._raise_if_diverged(self.watch.first_step)
+
+    def validate(self) -> None:
+        """Evaluate on the validation split, and keep the model if it is the best so far.
+
+        A signal ends the evaluation, which stays due.
+        """
+        self.log_training()
+        self._require_finite_weights()
+        self.stopwatch.book("train")
         try:
-            if due:
-                self._validate()
-        except Interrupted as error:
-            self.save()
-            raise Interrupted(f"{str(error).split(';')[0]} in the evaluation at step {step}") from error
-        asked = self.stop.asked()  # looked at once: a signal that comes later waits for the next step
-        late = self._passed(self.plan.save_seconds, self.stopwatch.since_save)
-        if due or asked or late or self.plan.save_is_due(step):
+            result = self.evaluate(self.learner.ema.module)
+        except Interrupted:  # `save_if_due` saves, then raises it
+            return
+        finally:
+            self.stopwatch.book("evaluate")
+        step, progress = self.progress.step, self.progress
+        if not result.is_finite:
+            raise Diverged(f"the validation loss is not finite at step {step}; nothing was saved")
+        train_loss = self.logger.evaluated("val", step, self.epoch, result.figures, result.images)
+        improved = progress.record(result.figures, self.epoch, self.plan.metric)
+        self.learner.schedule.observe(improved)
+        if improved:
+            self.checkpointer.save_best({"model": self.learner.ema.module.state_dict()}, progress.best)
+        if self.plan.patience is not None and progress.waited >= self.plan.patience and not self.done:
+            progress.stopped = f"no better model in {self.plan.patience} evaluations"
+        trained = "" if train_loss is None else f"training loss {train_loss:.4f}  "
+        mark = ", the best so far" if improved else ""
+        self.logger.console.status(
+            f"epoch {self.epoch:6.2f}  step {step:6d}  {trained}validation {result}{mark}"
+        )
+
+    def save_if_due(self) -> None:
+        """Save after an evaluation and where the plan asks for it; look at the clock and at signals.
+
+        Signals and clocks differ between ranks: one collective a step agrees on them.
+        Raises Interrupted, after saving, when any rank was asked to stop.
+        """
+        plan, step, watch = self.plan, self.progress.step, self.stopwatch
+        late = plan.save_seconds is not None and watch.since_save >= plan.save_seconds
+        over = plan.max_seconds is not None and watch.total >= plan.max_seconds
+        asked, *clocks = self.processes.all_reduce_max(STOP.number, late, over)
+        if clocks[1] and not self.done:
+            self.progress.stopped = "train.max_time was reached"
+        due = clocks[0] or plan.save_is_due(step) or self.progress.evaluated == step
+        if asked or (due and not self.evaluation_due):
             self.save()
         if asked:
-            raise Interrupted(f"stopped by {asked} at step {step}")
+            where = ", before its evaluation" if self.evaluation_due else ""
+            raise Interrupted(f"stopped by {signal.Signals(asked).name} at step {step}{where}")
 
     def save(self) -> None:
         """Write the checkpoint from which this exact state is reached again; never one that is not finite."""
-        self._raise_if_diverged()
+        if self.progress.evaluated < self.progress.step:  # else `validate` has looked at these weights
+            self._require_finite_weights()
         self.stopwatch.book("train")
-        self.checkpointer.save_last(self.state_dict(), {**self.header, "step": self.progress.step})
+        self.checkpointer.save_last(self.state_dict(), {"step": self.progress.step})
         self.stopwatch.saved()
+
+    def summary(self) -> dict[str, Any]:
+        """Return where the training stands, as the parts of summary.json that it knows."""
+        progress, watch = self.progress, self.stopwatch
+        images = progress.step * self.loader.batch_size
+        return {
+            "step": progress.step,
+            "epoch": round(self.epoch, 6),
+            "best": progress.best or None,
+            "val": progress.val or None,
+            "seconds": {"train": watch.train, "evaluate": watch.evaluate},
+            "images_per_second": images / watch.train if watch.train else None,
+            "parameters": sum(p.numel() for p in self.learner.model.parameters()),
+            "stopped": progress.stopped or None,
+        }
 
     def state_dict(self) -> State:
         parts = {name: part.state_dict() for name, part in self._parts().items()}
-        progress, logger = dataclasses.asdict(self.progress), self.logger.state_dict()
-        return {**parts, "progress": progress, "logger": logger, "about": dict(self.about)}
+        progress = {"micro_batch": self.learner.micro_batch, **dataclasses.asdict(self.progress)}
+        return {**parts, "progress": progress, "logger": self.logger.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
         """Go back to where `state_dict` was taken; the logger is built at its position already."""
@@ -147,9 +198,10 @@ class Trainer:
         for name in parts.keys() - {"model"}:
             if state[name]:  # empty: the component had nothing to remember
                 parts[name].load_state_dict(state[name])
-        self.progress = Progress(**state["progress"])
-        if self.learner.device.micro_batch is not None:
-            self.progress.micro_batch = self.learner.device.micro_batch
+        progress = dict(state["progress"])
+        micro_batch = progress.pop("micro_batch")
+        self.learner.micro_batch = self.learner.device.micro_batch or micro_batch
+        self.progress = Progress.of(progress)
 
     def _parts(self) -> dict[str, Any]:
         learner = self.learner
@@ -158,72 +210,22 @@ class Trainer:
             "optimizer": learner.optimizer,
             "schedule": learner.schedule,
             "ema": learner.ema,
-            "scaler": self.scaler,
+            "scaler": learner.scaler,
             "meter": self.meter,
             "stopwatch": self.stopwatch,
         }
 
-    def _passed(self, limit: float | None, seconds: float) -> bool:
-        """Tell whether the limit is reached on any of the processes: their clocks differ."""
-        return limit is not None and bool(self.processes.all_reduce_max(seconds >= limit)[0])
-
-    def _gradients(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Leave the batch's gradients in the model; return its loss and logits."""
-        tell = self.logger.console.line
-        return backward_within_memory(self.learner, self.progress, self.scaler, images, targets, tell)
-
-    def _show_progress(self) -> None:
-        """Show the figures of this process's images: the others do not know that they are wanted."""
-        result = self.meter.compute_own()
-        name = f"epoch {self.epoch:.2f}, step {self.progress.step} of {self.plan.steps}"
-        rate = self.processes.size * result.images / self.stopwatch.since_log
-        self.logger.console.progress(name, result.figures, rate)
-
-    def _log_training(self) -> None:
-        """Write the means since the last point, and start new ones."""
-        result = self.meter.compute()
-        extra = {
-            "lr": self.learner.optimizer.param_groups[0]["lr"],
-            "images_per_second": result.images / self.stopwatch.since_log,
-            "grad_norm": float(self.grad_norm),
-        }
-        self.stopwatch.logged()
-        self.logger.train(self.progress.step, self.epoch, result.figures, result.images, **extra)
-        self.meter.reset()
-        self._raise_if_diverged()
-
-    def _raise_if_diverged(self) -> None:
-        """Raise Diverged when a loss or a weight is not finite, naming what is needed to replay it."""
+    def _require_finite_weights(self) -> None:
+        """Raise Diverged when a loss or a weight is not finite; the step is the first with such a loss."""
         step = self.watch.first_step
         if step is None:
-            tensors = self.learner.ema.module.state_dict().values()
-            if all_finite(t for t in (*self.learner.model.parameters(), *tensors) if t.is_floating_point()):
-                return
-            step = self.progress.step - 1
-        rate = self.learner.optimizer.param_groups[0]["initial_lr"] * self.learner.schedule.factor(step)
-        raise diverged(step, self.loader.steps_per_epoch, rate, self.checkpointer.last.parent)
+            average = self.learner.ema.module.state_dict().values()
+            tensors = (t for t in (*self.learner.model.parameters(), *average) if t.is_floating_point())
+            step = None if all_finite(tensors) else self.progress.step - 1
+        self._raise_if_diverged(step)
 
-    def _validate(self) -> None:
-        """Evaluate on the validation split, and keep the model if it is the best so far."""
-        self.stopwatch.book("train")
-        result = self.evaluate(self.learner.ema.module)
-        self.stopwatch.book("evaluate")
-        self._raise_if_diverged()
-        if not result.is_finite:
-            raise Diverged(
-                f"the validation loss is not finite at step {self.progress.step}; nothing was saved"
-            )
-        row = self.logger.evaluated("val", self.progress.step, self.epoch, result.figures, result.images)
-        improved = self.progress.record(result, self.epoch, self.plan.metric)
-        self.progress.evaluating = False
-        self.learner.schedule.observe(improved)
-        if improved:
-            state = {"model": self.learner.ema.module.state_dict(), "about": dict(self.about)}
-            self.checkpointer.save_best(state, {**self.header, **self.progress.best})
-        if self.plan.patience is not None and self.progress.waited >= self.plan.patience and not self.done:
-            self.progress.stopped = f"no better model in {self.plan.patience} evaluations"
-        trained = "" if row["train_loss"] is None else f"training loss {row['train_loss']:.4f}  "
-        mark = ", the best so far" if improved else ""
-        self.logger.console.status(
-            f"epoch {self.epoch:6.2f}  step {self.progress.step:6d}  {trained}validation {result}{mark}"
-        )
+    def _raise_if_diverged(self, step: int | None) -> None:
+        """Raise Diverged with what is needed to replay `step`, unless it is None."""
+        if step is not None:
+            rate = self.learner.optimizer.param_groups[0]["initial_lr"] * self.learner.schedule.factor(step)
+            raise diverged(step, self.loader.steps_per_epoch, rate, self.checkpointer.last.parent)

@@ -1,0 +1,115 @@
+"""One optimizer step: the gradients of a batch, in parts that fit into memory, on any number of ranks."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from imclass.errors import OutOfMemory
+from imclass.machine.device import Device
+from imclass.machine.randomness import seed_everything
+from imclass.training.ema import Ema
+from imclass.training.schedules import Schedule
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Learner:
+    """A model with its loss, optimizer, schedule and averaged weights, on its device."""
+
+    model: nn.Module
+    network: nn.Module  # called in forward: the model, or its DDP wrapper
+    loss: nn.Module  # logits (N, classes), targets -> scalar mean
+    optimizer: Optimizer
+    schedule: Schedule
+    ema: Ema
+    scaler: torch.amp.GradScaler
+    device: Device
+    seed: int
+    batch_size: int  # of one step, over all ranks
+    micro_batch: int  # images per forward pass; halved when memory runs out
+    notify: Callable[[str], None] = print  # shows a line to the user
+
+    @property
+    def smallest_batch(self) -> int:
+        """Images that a forward pass needs: batch norm has no variance of a single one."""
+        norms = (m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+        return 2 if any(norms) else 1
+
+    def backward(self, images: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Leave the batch's gradients in the model; return its mean loss and float32 logits (N, classes).
+
+        images: normalised (N, C, H, W), this rank's slice of the batch. targets: int64 (N,), or soft
+        (N, classes). When memory runs out, `micro_batch` is halved and the pass repeated; not on several
+        ranks, whose peers are in the middle of this pass. Raises OutOfMemory.
+        """
+        while True:
+            try:
+                return self.backward_in_parts(images, targets, step)
+            except (RuntimeError, MemoryError) as error:
+                if not self.device.is_out_of_memory(error):
+                    raise
+                size = min(len(images), self.micro_batch)
+                failed = f"out of memory with {size} images at a time"
+                if size <= self.smallest_batch:
+                    raise OutOfMemory(f"{failed}; choose a smaller model= or dataset.resize=") from error
+                if self.device.processes.size > 1:
+                    raise OutOfMemory(f"{failed}; set device.micro_batch={math.ceil(size / 2)}") from error
+            self.micro_batch = math.ceil(self.micro_batch / 2)
+            self.notify(
+                f"out of memory: each batch is now split into parts of {self.micro_batch} images "
+                "(the gradients add up to the same, but batch norm sees the parts)"
+            )
+
+    def backward_in_parts(self, images: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Accumulate the gradients of parts of about `micro_batch` images, each weighted by its share.
+
+        No part is too small for batch norm. On several ranks the gradients become those of the whole batch,
+        and the running statistics of batch norm the mean of the ranks', weighted by their images; the mean
+        of the returned losses is the batch's. Dropout draws other numbers on each rank.
+        """
+        processes = self.device.processes
+        self.optimizer.zero_grad(set_to_none=True)
+        seed_everything(self.seed, f"dropout{processes.rank or ''}", step)
+        count = min(math.ceil(len(images) / self.micro_batch), len(images) // self.smallest_batch)
+        losses, outputs = [], []
+        parts = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
+        for number, (part, part_targets) in enumerate(parts, 1):
+            with processes.gradients(self.network, complete=number == count):
+                with self.device.autocast():
+                    logits = self.network(part).float()
+                    loss = self.loss(logits, part_targets) * (len(part) * processes.size / self.batch_size)
+                self.scaler.scale(loss).backward()
+            losses.append(loss.detach())
+            outputs.append(logits.detach())
+        statistics = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        processes.average_(statistics, len(images) / self.batch_size)
+        return torch.stack(losses).sum(), torch.cat(outputs)
+
+    def step(self, max_norm: float) -> Tensor:
+        """Clip the gradients, update weights and average; return the gradients' norm before clipping.
+
+        max_norm: of all gradients together; inf does not clip.
+        """
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.ema.update()
+        return norm
+
+    def settle_buckets(self, images: Tensor, targets: Tensor, step: int) -> None:
+        """Let DDP settle its bucket layout before the first real step, by a backward pass without a step.
+
+        DDP rebuilds its buckets after its first backward pass. A gradient's place in them decides the order
+        in which the ranks' parts are summed, and so how the sum is rounded: a resumed run must start with
+        the layout of one that was never interrupted.
+        """
+        if self.network is self.model:
+            return
+        before = [buffer.clone() for buffer in self.model.buffers()]
+        self.backward(images, targets, step)
+        for buffer, value in zip(self.model.buffers(), before, strict=True):
+            buffer.copy_(value)
