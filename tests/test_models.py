@@ -1,6 +1,7 @@
 """Models: shapes, stems, heads, weights, and that every one of them learns."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def read_config(file: Path) -> ModelConfig:
 @pytest.mark.parametrize("file", YAML_FILES, ids=lambda file: file.stem)
 def test_yaml_says_what_it_is_and_fits_the_schema(file: Path) -> None:
     assert file.read_text().startswith("# ")
-    assert "arXiv" in file.read_text()
+    assert re.search(r"(arXiv|doi):\d+\.", file.read_text())
     read_config(file)
 
 

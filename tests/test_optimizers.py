@@ -161,7 +161,8 @@ def test_a_plugin_adds_an_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
         def load(self):
             return lambda config, model: torch.optim.SGD(model.parameters(), lr=config.lr)
 
-    monkeypatch.setattr("imclass.training.optimizers.entry_points", lambda group: [Point()])
+    points = {"imclass.optimizers": [Point()]}
+    monkeypatch.setattr("imclass.training.optimizers.entry_points", lambda group: points[group])
     optimizer = build_optimizer(OptimizerConfig(name="mine", lr=0.3), network())
     assert optimizer.param_groups[0]["initial_lr"] == 0.3
 

@@ -1,4 +1,4 @@
-"""Models by name: ours, other packages' (entry points "imclass.models"), and torchvision's."""
+"""Models by name: ours, other packages' (entry point group "imclass.models"), torchvision's."""
 
 import dataclasses
 from importlib.metadata import EntryPoint, entry_points
@@ -22,6 +22,7 @@ from imclass.models import (
 )
 from imclass.models.dry_run import check_fits
 from imclass.models.generic import build_generic, torchvision_names
+from imclass.models.head import set_dropout
 from imclass.models.pretrained import uses_imagenet_input
 from imclass.models.stem import Builder, resolve_stem
 
@@ -44,28 +45,30 @@ MODELS: dict[str, Builder] = {
 def build_model(config: ModelConfig, *, in_channels: int, classes: int, size: int) -> nn.Module:
     """Return the model that `config` names: (N, in_channels, size, size) -> (N, classes) logits.
 
-    It is on the CPU in training mode. A model that cannot take such images is a UserError here,
-    not a failure in the first step. `config.weights` is not read: see read_weights, load_weights.
+    On the CPU, in training mode. Raises UserError for a model that cannot take such images.
+    Does not read `config.weights`: see read_weights, load_weights.
     """
     model = _find_builder(config.name)(config, in_channels, classes, size)
+    if _plugin(config.name) is None:
+        set_dropout(model, config.dropout)
     check_fits(model, config.name, (in_channels, size, size), classes)
     return model
 
 
 def build_trained_model(config: ModelConfig, *, in_channels: int, classes: int, size: int) -> nn.Module:
-    """Return what `build_model` does, for weights that are loaded next: ImageNet's are not fetched again."""
-    if not config.pretrained or any(point.name == config.name for point in _plugins()):
+    """Return build_model's result for weights that are loaded next, without fetching ImageNet's."""
+    if not config.pretrained or _plugin(config.name):
         return build_model(config, in_channels=in_channels, classes=classes, size=size)
     fresh = dataclasses.replace(config, pretrained=False, stem=resolve_stem(config, size))
     model = build_model(fresh, in_channels=in_channels, classes=classes, size=size)
     if isinstance(model, GoogLeNet | Inception3):
-        # The state dict does not hold it.
+        # not in the state dict
         model.transform_input = uses_imagenet_input(config, in_channels)
     return model
 
 
 def known_models() -> list[str]:
-    """Return every name that `model.name` may have, in the order of looking them up."""
+    """Return every valid `model.name` in lookup order."""
     names = [*MODELS, *(point.name for point in _plugins()), *torchvision_names()]
     return list(dict.fromkeys(names))
 
@@ -73,9 +76,8 @@ def known_models() -> list[str]:
 def _find_builder(name: str) -> Builder:
     if name in MODELS:
         return MODELS[name]
-    for point in _plugins():
-        if point.name == name:
-            return _load(point)
+    if point := _plugin(name):
+        return _load(point)
     if name in torchvision_names():
         return build_generic
     known = known_models()
@@ -86,6 +88,10 @@ def _find_builder(name: str) -> Builder:
 
 def _plugins() -> list[EntryPoint]:
     return list(entry_points(group=ENTRY_POINTS))
+
+
+def _plugin(name: str) -> EntryPoint | None:
+    return next((p for p in _plugins() if p.name == name and name not in MODELS), None)
 
 
 def _load(point: EntryPoint) -> Builder:

@@ -1,19 +1,19 @@
-"""AlexNet as in Krizhevsky 2014 (arXiv:1404.5997), torchvision's."""
+"""AlexNet (Krizhevsky 2014, arXiv:1404.5997) from torchvision."""
 
 from torch import nn
 from torchvision.models import AlexNet
 
 from imclass.config.schema import ModelConfig
-from imclass.models.head import set_dropout
 from imclass.models.pretrained import torchvision_model
 from imclass.models.stem import Builder, adapt_conv, resolve_stem
 
 
 def _alexnet(config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
-    """imagenet stem: conv 11x11 stride 4, 4096-wide head.
+    """(N, in_channels, size, size) -> (N, classes).
 
-    cifar: conv 3x3 stride 1 without the first max-pool, features at size/4; global average pool,
-    dropout and one linear layer for a head.
+    imagenet stem: conv 11x11 stride 4; head of two 4096-wide layers.
+    cifar stem: conv 3x3 stride 1, no first max pool, features at size/4; head of global average
+    pooling, dropout and one linear layer.
     """
     model = torchvision_model("alexnet", config, classes)
     assert isinstance(model, AlexNet)
@@ -27,7 +27,6 @@ def _alexnet(config: ModelConfig, in_channels: int, classes: int, size: int) -> 
         model.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(256, classes))
     else:
         features[0] = adapt_conv(first, in_channels, keep_weights=config.pretrained)
-    set_dropout(model, config.dropout)
     return model
 
 

@@ -1,4 +1,4 @@
-"""Densely connected networks (Huang et al. 2016, arXiv:1608.06993), torchvision's."""
+"""DenseNet (Huang et al. 2016, arXiv:1608.06993) from torchvision."""
 
 from functools import partial
 
@@ -6,13 +6,16 @@ from torch import nn
 from torchvision.models import DenseNet
 
 from imclass.config.schema import ModelConfig
-from imclass.models.head import set_dropout
 from imclass.models.pretrained import torchvision_model
 from imclass.models.stem import Builder, adapt_conv, resolve_stem
 
 
 def _densenet(depth: int, config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
-    """imagenet stem: conv 7x7 stride 2 and max-pool, then size/32; cifar: conv 3x3, then size/8."""
+    """(N, in_channels, size, size) -> (N, classes).
+
+    imagenet stem: conv 7x7 stride 2 and max pool, features at size/32.
+    cifar stem: conv 3x3 stride 1, features at size/8.
+    """
     model = torchvision_model(f"densenet{depth}", config, classes)
     assert isinstance(model, DenseNet)
     features = model.features
@@ -28,7 +31,6 @@ def _densenet(depth: int, config: ModelConfig, in_channels: int, classes: int, s
         features.pool0 = nn.Identity()
     else:
         features.conv0 = adapt()
-    set_dropout(model, config.dropout)
     return model
 
 

@@ -1,19 +1,17 @@
-"""The DenseNet (arXiv:1608.06993) of recipe system 4: four blocks of four layers, no bottleneck."""
+"""Small DenseNet (arXiv:1608.06993) of "Dive into Deep Learning": four blocks of four layers."""
 
 import torch
 from torch import Tensor, nn
 
 from imclass.config.schema import ModelConfig
-from imclass.models.head import set_dropout
-from imclass.models.pretrained import reject_pretrained
 from imclass.models.resnet_d2l import stem
-from imclass.models.stem import Builder, require_own_stem
+from imclass.models.stem import Builder, reject_variants
 
 GROWTH, BLOCKS, LAYERS = 32, 4, 4
 
 
 class DenseBlock(nn.Module):
-    """Each layer sees all that came before it; (N, C, H, W) -> (N, C + LAYERS * GROWTH, H, W)."""
+    """(N, C, H, W) -> (N, C + LAYERS * GROWTH, H, W); each layer's input is all previous outputs."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -32,14 +30,14 @@ def _norm_relu_conv(channels: int, out: int, kernel: int) -> nn.Sequential:
 
 
 def _transition(channels: int) -> nn.Sequential:
-    # Rounding up changes nothing at the tutorial's 96x96 and keeps 28x28 images from vanishing.
+    # ceil_mode changes nothing at the tutorial's 96x96 and keeps 28x28 images from vanishing.
     pool = nn.AvgPool2d(2, ceil_mode=True)
     return nn.Sequential(*_norm_relu_conv(channels, channels // 2, kernel=1), pool)
 
 
 def _densenet_d2l(config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
-    reject_pretrained(config)
-    require_own_stem(config)
+    """(N, in_channels, size, size) -> (N, classes); features at size/32."""
+    reject_variants(config)
     layers, channels = stem(in_channels), 64
     for number in range(1, BLOCKS + 1):
         layers[f"block{number}"] = DenseBlock(channels)
@@ -52,9 +50,7 @@ def _densenet_d2l(config: ModelConfig, in_channels: int, classes: int, size: int
     layers["average"] = nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = nn.Flatten()
     layers["fc"] = nn.Linear(channels, classes)
-    model = nn.Sequential(layers)
-    set_dropout(model, config.dropout)
-    return model
+    return nn.Sequential(layers)
 
 
 MODELS: dict[str, Builder] = {"densenet_d2l": _densenet_d2l}

@@ -1,4 +1,4 @@
-"""Running a model without computing anything: on the meta device, where tensors have only shapes."""
+"""Dry runs on the meta device, where tensors have shapes but no data."""
 
 import copy
 
@@ -9,10 +9,10 @@ from imclass.errors import UserError
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
-    """Return a copy on the meta device in evaluation mode, without copying any weight first.
+    """Return a copy on the meta device in eval mode, without copying any weights.
 
-    All its parameters require a gradient, frozen or not: without, attention takes a fused path
-    that the meta device and the FLOP counter do not know.
+    All its parameters require gradients, frozen or not: without gradients attention takes a fused
+    path that the meta device and the FLOP counter do not support.
     """
     memo: dict[int, object] = {}
     for parameter in model.parameters():
@@ -25,9 +25,9 @@ def meta_copy(model: nn.Module) -> nn.Module:
 
 
 def check_fits(model: nn.Module, name: str, shape: tuple[int, int, int], classes: int) -> None:
-    """Raise UserError unless `model` turns images of `shape` (C, H, W) into `classes` logits.
+    """Raise UserError unless `model` maps images of `shape` (C, H, W) to `classes` logits.
 
-    An operation that the meta device lacks (in somebody's own model) proves nothing: it passes.
+    A model that uses an operation without a meta kernel cannot be checked and passes.
     """
     size = "x".join(map(str, shape))
     images = torch.empty(2, *shape, device="meta")  # 2: batch norm has no variance of one value
@@ -35,7 +35,7 @@ def check_fits(model: nn.Module, name: str, shape: tuple[int, int, int], classes
         logits = meta_copy(model)(images)
     except NotImplementedError:
         return
-    except Exception as error:  # convolutions, poolings and asserts each have their own
+    except Exception as error:  # any layer may reject the shape with its own type
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"model.name={name} does not work on {size} images ({reason}); try dataset.resize=224"

@@ -1,4 +1,4 @@
-"""Any other classification model of torchvision, as torchvision builds it."""
+"""Any other torchvision classification model, as torchvision builds it."""
 
 from typing import Any
 
@@ -7,11 +7,10 @@ from torch import nn
 
 from imclass.config.schema import ModelConfig
 from imclass.errors import UserError
-from imclass.models.head import set_dropout
 from imclass.models.pretrained import torchvision_model, uses_imagenet_input
 from imclass.models.stem import adapt_conv, first_conv, resolve_stem
 
-# Drawn from a truncated normal by default, which takes long; batch norm undoes the scale anyway.
+# The default truncated normal is slow to draw, and batch norm undoes its scale anyway.
 _OPTIONS: dict[str, dict[str, Any]] = {"inception_v3": {"aux_logits": False, "init_weights": False}}
 
 
@@ -22,14 +21,14 @@ def torchvision_names() -> list[str]:
 
 
 def build_generic(config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
-    """Build torchvision's `config.name`; only its own stem, any number of channels and classes."""
+    """(N, in_channels, size, size) -> (N, classes) by torchvision's `config.name` with its own stem."""
     if config.stem == "cifar":
         raise UserError(
             f"model.stem=cifar: {config.name} has only its own stem; use model.stem=auto, dataset.resize=224"
         )
     resolve_stem(config, size)  # rejects a misspelled one
     model = torchvision_model(config.name, config, classes, **_OPTIONS.get(config.name, {}))
-    if hasattr(model, "AuxLogits"):  # inception_v3's second output; pretrained weights bring it
+    if hasattr(model, "AuxLogits"):  # inception_v3's auxiliary head, built for pretrained weights
         options = {
             "aux_logits": False,
             "AuxLogits": None,
@@ -41,5 +40,4 @@ def build_generic(config: ModelConfig, in_channels: int, classes: int, size: int
     conv = model.get_submodule(name)
     assert isinstance(conv, nn.Conv2d)
     model.set_submodule(name, adapt_conv(conv, in_channels, keep_weights=config.pretrained))
-    set_dropout(model, config.dropout)
     return model

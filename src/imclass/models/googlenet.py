@@ -1,4 +1,4 @@
-"""GoogLeNet (Szegedy et al. 2014, arXiv:1409.4842), torchvision's, with batch norm and no auxiliary heads."""
+"""GoogLeNet (Szegedy et al. 2014, arXiv:1409.4842) from torchvision, with batch norm, no auxiliary heads."""
 
 from functools import partial
 
@@ -6,16 +6,17 @@ from torch import nn
 from torchvision.models import GoogLeNet
 
 from imclass.config.schema import ModelConfig
-from imclass.models.head import set_dropout
 from imclass.models.pretrained import torchvision_model, uses_imagenet_input
 from imclass.models.stem import Builder, adapt_conv, resolve_stem
 
 
 def _googlenet(config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
-    """imagenet stem: conv 7x7 stride 2 and two max-pools, features at size/32; cifar: conv 3x3, size/4.
+    """(N, in_channels, size, size) -> (N, classes).
 
-    Fresh weights are PyTorch's default: torchvision's own take many times longer to draw, and
-    batch norm undoes their scale.
+    imagenet stem: conv 7x7 stride 2 and two max pools, features at size/32.
+    cifar stem: conv 3x3 stride 1, features at size/4.
+    Initial weights are PyTorch's default: torchvision's truncated normal takes many times longer
+    to draw, and batch norm undoes its scale.
     """
     model = torchvision_model("googlenet", config, classes, aux_logits=False, init_weights=False)
     assert isinstance(model, GoogLeNet)
@@ -27,7 +28,6 @@ def _googlenet(config: ModelConfig, in_channels: int, classes: int, size: int) -
         model.maxpool2 = nn.Identity()
     else:
         model.conv1.conv = adapt()
-    set_dropout(model, config.dropout)
     return model
 
 

@@ -1,4 +1,4 @@
-"""The last layers of a network: the number of classes and the dropout before it."""
+"""The head of a network: its number of classes and its dropout."""
 
 from torch import Tensor, nn
 
@@ -6,8 +6,8 @@ from torch import Tensor, nn
 class DropoutLinear(nn.Linear):
     """A linear layer with dropout on its input; (N, in) -> (N, out).
 
-    The names in the state dict are those of the plain layer, so that weights fit whatever
-    `model.dropout` was when they were saved. Takes over the tensors of `linear`.
+    State dict keys are those of nn.Linear, so weights load whatever `model.dropout` was when
+    they were saved. Shares the parameters of `linear`.
     """
 
     def __init__(self, linear: nn.Linear, p: float):
@@ -21,7 +21,7 @@ class DropoutLinear(nn.Linear):
 
 
 def find_head(model: nn.Module) -> str:
-    """Return the name of the layer that gives the logits: the last linear one (squeezenet: convolution)."""
+    """Return the name of the layer that computes the logits: the last linear (squeezenet: convolution)."""
     for kind in (nn.Linear, nn.Conv2d):
         names = [name for name, module in model.named_modules() if isinstance(module, kind)]
         if names:
@@ -30,7 +30,7 @@ def find_head(model: nn.Module) -> str:
 
 
 def replace_head(model: nn.Module, classes: int) -> None:
-    """Put a fresh layer with `classes` outputs in place of the one that gives the logits."""
+    """Replace the layer that computes the logits by a new one with `classes` outputs."""
     name = find_head(model)
     old = model.get_submodule(name)
     bias = old.bias is not None
@@ -44,7 +44,7 @@ def replace_head(model: nn.Module, classes: int) -> None:
 
 
 def set_dropout(model: nn.Module, p: float | None) -> None:
-    """Set the dropout of the head, adding one before the last layer if there is none. None: leave it."""
+    """Set the head's dropout, adding it before the last layer if there is none. None: keep it."""
     if p is None:
         return
     name = find_head(model)

@@ -1,4 +1,4 @@
-"""torchvision's networks, fresh or with their ImageNet weights."""
+"""torchvision's networks, randomly initialised or with ImageNet weights."""
 
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -14,11 +14,10 @@ from imclass.models.head import replace_head
 
 
 def torchvision_model(name: str, config: ModelConfig, classes: int, **options: Any) -> nn.Module:
-    """Return torchvision's `name`, which ends in `classes` outputs.
+    """Return torchvision's `name` with `classes` outputs.
 
-    options: for torchvision, of a fresh network only. With pretrained weights everything is
-    loaded as torchvision loads it, and then the head is replaced: a fresh one, even if the
-    number of classes is the same, because the classes are others.
+    options: passed to torchvision, without pretrained weights only. Pretrained networks are loaded
+    as torchvision loads them and always get a new head: even 1,000 classes are not ImageNet's.
     """
     if not config.pretrained:
         fresh: nn.Module = torchvision.models.get_model(name, num_classes=classes, **options)
@@ -29,20 +28,12 @@ def torchvision_model(name: str, config: ModelConfig, classes: int, **options: A
 
 
 def uses_imagenet_input(config: ModelConfig, in_channels: int) -> bool:
-    """Tell whether googlenet or inception_v3 must convert its input to the means it was pretrained on."""
-    return config.pretrained and in_channels == 3  # torchvision converts RGB only
-
-
-def reject_pretrained(config: ModelConfig) -> None:
-    """Reject pretrained weights for a network that has none."""
-    if config.pretrained:
-        raise UserError(
-            f"model.pretrained=true: {config.name} has no pretrained weights; your own: model.weights=FILE"
-        )
+    """Return whether googlenet or inception_v3 must renormalise its input as in pretraining."""
+    return config.pretrained and in_channels == 3  # torchvision renormalises RGB only
 
 
 def _with_default_weights(name: str) -> nn.Module:
-    """Return `name` with its weights, read from torch's cache or downloaded to it."""
+    """Return `name` with its weights, from torch's cache or downloaded into it."""
     url = torchvision.models.get_model_weights(name).DEFAULT.url
     file = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(url).name
     try:
@@ -52,7 +43,7 @@ def _with_default_weights(name: str) -> nn.Module:
             f"model.pretrained=true: cannot download {url} ({_first_line(error)}); "
             f"put the file {file.name} into {file.parent}"
         ) from error
-    except Exception as error:  # pickle, zip and torch each have their own for a damaged file
+    except Exception as error:  # pickle, zipfile and torch raise different ones for a damaged file
         raise UserError(
             f"model.pretrained=true: cannot read {file} ({_first_line(error)}); delete it and try again"
         ) from error

@@ -1,4 +1,4 @@
-"""Residual networks (He et al. 2015, arXiv:1512.03385), torchvision's."""
+"""ResNet (He et al. 2015, arXiv:1512.03385) from torchvision."""
 
 from functools import partial
 
@@ -6,7 +6,6 @@ from torch import nn
 from torchvision.models import ResNet
 
 from imclass.config.schema import ModelConfig
-from imclass.models.head import set_dropout
 from imclass.models.pretrained import torchvision_model
 from imclass.models.stem import Builder, adapt_conv, resolve_stem
 
@@ -14,7 +13,11 @@ _init = partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu")  #
 
 
 def _resnet(depth: int, config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
-    """imagenet stem: conv 7x7 stride 2 and max-pool, then size/32; cifar: conv 3x3, then size/8."""
+    """(N, in_channels, size, size) -> (N, classes).
+
+    imagenet stem: conv 7x7 stride 2 and max pool, features at size/32.
+    cifar stem: conv 3x3 stride 1, features at size/8.
+    """
     model = torchvision_model(f"resnet{depth}", config, classes)
     assert isinstance(model, ResNet)
     adapt = partial(adapt_conv, model.conv1, in_channels, keep_weights=config.pretrained, init=_init)
@@ -23,7 +26,6 @@ def _resnet(depth: int, config: ModelConfig, in_channels: int, classes: int, siz
         model.maxpool = nn.Identity()
     else:
         model.conv1 = adapt()
-    set_dropout(model, config.dropout)
     return model
 
 

@@ -1,17 +1,15 @@
-"""The ResNet-18 (arXiv:1512.03385) of recipe system 4: conv biases, no norm on shortcuts."""
+"""ResNet-18 (arXiv:1512.03385) of "Dive into Deep Learning": conv biases, no norm on shortcuts."""
 
 from collections import OrderedDict
 
 from torch import Tensor, nn
 
 from imclass.config.schema import ModelConfig
-from imclass.models.head import set_dropout
-from imclass.models.pretrained import reject_pretrained
-from imclass.models.stem import Builder, require_own_stem
+from imclass.models.stem import Builder, reject_variants
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions plus their input; (N, C, H, W) -> (N, out, H / stride, W / stride)."""
+    """(N, C, H, W) -> (N, out, H / stride, W / stride): two 3x3 convolutions plus their input."""
 
     def __init__(self, channels: int, out: int, stride: int = 1):
         super().__init__()
@@ -30,7 +28,7 @@ class Residual(nn.Module):
 
 
 def stem(in_channels: int) -> "OrderedDict[str, nn.Module]":
-    """The tutorial's first layers: (N, C, H, W) -> (N, 64, H / 4, W / 4)."""
+    """(N, C, H, W) -> (N, 64, H / 4, W / 4): conv 7x7 stride 2, norm, ReLU, max pool."""
     return OrderedDict(
         conv=nn.Conv2d(in_channels, 64, 7, stride=2, padding=3),
         norm=nn.BatchNorm2d(64),
@@ -40,8 +38,8 @@ def stem(in_channels: int) -> "OrderedDict[str, nn.Module]":
 
 
 def _resnet18_d2l(config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
-    reject_pretrained(config)
-    require_own_stem(config)
+    """(N, in_channels, size, size) -> (N, classes); features at size/32."""
+    reject_variants(config)
     layers = stem(in_channels)
     layers["stage1"] = nn.Sequential(Residual(64, 64), Residual(64, 64))
     for number, width in enumerate((128, 256, 512), start=2):
@@ -50,9 +48,7 @@ def _resnet18_d2l(config: ModelConfig, in_channels: int, classes: int, size: int
     layers["average"] = nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = nn.Flatten()
     layers["fc"] = nn.Linear(512, classes)
-    model = nn.Sequential(layers)
-    set_dropout(model, config.dropout)
-    return model
+    return nn.Sequential(layers)
 
 
 MODELS: dict[str, Builder] = {"resnet18_d2l": _resnet18_d2l}

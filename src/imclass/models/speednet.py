@@ -1,23 +1,21 @@
-"""A small fast network for CIFAR-10 ("94% on CIFAR-10 in 3.29 seconds", Jordan 2024, arXiv:2404.00498).
+"""Small wide network for CIFAR-10 ("94% on CIFAR-10 in 3.29 seconds", Jordan 2024, arXiv:2404.00498).
 
-Written from the paper's description. The first layer starts as an orthonormal basis of the 2x2
-patches instead of the paper's whitening, which needs the data.
+Written from the paper's description. The first layer starts as an orthonormal basis of 2x2
+patches; the paper's whitening would need the data.
 """
 
 import torch
 from torch import Tensor, nn
 
 from imclass.config.schema import ModelConfig
-from imclass.models.head import set_dropout
-from imclass.models.pretrained import reject_pretrained
-from imclass.models.stem import Builder, require_own_stem
+from imclass.models.stem import Builder, reject_variants
 
 WIDTHS = (64, 256, 256)
-OUTPUT_SCALE = 1 / 9  # max-pooled features are large; without this the first logits would be, too
+OUTPUT_SCALE = 1 / 9  # max-pooled features are large, and so would be the first logits
 
 
 class SpeedNet(nn.Module):
-    """(N, C, H, W) -> (N, classes) for H, W >= 16: 2x2 conv, three blocks, global max-pool, linear."""
+    """(N, C, H, W) -> (N, classes) for H, W >= 16: 2x2 conv, three blocks, global max pool, linear."""
 
     def __init__(self, in_channels: int, classes: int):
         super().__init__()
@@ -49,7 +47,7 @@ def _block(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    """Batch norm with a bias but no trained scale; quick statistics, as trainings last ten epochs."""
+    """Batch norm without a trained scale; high momentum, since runs last ten epochs."""
     norm = nn.BatchNorm2d(channels, momentum=0.4)
     norm.weight.requires_grad_(False)
     return norm
@@ -57,7 +55,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 @torch.no_grad()
 def _init(model: SpeedNet) -> None:
-    """Patch basis first; every other convolution starts by passing its input on (the paper's section 3.3)."""
+    """Start the first layer as a patch basis, the others as the identity (section 3.3 of the paper)."""
     patch = model.whiten.out_channels // 2
     basis = nn.init.orthogonal_(torch.empty(patch, patch)).view(patch, -1, 2, 2)
     model.whiten.weight.copy_(torch.cat([basis, -basis]))
@@ -68,11 +66,8 @@ def _init(model: SpeedNet) -> None:
 
 
 def _speednet(config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
-    reject_pretrained(config)
-    require_own_stem(config)
-    model = SpeedNet(in_channels, classes)
-    set_dropout(model, config.dropout)
-    return model
+    reject_variants(config)
+    return SpeedNet(in_channels, classes)
 
 
 MODELS: dict[str, Builder] = {"speednet": _speednet}

@@ -1,4 +1,4 @@
-"""The first layers of a network: how many channels it takes and how fast it shrinks the image."""
+"""The first layers of a network: input channels and how fast they shrink the image."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -18,8 +18,8 @@ Builder: TypeAlias = Callable[[ModelConfig, int, int, int], nn.Module]  # config
 def resolve_stem(config: ModelConfig, size: int) -> str:
     """Return "cifar" or "imagenet" for images of `size` x `size` pixels.
 
-    auto follows the size, except that pretrained weights bring their ImageNet stem: a new stem
-    would feed the other layers what they were not trained on.
+    auto depends on the size, but pretrained weights always keep their ImageNet stem: the layers
+    after it were trained on its output.
     """
     if config.stem not in STEMS:
         raise UserError(
@@ -30,8 +30,12 @@ def resolve_stem(config: ModelConfig, size: int) -> str:
     return "cifar" if size <= CIFAR_UP_TO and not config.pretrained else "imagenet"
 
 
-def require_own_stem(config: ModelConfig) -> None:
-    """Reject a choice of stem for a network that has only its own."""
+def reject_variants(config: ModelConfig) -> None:
+    """Reject model.stem and model.pretrained for a network with one stem and no published weights."""
+    if config.pretrained:
+        raise UserError(
+            f"model.pretrained=true: {config.name} has no pretrained weights; your own: model.weights=FILE"
+        )
     if config.stem != "auto":
         raise UserError(f"model.stem={config.stem}: {config.name} has only its own stem; use model.stem=auto")
 
@@ -46,10 +50,10 @@ def adapt_conv(
     keep_weights: bool = False,
     init: Callable[[Tensor], Tensor] | None = None,
 ) -> nn.Conv2d:
-    """Return `conv` for other input channels, kernel size, stride or padding; itself if nothing changes.
+    """Return `conv` with other input channels, kernel size, stride or padding; itself if nothing changes.
 
-    keep_weights: carry the trained weights over if the kernel size stays, else start afresh.
-    init: how the family initialises fresh weights, if not as nn.Conv2d does.
+    keep_weights: reuse the weights if the kernel size is unchanged, otherwise initialise new ones.
+    init: the family's initialisation, if it is not nn.Conv2d's.
     """
     kernel = (kernel_size, kernel_size) if kernel_size else conv.kernel_size
     strides = (stride, stride) if stride else conv.stride
@@ -75,10 +79,10 @@ def adapt_conv(
 
 
 def adapt_channels(weight: Tensor, in_channels: int) -> Tensor:
-    """Turn (out, C, k, k) weights into (out, in_channels, k, k) ones that see about the same.
+    """Convert (out, C, k, k) weights to (out, in_channels, k, k) with similar outputs.
 
-    One channel: the sum, so that a grey image gives what its RGB copy gave. Otherwise channels
-    are repeated in turn and rescaled, so that the outputs keep their size.
+    One channel: the sum, so a grey image gives the same output as its RGB copy. Otherwise
+    channels repeat in turn, rescaled to keep the outputs' magnitude.
     """
     trained = weight.shape[1]
     if in_channels == trained:

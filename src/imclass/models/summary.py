@@ -1,4 +1,4 @@
-"""What a model consists of: parameters, multiply-adds, and every layer's output shape."""
+"""Parameters, multiply-adds and output shapes of a model's layers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,20 +14,20 @@ Row = tuple[str, str, tuple[int, ...]]  # name, type, output shape of one image
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDescription:
-    parameters: int  # trained or frozen
-    multiply_adds: int  # of convolutions and matrix products, for one image
+    parameters: int  # including frozen ones
+    multiply_adds: int  # of convolutions and matrix products, per image
 
 
 def describe(model: nn.Module, shape: tuple[int, int, int]) -> ModelDescription:
-    """Count parameters and multiply-adds for one image of `shape` (C, H, W); nothing is computed."""
+    """Count parameters, and multiply-adds for one image of `shape` (C, H, W), without computing anything."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return ModelDescription(parameters=parameters, multiply_adds=multiply_adds(model, shape).get("Global", 0))
 
 
 def multiply_adds(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
-    """Return the multiply-adds of all calls of each module that has some, for one image of `shape` (C, H, W).
+    """Return multiply-adds by module, summed over its calls, for one image of `shape` (C, H, W).
 
-    Keys: `<class of the model>.<name of the module>`, and `Global` for all of it.
+    Keys: `<model class>.<module name>`, and `Global` for the total.
     """
     with FlopCounterMode(display=False) as counter:
         meta_copy(model)(torch.empty(1, *shape, device="meta"))
@@ -35,13 +35,13 @@ def multiply_adds(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, in
 
 
 def layer_table(model: nn.Module, shape: tuple[int, int, int]) -> list[Row]:
-    """List every call of every submodule in order, a container before its parts.
+    """List every call of every submodule in order, containers before their children.
 
-    shape: (C, H, W) of an image. The output shapes are without the batch dimension.
+    shape: (C, H, W) of an image. Output shapes exclude the batch dimension.
     """
     twin = meta_copy(model)
     rows: list[Row] = []
-    open_calls: list[int] = []  # indices of the rows whose modules have not returned yet
+    open_calls: list[int] = []  # rows of the modules that have not returned yet
 
     def watch(name: str, module: nn.Module) -> None:
         def enter(module: nn.Module, inputs: Any) -> None:
@@ -63,9 +63,9 @@ def layer_table(model: nn.Module, shape: tuple[int, int, int]) -> list[Row]:
 
 
 def format_summary(model: nn.Module, shape: tuple[int, int, int]) -> str:
-    """Return a table for people: layer (indented by depth), type, output shape, parameters, multiply-adds.
+    """Format a table: layer (indented by depth), type, output shape, parameters, multiply-adds.
 
-    A module's own parameters and all its multiply-adds stand beside its first call.
+    A module's own parameters and its multiply-adds over all calls appear at its first call.
     """
     own = {name: _own_parameters(module) for name, module in model.named_modules()}
     work, root = multiply_adds(model, shape), type(model).__name__

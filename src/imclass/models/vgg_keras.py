@@ -1,4 +1,4 @@
-"""The VGG-like network (arXiv:1409.1556) of recipe system 5: ten convolutions, no batch norm."""
+"""VGG-like network (arXiv:1409.1556) of a TensorFlow tutorial: ten convolutions, no batch norm."""
 
 from collections import OrderedDict
 from math import ceil
@@ -6,17 +6,17 @@ from math import ceil
 from torch import nn
 
 from imclass.config.schema import ModelConfig
-from imclass.models.head import set_dropout
-from imclass.models.pretrained import reject_pretrained
-from imclass.models.stem import Builder, require_own_stem
+from imclass.models.stem import Builder, reject_variants
 
-WIDTHS = (64, 128, 256, 512, 512)  # of two convolutions each, then a pooling
+WIDTHS = (64, 128, 256, 512, 512)  # two convolutions each, then max pooling
 
 
 def _vgg10_keras(config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
-    """32x32 images end as 512x1x1; larger ones are flattened as they are, so the first dense layer grows."""
-    reject_pretrained(config)
-    require_own_stem(config)
+    """(N, in_channels, size, size) -> (N, classes).
+
+    Features are 512x1x1 at 32x32. Larger ones are flattened whole, so the first dense layer grows.
+    """
+    reject_variants(config)
     features: OrderedDict[str, nn.Module] = OrderedDict()
     channels, side = in_channels, size
     for number, width in enumerate(WIDTHS, start=1):
@@ -24,7 +24,7 @@ def _vgg10_keras(config: ModelConfig, in_channels: int, classes: int, size: int)
         features[f"relu{number}a"] = nn.ReLU(inplace=True)
         features[f"conv{number}b"] = nn.Conv2d(width, width, 3, padding=1)
         features[f"relu{number}b"] = nn.ReLU(inplace=True)
-        # Rounding up changes nothing at the tutorial's 32x32 and keeps 28x28 images from vanishing.
+        # ceil_mode changes nothing at the tutorial's 32x32 and keeps 28x28 images from vanishing.
         features[f"pool{number}"] = nn.MaxPool2d(2, ceil_mode=True)
         channels, side = width, ceil(side / 2)
     features["flatten"] = nn.Flatten()
@@ -37,7 +37,6 @@ def _vgg10_keras(config: ModelConfig, in_channels: int, classes: int, size: int)
     )
     model = nn.Sequential(OrderedDict(features=nn.Sequential(features), classifier=classifier))
     model.apply(_init_as_keras)
-    set_dropout(model, config.dropout)
     return model
 
 

@@ -17,7 +17,7 @@ Groups = list[dict[str, Any]]
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     """Build the optimizer of all trainable parameters; each group carries its `initial_lr`."""
-    plugins = {p.name: p for p in entry_points(group="imclass.training.optimizers")}
+    plugins = {p.name: p for p in entry_points(group="imclass.optimizers")}
     build = OPTIMIZERS.get(config.name) or (config.name in plugins and plugins[config.name].load())
     if not build:
         known = [*OPTIMIZERS, *plugins]
