@@ -1,9 +1,9 @@
-"""Augmentation of a whole batch on the device where it lies, and its conversion to floats.
+"""Augmentation of a batch on its device, and its conversion to floats.
 
-Every random augmentation has two parts: numbers drawn on the CPU, so that all devices draw the same,
-and a pure function that applies them. No function changes its arguments, and none makes the host wait
-for the device. Images are (N, C, H, W) and uint8 until `normalize`; only mixup and cutmix, which need
-fractions, come after it. Every `generator` lives on the CPU; of many processes, it is a `SliceGenerator`.
+A random augmentation has two parts: numbers drawn on the CPU, so that all devices draw the same, and a
+pure function that applies them. None synchronises with the device. Images are (N, C, H, W) and uint8
+until `normalize`; only mixup and cutmix, which make fractions, come after it. Every `generator` is a CPU
+generator: in training a `SliceGenerator`, so that all ranks together draw what one process would.
 """
 
 import math
@@ -19,16 +19,16 @@ from imclass.data.draws import draw_fractions, draw_integers, to_device
 
 
 class Augment:
-    """The augmentations that a configuration turns on, in a fixed order."""
+    """The augmentations that are on, in a fixed order."""
 
     def __init__(self, config: AugmentConfig, classes: int) -> None:
         self.config = config
         self.classes = classes
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augment a batch. images: uint8, (N, C, H, W); so is the result.
+        """Apply all but mixup and cutmix. images: uint8, (N, C, H, W); so is the result.
 
-        Erasing comes last, so that no operation of RandAugment lights up or moves what was erased.
+        Erasing comes last, so that RandAugment neither lights up nor moves what was erased.
         """
         config = self.config
         if config.crop:
@@ -45,16 +45,19 @@ class Augment:
             images = random_erasing(images, config.random_erasing, generator)
         return images
 
-    @property
-    def mixes(self) -> bool:
-        """True when an image's neighbour, the one before it in the batch, is part of what it becomes."""
-        return self.config.mixup > 0 or self.config.cutmix > 0
+    def positions(self, part: slice, batch: int) -> Tensor:
+        """Return the positions (int64) in a batch of the images from which `mix` makes `part` of it.
+
+        Each image is mixed with the one before it, the first of the batch with the last.
+        """
+        mixes = self.config.mixup > 0 or self.config.cutmix > 0
+        return torch.arange(part.start - mixes, part.stop) % batch
 
     def mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mix images with each other by mixup or cutmix; with both on, a coin picks one per batch.
+        """Apply mixup or cutmix to the images at `positions`; with both on, a coin picks one per batch.
 
-        images: float, (N, C, H, W). labels: int64, (N,).
-        Returns images and targets: float32, (N, classes), or the labels as they were if neither is on.
+        images: float, (N, C, H, W). labels: int64, (N,). If neither is on, they are returned as they are;
+        else N - 1 images and targets: float32, (N - 1, classes).
         """
         mixup_alpha, cutmix_alpha = self.config.mixup, self.config.cutmix
         if mixup_alpha and cutmix_alpha:
@@ -150,10 +153,11 @@ def erase(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tens
 def mixup(
     images: Tensor, labels: Tensor, alpha: float, classes: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Blend every image and its target with its neighbour's (Zhang et al. 2017, arXiv:1710.09412).
+    """Blend each image but the first, and its target, with the one before it.
 
-    images: float, (N, C, H, W). labels: int64, (N,). alpha: above 0; the weight of the image itself is
-    drawn once per batch from Beta(alpha, alpha). Targets: float32, (N, classes), of sum 1.
+    Zhang et al. 2017, arXiv:1710.09412. images: float, (N, C, H, W). labels: int64, (N,). alpha: above 0;
+    the weight of the image itself is drawn once per batch from Beta(alpha, alpha).
+    Returns N - 1 images and targets: float32, (N - 1, classes), of sum 1.
     """
     weight = _draw_beta(alpha, generator)
     return blend(images, weight), blend(one_hot(labels, classes), weight)
@@ -162,11 +166,12 @@ def mixup(
 def cutmix(
     images: Tensor, labels: Tensor, alpha: float, classes: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Paste one rectangle of its neighbour into every image (Yun et al. 2019, arXiv:1905.04899).
+    """Paste a rectangle of the image before it into each image but the first.
 
-    images: float, (N, C, H, W). labels: int64, (N,). alpha: above 0; the rectangle's share of the image
-    is one minus a draw from Beta(alpha, alpha), its place uniform, both once per batch.
-    Targets: float32, (N, classes), weighted by what is left of the rectangle inside the image.
+    Yun et al. 2019, arXiv:1905.04899. images: float, (N, C, H, W). labels: int64, (N,). alpha: above 0;
+    the rectangle's share of the image is one minus a draw from Beta(alpha, alpha), its place uniform, both
+    drawn once per batch.
+    Returns N - 1 images and targets: float32, (N - 1, classes), weighted by the area that was pasted.
     """
     height, width = images.shape[2:]
     box = _draw_box(height, width, _draw_beta(alpha, generator), generator)
@@ -176,29 +181,21 @@ def cutmix(
 
 
 def blend(batch: Tensor, weight: float) -> Tensor:
-    """weight * batch + (1 - weight) * neighbours. batch: float, (N, ...). weight: 0..1."""
-    return torch.lerp(_neighbours(batch), batch, weight)
+    """weight * each + (1 - weight) * the one before. batch: float, (N, ...). Returns (N - 1, ...)."""
+    return torch.lerp(batch[:-1], batch[1:], weight)
 
 
 def paste(images: Tensor, box: tuple[int, int, int, int]) -> Tensor:
-    """Replace the box (top, left, bottom, right) of every image by its neighbour's. images: (N, C, H, W)."""
+    """Fill the box (top, left, bottom, right) from the image before. images: (N, C, H, W); returns N - 1."""
     top, left, bottom, right = box
-    pasted = images.clone()
-    pasted[..., top:bottom, left:right] = _neighbours(images[..., top:bottom, left:right])
+    pasted = images[1:].clone()
+    pasted[..., top:bottom, left:right] = images[:-1, :, top:bottom, left:right]
     return pasted
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Return float32, (N, classes). torch's own one_hot makes some devices wait to check the labels."""
+    """Return float32, (N, classes). torch's own one_hot checks the labels, which synchronises."""
     return (labels[:, None] == torch.arange(classes, device=labels.device)).float()
-
-
-def _neighbours(batch: Tensor) -> Tensor:
-    """Shift by one: the batch is shuffled, so this pairs at random. Unlike roll, cat keeps channels_last.
-
-    `TrainLoader` knows that an image's neighbour is the one before it.
-    """
-    return torch.cat((batch[-1:], batch[:-1]))
 
 
 def _draw_beta(alpha: float, generator: torch.Generator) -> float:
@@ -210,7 +207,7 @@ def _draw_beta(alpha: float, generator: torch.Generator) -> float:
 def _draw_box(
     height: int, width: int, weight: float, generator: torch.Generator
 ) -> tuple[int, int, int, int]:
-    """Draw a rectangle (top, left, bottom, right) of share 1 - weight, cut off at the image's edges."""
+    """Draw a rectangle (top, left, bottom, right) of share 1 - weight, clipped to the image."""
     centre_y = int(torch.randint(height, (), generator=generator))
     centre_x = int(torch.randint(width, (), generator=generator))
     half_side = 0.5 * math.sqrt(1 - weight)
@@ -235,8 +232,8 @@ def normalize(
     shift = -mean / std
     if not channels_last:
         return (images * scale[:, None, None]).add_(shift[:, None, None]).to(dtype)
-    # Channels are moved while they are bytes, and rows of W * C pixels are scaled as one vector: an inner
-    # loop over three channels is several times slower on a CPU.
+    # Move channels while they are bytes, and scale rows of W * C values as one vector: on a CPU, an inner
+    # loop over three channels is several times slower.
     width = images.shape[3]
     rows = torch.stack(images.unbind(1), dim=3).flatten(2)
     rows = (rows * scale.repeat(width)).add_(shift.repeat(width)).to(dtype)

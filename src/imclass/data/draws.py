@@ -1,48 +1,47 @@
-"""Random numbers per image, the same for an image however many processes share its batch; on its device."""
+"""Random numbers per image that do not depend on how many ranks share its batch."""
 
 import torch
 from torch import Tensor
 
 
 class SliceGenerator(torch.Generator):
-    """A CPU generator for a process that has only some images of a batch.
+    """A CPU generator for some images of a batch: it draws for the whole batch and keeps theirs.
 
-    Numbers are drawn for every image of the batch, and those of the own images are kept.
-    batch: number of images. own: int64 (n,), positions of the process's images in the batch.
+    batch: size of the global batch. positions: int64 (n,), of the images in it.
     """
 
     batch: int
-    own: Tensor
+    positions: Tensor
 
-    def __new__(cls, seed: int, batch: int, own: Tensor) -> "SliceGenerator":
+    def __new__(cls, seed: int, batch: int, positions: Tensor) -> "SliceGenerator":
         return super().__new__(cls)
 
-    def __init__(self, seed: int, batch: int, own: Tensor):
+    def __init__(self, seed: int, batch: int, positions: Tensor):
         self.manual_seed(seed)
-        self.batch, self.own = batch, own
+        self.batch, self.positions = batch, positions
 
 
 def draw_integers(high: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Return uniform int64 numbers from 0 to high - 1. shape: its last dimension counts images."""
-    return _own(torch.randint(high, _of_batch(shape, generator), generator=generator), generator)
+    return _keep(torch.randint(high, _of_batch(shape, generator), generator=generator), generator)
 
 
 def draw_fractions(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Return uniform float64 numbers, at least 0 and below 1. shape: its last dimension counts images."""
     drawn = torch.rand(_of_batch(shape, generator), generator=generator, dtype=torch.float64)
-    return _own(drawn, generator)
+    return _keep(drawn, generator)
 
 
 def to_device(draws: Tensor, device: torch.device) -> Tensor:
-    """Send numbers drawn on the CPU to the images' device; on CUDA without making the host wait."""
-    if device.type != "cuda":  # MPS could read the memory of an unfinished copy after it was freed
+    """Copy numbers drawn on the CPU to the images' device; on CUDA without synchronising."""
+    if device.type != "cuda":  # MPS could read the source of an unfinished copy after it was freed
         return draws.to(device)
-    return draws.pin_memory().to(device, non_blocking=True)  # from pageable memory it may wait
+    return draws.pin_memory().to(device, non_blocking=True)  # from pageable memory it synchronises
 
 
 def _of_batch(shape: tuple[int, ...], generator: torch.Generator) -> tuple[int, ...]:
     return (*shape[:-1], generator.batch) if isinstance(generator, SliceGenerator) else shape
 
 
-def _own(drawn: Tensor, generator: torch.Generator) -> Tensor:
-    return drawn[..., generator.own] if isinstance(generator, SliceGenerator) else drawn
+def _keep(drawn: Tensor, generator: torch.Generator) -> Tensor:
+    return drawn[..., generator.positions] if isinstance(generator, SliceGenerator) else drawn

@@ -1,7 +1,7 @@
-"""Batches on the device, straight from one uint8 tensor: no worker processes, nothing to wait for."""
+"""Batches on the device, gathered from one uint8 tensor: no worker processes."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -14,10 +14,10 @@ from imclass.machine.randomness import derive_seed, generator
 
 
 class Images:
-    """A split on the device (or in memory, if the device has no room), its size and its normalisation.
+    """A split on the device, or in host memory if it does not fit, with its normalisation.
 
-    size: height and width of the images as the network sees them; a batch is resized when it is gathered,
-    so that large images of a small data set take no memory. mean, std: per channel, on a scale of 0 to 1.
+    size: height and width as the network sees them; each batch is resized to it, which takes no memory.
+    mean, std: per channel, on a scale of 0 to 1.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Images:
 
 
 class TrainLoader:
-    """The training batches: `batch(step)` depends on the seed and the step alone.
+    """The training batches: `batch(step)` is a function of the seed and the step.
 
-    Each epoch is a permutation of its own; a last batch that would not be full is left out. Of many
-    processes, each gets its slice of the very batch that one process would get, augmented alike.
+    Each epoch is a new permutation; an incomplete last batch is dropped. A rank gets its slice of the
+    global batch, augmented as in one process.
     """
 
     def __init__(self, images: Images, batch_size: int, augment: Augment, seed: int):
@@ -62,7 +62,7 @@ class TrainLoader:
         self._order_of: tuple[int, Tensor] | None = None
 
     def indices(self, step: int) -> Tensor:
-        """Return the int64 positions (batch_size,) of the images of `step` in the training split."""
+        """Return the indices (int64, (batch_size,)) into the training split of the global batch at `step`."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._order_of is None or self._order_of[0] != epoch:
             order = torch.randperm(len(self.images), generator=generator(self.seed, "order", epoch))
@@ -70,34 +70,32 @@ class TrainLoader:
         return self._order_of[1][position * self.batch_size : (position + 1) * self.batch_size]
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return augmented float32 images (n, C, H, W) and labels: int64 (n,), or soft (n, classes).
+        """Return float32 images (n, C, H, W) and targets: int64 (n,), or float32 (n, classes) if mixed.
 
-        n: this process's share of the batch.
+        n: this rank's share of the batch.
         """
-        return self._batch(step, self._part, self.images.normalize)
+        images, labels, draws = self._augmented(step, self._part)
+        return self.augment.mix(self.images.normalize(images), labels, draws)
 
     def samples(self, count: int) -> tuple[Tensor, Tensor]:
         """Return the first uint8 images (n, C, H, W) that the network sees, and their targets; n <= count."""
-        images, targets = self._batch(0, slice(0, min(count, self.batch_size)), Tensor.float)
+        images, labels, draws = self._augmented(0, slice(0, min(count, self.batch_size)))
+        images, targets = self.augment.mix(images.float(), labels, draws)
         return images.round().byte(), targets
 
-    def _batch(self, step: int, part: slice, as_float: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """Return a part of the batch of `step`, which does not depend on the other parts."""
-        own = torch.arange(self.batch_size)[part]  # positions in the batch
-        extra = int(self.augment.mixes and len(own) < self.batch_size)
-        if extra:  # the neighbour that the first is mixed with
-            own = torch.cat((torch.tensor([(part.start - 1) % self.batch_size]), own))
-        draws = SliceGenerator(derive_seed(self.seed, "augment", step), self.batch_size, own)
-        images, labels = self.images.gather(self.indices(step)[own])
-        images, targets = self.augment.mix(as_float(self.augment(images, draws)), labels, draws)
-        return images[extra:], targets[extra:]
+    def _augmented(self, step: int, part: slice) -> tuple[Tensor, Tensor, SliceGenerator]:
+        """Return the uint8 images and labels that `Augment.mix` makes `part` of a batch from, and draws."""
+        positions = self.augment.positions(part, self.batch_size)
+        draws = SliceGenerator(derive_seed(self.seed, "augment", step), self.batch_size, positions)
+        images, labels = self.images.gather(self.indices(step)[positions])
+        return self.augment(images, draws), labels, draws
 
 
 class EvalLoader:
     """All images of a split once, in order, not augmented; the last batch may be smaller.
 
-    Of many processes, each gets a contiguous slice of the split, in equally many batches (so that all can
-    stop at the same one): where slices are uneven, the last batch of some may have no image.
+    Each rank gets a contiguous slice of the split in the same number of batches, so that all can stop at
+    the same one; where slices are uneven, the last batch of some ranks may be empty.
     """
 
     def __init__(self, images: Images, batch_size: int):
