@@ -107,7 +107,8 @@ def test_factors_stay_between_zero_and_one_and_are_pure(
     [
         ("1ep", Duration(1, "ep")),
         ("0.5ep", Duration(0.5, "ep")),
-        (3, Duration(3, "ep")),
+        (0, Duration(0, "st")),
+        ("0", Duration(0, "st")),
         ("500st", Duration(500, "st")),
         ("10%", Duration(10, "%")),
         ("1e3 st", Duration(1000, "st")),
@@ -120,7 +121,7 @@ def test_durations(text: object, expected: Duration) -> None:
     assert parse_duration(text, ("ep", "st", "s", "%")) == expected
 
 
-@pytest.mark.parametrize("text", ["", "ep", "-1ep", "1 week", True, "1ep2", None, "5s"])
+@pytest.mark.parametrize("text", ["", "ep", "-1ep", "1 week", True, "1ep2", None, "5", 3, 0.5])
 def test_faulty_durations_say_what_was_expected(text: object) -> None:
     with pytest.raises(ValueError, match="expected a duration such as 1ep"):
         parse_duration(text)

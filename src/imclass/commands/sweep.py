@@ -5,15 +5,13 @@ imclass sweep sweep=NAME [sweep.trials=N ...] [overrides and search space]
 
 import contextlib
 import dataclasses
-import inspect
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from imclass.config.check import show
-from imclass.config.schema import SweepConfig
+from imclass.config.schema import SWEEP_SETTINGS
 from imclass.errors import Interrupted, PartialFailure, UserError
 from imclass.machine.signals import STOP, catch_signals
 from imclass.runs.locks import lock_folder
@@ -60,11 +58,9 @@ def sweep_command(argv: Sequence[str]) -> None:
 
 
 def _settings() -> str:
-    """Return a line for each setting: its default, and the comment in which config.py explains it."""
-    comments = dict(re.findall(r"^    (\w+): .*  # (.*)$", inspect.getsource(SweepConfig), re.MULTILINE))
-    defaults = dataclasses.asdict(SweepConfig()).items()
-    typed = {key: f"sweep.{key}={show(value)}" for key, value in defaults}
-    return "\n".join(f"  {text:28} {comments[key]}" for key, text in typed.items())
+    """Return a line for each setting: its default, and what it means."""
+    typed = {f"{key}={show(setting.default)}": setting.meaning for key, setting in SWEEP_SETTINGS.items()}
+    return "\n".join(f"  {text:28} {meaning}" for text, meaning in typed.items())
 
 
 def require_place() -> None:

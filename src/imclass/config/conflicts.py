@@ -6,42 +6,29 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from imclass.config.durations import parse_duration
-from imclass.config.groups import group_choices
+from imclass.config.groups import group_choices, plugin_names
 from imclass.config.plan import Plan
-from imclass.config.schema import Config, OptimizerConfig, SchedulerConfig
+from imclass.config.schema import SETTINGS, Config, value_of
+from imclass.config.setting import Setting, show
 from imclass.errors import did_you_mean
 
 # Training images of the data sets whose size is known before they are read.
 TRAIN_IMAGES = {"fashion_mnist_mini": 6_000, "fashion_mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}
 
-# Settings that only some choices of a group have; the rest belong to all.
-OPTIMIZER_SETTINGS = {
-    "sgd": {"momentum", "nesterov"},
-    "adam": {"betas", "eps"},
-    "adamw": {"betas", "eps"},
-    "rmsprop": {"momentum", "eps", "alpha"},
-    "muon": {"momentum", "nesterov", "adamw_lr"},
-}
-SCHEDULER_SETTINGS: dict[str, set[str]] = {
-    "constant": set(),
-    "cosine": {"final"},
-    "linear": {"final"},
-    "onecycle": {"final"},
-    "step": {"step_size", "gamma"},
-    "multistep": {"milestones", "gamma"},
-    "plateau": {"gamma", "patience"},
-}
 
+def conflicts(config: Config, typed: Collection[str]) -> Iterator[str]:
+    """Yield one line per conflict, naming the keys, and what to do.
 
-def contradictions(config: Config) -> Iterator[str]:
-    """Yield one line per contradiction, naming the keys, and what to do."""
+    typed: the keys that may be refused for having no effect.
+    """
     yield from _names(config)
-    yield from _unused(config.optimizer, "optimizer", OPTIMIZER_SETTINGS)
-    yield from _unused(config.scheduler, "scheduler", SCHEDULER_SETTINGS)
+    yield from _needs_value(config)
+    yield from (line for key, line in _of_other_choices(config) if key in typed)
     yield from _length(config)
     yield from _sizes(config)
     yield from _augmentation(config)
@@ -82,17 +69,42 @@ def torchvision_models() -> set[str]:
     return {name for file in files for name in pattern.findall(file.read_text(encoding="utf-8"))}
 
 
-def _unused(
-    section: OptimizerConfig | SchedulerConfig, group: str, table: dict[str, set[str]]
-) -> Iterator[str]:
-    if section.name not in table:  # a plugin's: it knows its settings
-        return
-    for setting in sorted(set().union(*table.values())):
-        needed, given = setting in table[section.name], getattr(section, setting) is not None
-        if given and not needed:
-            yield f"{group}.{setting}: has no effect with {group}={section.name}; remove it"
-        if needed and not given:
-            yield f"{group}.{setting}=null: {group}={section.name} needs a value"
+def _of_other_choices(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield each setting that the chosen component does not read and that is not at its default."""
+    for setting, value, choice in _with_choices(config):
+        if choice not in setting.only_with and value != setting.default:
+            group = setting.key.split(".")[0]
+            others = " or ".join(", ".join(setting.only_with).rsplit(", ", 1))
+            yield setting.key, f"{setting.key}: has no effect with {group}={choice}, only with {others}"
+
+
+def _needs_value(config: Config) -> Iterator[str]:
+    for setting, value, choice in _with_choices(config):
+        if choice in setting.only_with and value is None and not setting.optional:
+            yield f"{setting.key}=null: {setting.key.split('.')[0]}={choice} needs a value"
+
+
+def _with_choices(config: Config) -> Iterator[tuple[Setting, Any, str]]:
+    """Yield the settings that only some choices of their group have, their values, and what is chosen.
+
+    A plug-in's own settings are its own matter.
+    """
+    for setting in SETTINGS.values():
+        if setting.only_with:
+            group = setting.key.split(".")[0]
+            choice = getattr(config, group).name
+            if choice not in plugin_names(group):
+                yield setting, value_of(config, setting.key), choice
+
+
+def unused(config: Config) -> list[str]:
+    """Return a line for each setting that waits for another one, which is off."""
+    waiting = [s for s in SETTINGS.values() if s.needs and not value_of(config, s.needs)]
+    return [
+        f"{s.key}={show(value_of(config, s.key))} has no effect without {s.needs}"
+        for s in waiting
+        if value_of(config, s.key) != s.default
+    ]
 
 
 def _length(config: Config) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Durations with a unit, as users write them: `1ep`, `500st`, `10min`; for schedules also `10%`."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -27,18 +28,21 @@ class Duration:
         return round(self.value * per_unit)
 
 
-def parse_duration(text: object, units: tuple[str, ...] = ("ep", "st")) -> Duration:
-    """Read `text`, which must be in one of `units`; a number without a unit counts epochs.
-
-    Raises ValueError that says what was expected.
-    """
+def parse_duration(text: object, units: Iterable[str] = UNITS) -> Duration:
+    """Read `text`, which must be in one of `units`, or 0. Raises ValueError that says what was expected."""
     match = None if isinstance(text, bool) else _PATTERN.fullmatch(str(text))
-    if match:
-        value, unit = float(match[1]), match[2] or "ep"
+    if match and match[2]:
+        value, unit = float(match[1]), match[2]
         duration = Duration(value * _SECONDS[unit], "s") if unit in _SECONDS else Duration(value, unit)
         if duration.unit in units:
             return duration
-    raise ValueError("expected a duration such as " + " or ".join(UNITS[unit] for unit in units))
+    elif match and float(match[1]) == 0:
+        return Duration(0, "st")
+    raise ValueError(f"expected {expected_duration(units)}")
+
+
+def expected_duration(units: Iterable[str]) -> str:
+    return "a duration such as " + " or ".join(UNITS[unit] for unit in units)
 
 
 def clock(seconds: float) -> str:

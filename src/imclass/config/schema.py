@@ -1,132 +1,107 @@
-"""The configuration: every setting, its type, default and meaning, declared once.
+"""The configuration: every setting is declared once, here or in `components.py`.
 
-`configs/` composes these settings; `imclass.config.check` turns the composed configuration into a
-`Config` and reports everything that is wrong with it. This module must not import torch: a
-mistake is answered in under a second.
-
-Fields typed `Any` accept several types (a number or the word `auto`, say); what they accept is
-written beside them and checked in `checks.py`.
+`configs/` composes the settings; `check.py` turns the result into a `Config` and reports everything that is
+wrong with it. To add a setting: one field, and the code that uses it. What a field can declare: `Setting` in
+`setting.py`. No torch in this package: a mistake is answered in under a second.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+import functools
+import typing
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any, Literal
 
+from imclass.config.components import (
+    AugmentConfig,
+    DatasetConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SchedulerConfig,
+)
+from imclass.config.setting import Setting, setting
 
-@dataclass(slots=True, kw_only=True)
-class ModelConfig:
-    name: str = "resnet18"  # a choice of the group, or any classification model of torchvision
-    stem: str = "auto"  # auto (cifar up to 64x64), cifar (3x3, stride 1, no pooling), imagenet
-    pretrained: bool = False  # start from torchvision's ImageNet weights, with a new head
-    weights: str | None = None  # start from this file: our best.pt/.safetensors, or a state dict
-    weights_required: bool = True  # false: start afresh while that file does not exist
-    dropout: float | None = None  # in the head, 0 <= p < 1; null: as the architecture has it
-    summary: bool = False  # print every layer's output shape before training
-
-
-@dataclass(slots=True, kw_only=True)
-class SyntheticConfig:
-    """Shape of the data set `synthetic`: noise around one random pattern per class."""
-
-    shape: list[int] = field(default_factory=lambda: [3, 32, 32])  # channels, height, width
-    classes: int = 10
-    train: int = 1024  # images
-    test: int = 256
-
-
-@dataclass(slots=True, kw_only=True)
-class DatasetConfig:
-    name: str = "fashion_mnist_mini"
-    root: str | None = None  # null: $IMCLASS_DATA, ./data, then where the system keeps it
-    download: bool = True  # fetch what is not found
-    val_split: Any = 0.1  # fraction, count, `test`, or a list of file name patterns
-    test_split: float = 0.1  # of an image folder that has no test images
-    fraction: float = 1.0  # use this part of the training data, stratified
-    resize: int | None = None  # side in pixels of what the network sees; null: as the images are
-    mean: list[float] | None = None  # per channel, on a scale of 0 to 1; null: of the training split
-    std: list[float] | None = None
-    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
-
-
-@dataclass(slots=True, kw_only=True)
-class AugmentConfig:
-    crop: int = 0  # pixels of zero padding before a random crop back to size
-    flip: bool = False  # left-right, half of the images
-    cutout: int = 0  # side of one zeroed square per image, in pixels
-    random_erasing: float = 0.0  # probability of erasing one random rectangle
-    randaugment: int = 0  # operations per image; 0: off
-    magnitude: int = 9  # of randaugment, 0..30
-    trivialaugment: bool = False
-    mixup: float = 0.0  # alpha of the Beta distribution; 0: off
-    cutmix: float = 0.0
-
-
-@dataclass(slots=True, kw_only=True)
-class OptimizerConfig:
-    """Values come from `configs/optimizer/*.yaml`; null: the optimizer has no such setting."""
-
-    name: str = "sgd"
-    lr: float = 0.0
-    weight_decay: float = 0.0
-    decay_norm_and_bias: bool = False  # also decay one-dimensional parameters
-    head_weight_decay: float | None = None  # of the last layer's weights; null: weight_decay
-    momentum: float | None = None  # sgd, rmsprop, muon
-    nesterov: bool | None = None  # sgd, muon
-    betas: list[float] | None = None  # adam, adamw
-    eps: float | None = None  # adam, adamw, rmsprop
-    alpha: float | None = None  # rmsprop: smoothing of the squared gradient
-    adamw_lr: float | None = None  # muon: rate of the AdamW that trains norms, biases, first and last layer
-
-
-@dataclass(slots=True, kw_only=True)
-class SchedulerConfig:
-    """Values come from `configs/scheduler/*.yaml`; null: the schedule has no such setting."""
-
-    name: str = "cosine"
-    warmup: Any = 0  # duration of a linear rise from 0 to lr
-    final: float | None = None  # cosine, linear, onecycle: last rate as a fraction of lr
-    step_size: Any = None  # step: duration between two drops
-    milestones: list[Any] | None = None  # multistep: durations from the start
-    gamma: float | None = None  # step, multistep, plateau: factor of a drop
-    patience: int | None = None  # plateau: evaluations without improvement before a drop
+RUN_NAME = r"(?!\.)[A-Za-z0-9._-]{1,100}"
+RUN_NAME_IN_WORDS = "1 to 100 letters, digits, dots, dashes and underscores, no leading dot"
 
 
 @dataclass(slots=True, kw_only=True)
 class DeviceConfig:
-    type: str = "auto"  # auto (cuda, then mps, then cpu), cpu, cuda, mps; cuda:1 for the second
-    precision: str = "auto"  # auto (bf16 where the hardware has units for it), fp32, bf16, fp16
-    channels_last: Any = "auto"  # true, false, auto
-    compile: Any = "auto"  # true, false, auto (long trainings on CUDA)
-    threads: Any = "auto"  # CPU threads of torch: a number, or auto (the cores of this process)
-    micro_batch: Any = "auto"  # images per forward pass, or auto (halved when memory runs out)
-    sync_batch_norm: bool = (
-        False  # of many processes on GPUs: batch norm over the whole batch, not each slice
+    type: str = setting(
+        "auto",
+        "auto: cuda, else mps, else cpu; cuda:1 is the second GPU",
+        pattern=r"auto|cpu|mps|cuda(:\d+)?",
+        allowed="one of auto, cpu, cuda, cuda:N, mps",
+        free_on_resume=True,
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+        "auto", "auto: bf16 where the hardware has units for it, else fp32", free_on_resume=True
+    )
+    channels_last: bool | Literal["auto"] = setting(
+        "auto", "memory layout NHWC, in which convolutions are fastest", free_on_resume=True
+    )
+    compile: bool | Literal["auto"] = setting(
+        "auto", "torch.compile; auto: long trainings on CUDA", free_on_resume=True
+    )
+    threads: int | Literal["auto"] = setting(
+        "auto",
+        "CPU threads of torch; auto: the cores of this process",
+        at_least=1,
+        free_on_resume=True,
+        compared=False,
+    )
+    micro_batch: int | Literal["auto"] = setting(
+        "auto",
+        "images per forward pass; auto: the whole batch, halved while memory runs out",
+        at_least=1,
+        free_on_resume=True,
+    )
+    sync_batch_norm: bool = setting(
+        False, "with several GPUs, batch norm over the whole batch, not each GPU's slice", free_on_resume=True
     )
 
 
 @dataclass(slots=True, kw_only=True)
 class TrainConfig:
-    epochs: float | None = 3  # may be fractional
-    steps: int | None = None  # takes the place of epochs
-    batch_size: int = 32  # of one step, over all processes
-    eval_every: Any = "1ep"  # duration
-    log_every: Any = "0.1ep"  # duration
-    label_smoothing: float = 0.0  # 0 <= s < 1
-    grad_clip: float | None = None  # largest norm of all gradients together
-    ema: float | None = None  # decay per step of an average of the weights, which is then evaluated
-    early_stopping: int | None = None  # evaluations without a better one before training ends
-    max_time: Any = None  # duration: 10min; then training ends and the test follows; no schedule is shortened
+    epochs: float | None = setting(3, "length of the training; may be a fraction", above=0, lengthens=True)
+    steps: int | None = setting(
+        None, "length in optimizer steps; overrides epochs", at_least=1, lengthens=True
+    )
+    batch_size: int = setting(32, "images per step, over all processes", at_least=1, also_called=("batch",))
+    eval_every: str = setting("1ep", "time between validations", unit=("ep", "st"))
+    log_every: str = setting("0.1ep", "time between log lines", unit=("ep", "st"))
+    label_smoothing: float = setting(0.0, "probability spread over the wrong classes", at_least=0, below=1)
+    grad_clip: float | None = setting(None, "largest norm of all gradients together", above=0)
+    ema: float | None = setting(
+        None, "decay per step of a running average of the weights, which is then evaluated", above=0, below=1
+    )
+    early_stopping: int | None = setting(
+        None, "evaluations without improvement before training ends", at_least=1, also_called=("patience",)
+    )
+    max_time: str | None = setting(
+        None,
+        "then training ends and the test follows; schedules keep their length",
+        unit=("s",),
+        free_on_resume=True,
+        lengthens=True,
+    )
 
 
 @dataclass(slots=True, kw_only=True)
 class CheckpointConfig:
-    every: Any = "1ep"  # duration between two saves; evaluations and the end save as well
-    metric: str = "accuracy"  # what makes a model the best on validation data: accuracy, loss
+    every: str = setting(
+        "1ep",
+        "time between checkpoints; each validation saves one too",
+        unit=("ep", "st", "s"),
+        affects_results=False,
+    )
+    metric: Literal["accuracy", "loss"] = setting(
+        "accuracy", "what makes a model the best on validation data"
+    )
 
 
 @dataclass(slots=True, kw_only=True)
 class LoggerConfig:
-    tensorboard: bool = True
-    quiet: bool = False  # print the last block only
+    tensorboard: bool = setting(True, "write TensorBoard's event files", affects_results=False)
+    quiet: bool = setting(False, "print the last block only", affects_results=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,28 +115,87 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
-    seed: int = 0
-    name: str | None = None  # folder under output_dir; null: <date>_<time>_<model>_<dataset>
-    output_dir: str = "outputs"
-    resume: str = "auto"  # auto, never, or a run folder
-    debug: bool = False  # show the traceback of a mistake
+    seed: int = setting(
+        0, "of weights, splits, order and augmentation", at_least=0, at_most=2**32 - 1, compared=False
+    )
+    name: str | None = setting(
+        None,
+        "folder under output_dir; null: <date>_<time>_<model>_<dataset>",
+        pattern=RUN_NAME,
+        allowed=RUN_NAME_IN_WORDS,
+        affects_results=False,
+    )
+    output_dir: str = setting(
+        "outputs", "where run folders go", pattern=".+", allowed="a folder", affects_results=False
+    )
+    resume: str = setting(
+        "auto",
+        "auto: resume the run of this name; never; or the run folder to resume",
+        pattern=".+",
+        allowed="auto, never, or a run folder",
+        affects_results=False,
+    )
+    debug: bool = setting(False, "show the traceback of a mistake", affects_results=False)
 
 
 @dataclass(slots=True, kw_only=True)
 class SweepConfig:
     """Settings of `imclass sweep`, typed as `sweep.trials=50`; `configs/sweep/*.yaml` hold choices."""
 
-    name: str | None = None  # folder under <output_dir>/sweeps; null: the choice's name
-    trials: int | None = None  # null: 20, or with sampler=grid all points of the grid
-    workers: int | None = None  # trials side by side; null: per_gpu for each GPU, or 1 without
-    per_gpu: int = 1  # trials that share a GPU
-    sampler: str = "tpe"  # tpe, random, grid, cmaes
-    pruner: str = "hyperband"  # hyperband, median, none
-    metric: str = "val.accuracy"  # of the best model of each trial: val.accuracy, val.loss
-    seed: int = 0  # of the sampler
-    seeds: int = 0  # fresh seeds on which the best configurations are repeated
-    top: int = 3  # how many of the best configurations are repeated
-    retries: int = 1  # further attempts at a trial that failed
-    join: bool = False  # several at a time may run this sweep, on machines that share the folder
-    overrides: list[str] = field(default_factory=list)  # of every trial
-    space: dict[str, str] = field(default_factory=dict)  # key -> Hydra's choice(), range(), interval()
+    name: str | None = setting(
+        None,
+        "folder under <output_dir>/sweeps; null: the choice's name",
+        pattern=RUN_NAME,
+        allowed=RUN_NAME_IN_WORDS,
+    )
+    trials: int | None = setting(None, "null: 20, or with sampler=grid the whole grid", at_least=1)
+    workers: int | None = setting(
+        None, "trials at the same time; null: per_gpu for each GPU, else 1", at_least=1, at_most=1000
+    )
+    per_gpu: int = setting(1, "trials that share a GPU", at_least=1, at_most=100)
+    sampler: Literal["tpe", "random", "grid", "cmaes"] = setting("tpe", "how trials are chosen")
+    pruner: Literal["hyperband", "median", "none"] = setting("hyperband", "how hopeless trials are stopped")
+    metric: Literal["val.accuracy", "val.loss"] = setting(
+        "val.accuracy", "what is searched for, of the best model of each trial"
+    )
+    seed: int = setting(0, "of the sampler", at_least=0, at_most=2**32 - 1)
+    seeds: int = setting(0, "fresh seeds on which the best configurations are repeated", at_least=0)
+    top: int = setting(3, "how many of the best configurations are repeated", at_least=1, needs="sweep.seeds")
+    retries: int = setting(1, "further attempts at a trial that failed", at_least=0)
+    join: bool = setting(False, "several machines that share the folder may run this sweep at once")
+    overrides: list[str] = setting([], "of every trial")
+    space: dict[str, str] = setting({}, "key -> Hydra's choice(), range(), interval()")
+
+
+def _settings(owner: type, prefix: str = "") -> dict[str, Setting]:
+    """Return {key: setting} of a dataclass and its sections."""
+    found: dict[str, Setting] = {}
+    hints = typing.get_type_hints(owner)
+    for item in fields(owner):
+        key, hint = f"{prefix}{item.name}", hints[item.name]
+        if is_dataclass(hint):
+            found |= _settings(typing.cast(type, hint), f"{key}.")
+        else:
+            default = item.default if item.default_factory is MISSING else item.default_factory()
+            found[key] = Setting(key=key, type=hint, default=default, **item.metadata)
+    return found
+
+
+SETTINGS = _settings(Config)
+SWEEP_SETTINGS = _settings(SweepConfig, "sweep.")
+SECTIONS = tuple(item.name for item in fields(Config) if is_dataclass(item.type))
+
+
+def affects_results(key: str) -> bool:
+    """Return whether a run's figures depend on a setting; of one that is not known here, they may."""
+    return key not in SETTINGS or SETTINGS[key].affects_results
+
+
+def is_compared(key: str) -> bool:
+    """Return whether a difference in a setting makes two runs different systems."""
+    return affects_results(key) and (key not in SETTINGS or SETTINGS[key].compared)
+
+
+def value_of(config: Config, key: str) -> Any:
+    """Return the value of a dotted key."""
+    return functools.reduce(getattr, key.split("."), config)

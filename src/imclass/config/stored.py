@@ -1,5 +1,6 @@
 """The configuration of a run that exists, read back from its config.yaml as plain data."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from imclass.config.check import check_config
-from imclass.config.schema import Config
+from imclass.config.schema import SETTINGS, Config
 from imclass.config.yaml_file import read_yaml
 from imclass.errors import UserError
 
@@ -24,7 +25,22 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path / 'config.yaml'}: expected settings as a run writes them; choose another name="
         )
-    return stored
+    return with_units(stored)
+
+
+def with_units(settings: dict[str, Any]) -> dict[str, Any]:
+    """Give the durations of a run that was started when a bare number meant epochs their unit, in place."""
+
+    def in_epochs(value: Any) -> Any:
+        if isinstance(value, list):
+            return [in_epochs(item) for item in value]
+        return f"{value}ep" if value and re.fullmatch(r"[\d.]+(e[+-]?\d+)?", str(value)) else value
+
+    for key in [key for key, setting in SETTINGS.items() if setting.unit]:
+        section, name = key.split(".")
+        if isinstance(settings.get(section), dict) and name in settings[section]:
+            settings[section][name] = in_epochs(settings[section][name])
+    return settings
 
 
 def stored_with(path: Path, typed: Mapping[str, Any]) -> Config:
@@ -38,4 +54,4 @@ def stored_with(path: Path, typed: Mapping[str, Any]) -> Config:
     for key, value in typed.items():
         if key != "name" and not key.startswith("hydra"):
             OmegaConf.update(stored, key, value)
-    return check_config(OmegaConf.to_container(stored))  # type: ignore[arg-type]
+    return check_config(OmegaConf.to_container(stored), typed=typed)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from torch import nn
 
 from imclass.config.check import check_config
 from imclass.config.schema import Config, DeviceConfig
+from imclass.config.stored import with_units
 from imclass.config.yaml_file import parse_yaml
 from imclass.data.augment import Augment
 from imclass.data.dataset import Data, Split
@@ -124,7 +125,8 @@ def open_trained(path: Path, weights: str = "best") -> Trained:
         tensors = read_model_weights(source)
     except DamagedCheckpoint as error:
         raise UserError(f"{error}; --weights best, last or FILE chooses other weights") from error
-    config = check_config(parse_yaml(about["config"], f"{present[0]}: config"), to_train=False)
+    settings = with_units(parse_yaml(about["config"], f"{present[0]}: config"))
+    config = check_config(settings, to_train=False)
     channels, height, width = about["shape"]
     device = _device(config.device, header)
     model = build_trained_model(

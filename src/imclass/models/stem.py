@@ -1,30 +1,25 @@
 """The first layers of a network: input channels and how fast they shrink the image."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from imclass.config.schema import ModelConfig
-from imclass.errors import UserError, did_you_mean
+from imclass.errors import UserError
 
-STEMS = ("auto", "cifar", "imagenet")
 CIFAR_UP_TO = 64  # pixels: an ImageNet stem leaves a 64x64 image 16x16 before the first block
 
 Builder: TypeAlias = Callable[[ModelConfig, int, int, int], nn.Module]  # config, in_channels, classes, size
 
 
-def resolve_stem(config: ModelConfig, size: int) -> str:
+def resolve_stem(config: ModelConfig, size: int) -> Literal["cifar", "imagenet"]:
     """Return "cifar" or "imagenet" for images of `size` x `size` pixels.
 
     auto depends on the size, but pretrained weights always keep their ImageNet stem: the layers
     after it were trained on its output.
     """
-    if config.stem not in STEMS:
-        raise UserError(
-            f"model.stem={config.stem} is not one of {', '.join(STEMS)}{did_you_mean(config.stem, STEMS)}"
-        )
     if config.stem != "auto":
         return config.stem
     return "cifar" if size <= CIFAR_UP_TO and not config.pretrained else "imagenet"

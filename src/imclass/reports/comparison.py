@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.check import show
+from imclass.config.schema import is_compared
 from imclass.reports.html import embedded, template
 from imclass.reports.plots import plot_comparison
 from imclass.runs.atomic import write_atomically
-from imclass.runs.folder import WITHOUT_EFFECT
 from imclass.runs.records import RunRecord
 
-# Not what makes two runs different systems.
-IGNORED = (*WITHOUT_EFFECT, "name", "seed", "device.threads")
 FIGURES = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "seconds")
 
 
@@ -66,9 +64,8 @@ def differing_settings(runs: Sequence[RunRecord]) -> list[str]:
     Where the data lie counts only if the runs were not all trained on the same images.
     """
     same_data = len({run.provenance.get("data_fingerprint") for run in runs}) == 1
-    ignored = IGNORED if same_data else tuple(key for key in IGNORED if key != "dataset.root")
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
-    keys = [key for key in keys if not key.startswith(ignored)]
+    keys = [key for key in keys if is_compared(key) or (key == "dataset.root" and not same_data)]
     return [key for key in keys if len({json.dumps(run.settings.get(key)) for run in runs}) > 1]
 
 

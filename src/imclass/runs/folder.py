@@ -15,26 +15,11 @@ from omegaconf import OmegaConf
 
 from imclass.config.check import flatten, show
 from imclass.config.durations import parse_duration
-from imclass.config.schema import Config
+from imclass.config.schema import SETTINGS, Config
 from imclass.config.stored import read_settings
 from imclass.errors import UserError
 from imclass.runs.atomic import TEMPORARY, sweep_debris, write_atomically
 from imclass.runs.locks import LOCK, lock_folder
-
-# What does not change a run's figures.
-WITHOUT_EFFECT = (
-    "logger.",
-    "checkpoint.every",
-    "model.summary",
-    "debug",
-    "resume",
-    "output_dir",
-    "dataset.root",  # the fingerprint of the data guards what is found there
-    "dataset.download",
-)
-# What may differ between a run and its continuation; everything else would make a silent hybrid.
-SAFE = (*WITHOUT_EFFECT, "device.", "train.max_time")
-LENGTH = ("train.epochs", "train.steps")
 
 
 class RunFolder:
@@ -89,7 +74,7 @@ class RunFolder:
     @property
     def lengthened(self) -> bool:
         """True when a resumed run is to train longer than it was meant to."""
-        return any(key in (*LENGTH, "train.max_time") for key in self.changes)
+        return any(SETTINGS[key].lengthens for key in self.changes)
 
     def create(self) -> "RunFolder":
         """Make the folder and store the configuration in it; `mkdir` decides between two jobs."""
@@ -170,9 +155,7 @@ def _resume(path: Path, config: Config) -> RunFolder:
     wanted = flatten(dataclasses.asdict(config))
     differing = [k for k in wanted if k in stored and stored[k] != wanted[k] and k not in ("name", "resume")]
     changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
-    refused = [
-        line for k, line in changes.items() if not (k.startswith(SAFE) or _is_longer(k, stored, wanted))
-    ]
+    refused = [line for key, line in changes.items() if not _may_change(key, stored, wanted)]
     if refused:
         listed = "; ".join(refused[:8]) + (f"; and {len(refused) - 8} more" if len(refused) > 8 else "")
         raise UserError(
@@ -192,12 +175,18 @@ def _found_from_anywhere(config: Config) -> Config:
     return dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, root=str(root.absolute())))
 
 
+def _may_change(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Return whether a continuation may differ from its run in this; all else would make a silent hybrid."""
+    free = SETTINGS[key].free_on_resume or not SETTINGS[key].affects_results
+    return free or _is_longer(key, stored, wanted)
+
+
 def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Return whether a setting makes the training longer; `train.epochs` does not where steps are set."""
     if key == "train.max_time":
-        before, now = (parse_duration(s[key], ("s",)).value if s[key] else math.inf for s in (stored, wanted))
+        before, now = (parse_duration(s[key]).value if s[key] else math.inf for s in (stored, wanted))
         return now > before
-    if key not in LENGTH or (key == "train.epochs" and stored["train.steps"] is not None):
+    if not SETTINGS[key].lengthens or (key == "train.epochs" and stored["train.steps"] is not None):
         return False
     return None not in (stored[key], wanted[key]) and wanted[key] > stored[key]
 

@@ -13,10 +13,9 @@ from imclass.config.conflicts import train_images
 from imclass.config.groups import config_dir, group_choices
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse, split_arguments
 from imclass.config.plan import Plan
-from imclass.config.schema import Config, SweepConfig
+from imclass.config.schema import Config, SweepConfig, affects_results
 from imclass.config.yaml_file import read_yaml
 from imclass.errors import ConfigError, UserError, did_you_mean
-from imclass.runs.folder import WITHOUT_EFFECT
 from imclass.sweeps.space import FORBIDDEN, Parameter, read_space
 
 DEFAULT_TRIALS = 20
@@ -60,8 +59,9 @@ class Request:
     @property
     def _shared(self) -> dict[str, Any]:
         """Return the settings that all trials share, wherever they come from, if figures depend on them."""
-        own = (*self.space, *(f"{key}." for key in self.space), "name", *WITHOUT_EFFECT)
-        return {k: v for k, v in flatten(asdict(self.base)).items() if not k.startswith(own)}
+        own = (*self.space, *(f"{key}." for key in self.space))
+        shared = flatten(asdict(self.base)).items()
+        return {k: v for k, v in shared if affects_results(k) and not k.startswith(own)}
 
 
 def read_request(argv: Sequence[str]) -> Request:

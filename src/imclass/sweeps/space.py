@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imclass.config.overrides import key_of, override_problem, parse, sweep_values
+from imclass.config.schema import SETTINGS
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -101,8 +102,7 @@ def _problem(key: str, text: str, config_dirs: Sequence[Path]) -> str | None:
             return f"{text}: the tag {unknown[0]} has no meaning here; expected log"
         if "log" in interval.tags and interval.start <= 0:
             return f"{text}: a logarithmic interval starts above 0"
-        whole = override_problem(f"{key}=1.5", config_dirs) or ""
-        if not isinstance(interval.start, int) and "whole number" in whole:
+        if not isinstance(interval.start, int) and key in SETTINGS and SETTINGS[key].is_whole_number:
             return f"{text}: {key} is a whole number; write int(interval(...))"
     elif len(set(values := sweep_values(override, config_dirs))) < len(values):
         return f"{text}: holds a value twice"

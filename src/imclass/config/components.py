@@ -1,0 +1,185 @@
+"""Settings of the components: model, data set, augmentation, optimizer, schedule. See `schema.py`."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from imclass.config.setting import setting
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelConfig:
+    name: str = setting("resnet18", "the architecture; any classification model of torchvision works")
+    stem: Literal["auto", "cifar", "imagenet"] = setting(
+        "auto", "first layers; cifar: 3x3, stride 1, no pooling; auto: cifar up to 64x64 pixels"
+    )
+    pretrained: bool = setting(False, "start from torchvision's ImageNet weights, with a new head")
+    weights: str | None = setting(
+        None, "file to start from: a run's best.pt or best.safetensors, or a state dict"
+    )
+    weights_required: bool = setting(
+        True, "false: start from random weights while that file does not exist", needs="model.weights"
+    )
+    dropout: float | None = setting(
+        None, "dropout in the head; null: as the architecture has it", at_least=0, below=1
+    )
+    summary: bool = setting(False, "print each layer's output shape before training", affects_results=False)
+
+
+def _is_shape(shape: list[int]) -> bool:
+    return shape[0] >= 1 and min(shape[1:]) >= 8
+
+
+@dataclass(slots=True, kw_only=True)
+class SyntheticConfig:
+    shape: list[int] = setting(
+        [3, 32, 32],
+        "channels, height, width",
+        length=3,
+        accepts=_is_shape,
+        allowed="[channels, height, width] with sides of at least 8",
+        only_with=("synthetic",),
+    )
+    classes: int = setting(10, "one random pattern for each", at_least=2, only_with=("synthetic",))
+    train: int = setting(1024, "training images", at_least=1, only_with=("synthetic",))
+    test: int = setting(256, "test images", at_least=1, only_with=("synthetic",))
+
+
+def _is_val_split(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value)
+    return value == "test" or (0 < value < 1 if isinstance(value, float) else value >= 1)
+
+
+@dataclass(slots=True, kw_only=True)
+class DatasetConfig:
+    name: str = setting("fashion_mnist_mini", "the images")
+    root: str | None = setting(
+        None,
+        "folder of the data; null: $IMCLASS_DATA, ./data, then the usual places of this system",
+        only_with=("image_folder", "fashion_mnist", "cifar10", "cifar100"),
+        optional=True,
+        affects_results=False,  # the fingerprint of the data guards what is found there
+        also_called=("data_dir", "data", "path"),
+    )
+    download: bool = setting(
+        True,
+        "download what is not found",
+        only_with=("fashion_mnist", "cifar10", "cifar100"),
+        affects_results=False,
+    )
+    val_split: float | int | Literal["test"] | list[str] = setting(
+        0.1,
+        "validation data: a part of the training images, the test set, or files by name",
+        accepts=_is_val_split,
+        allowed="a fraction between 0 and 1, a count, test, or a list of file patterns",
+    )
+    test_split: float = setting(
+        0.1,
+        "fraction held out for the test where a folder has no test images",
+        above=0,
+        below=1,
+        only_with=("image_folder",),
+    )
+    fraction: float = setting(1.0, "train on this stratified part of the training data", above=0, at_most=1)
+    resize: int | None = setting(
+        None,
+        "side in pixels of what the network sees; null: as the images are",
+        at_least=8,
+        at_most=4096,
+        also_called=("image_size", "size"),
+    )
+    mean: list[float] | None = setting(
+        None,
+        "subtracted from each channel; null: the training images' own",
+        at_least=0,
+        at_most=1,
+        allowed="a list of numbers from 0 to 1, one per channel",
+    )
+    std: list[float] | None = setting(
+        None,
+        "each channel is divided by this; null: the training images' own",
+        above=0,
+        at_most=1,
+        allowed="a list of numbers above 0 and at most 1, one per channel",
+    )
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+
+@dataclass(slots=True, kw_only=True)
+class AugmentConfig:
+    crop: int = setting(0, "pixels of zero padding before a random crop", at_least=0, at_most=64)
+    flip: bool = setting(False, "left-right, half of the images")
+    cutout: int = setting(0, "side in pixels of one zeroed square per image", at_least=0)
+    random_erasing: float = setting(0.0, "probability of erasing one random rectangle", at_least=0, at_most=1)
+    randaugment: int = setting(0, "RandAugment: operations per image; 0: off", at_least=0, at_most=16)
+    magnitude: int = setting(
+        9, "strength of RandAugment", at_least=0, at_most=30, needs="augment.randaugment"
+    )
+    trivialaugment: bool = setting(False, "TrivialAugment: one random operation per image")
+    mixup: float = setting(0.0, "alpha of mixup's Beta distribution; 0: off", at_least=0)
+    cutmix: float = setting(0.0, "alpha of CutMix's Beta distribution; 0: off", at_least=0)
+
+
+@dataclass(slots=True, kw_only=True)
+class OptimizerConfig:
+    """Values come from `configs/optimizer/*.yaml`; null: the optimizer has no such setting."""
+
+    name: str = setting("sgd", "the optimizer")
+    lr: float = setting(0.0, "peak learning rate", above=0, also_called=("learning_rate",))
+    weight_decay: float = setting(0.0, "weight decay of all matrices and kernels", at_least=0)
+    decay_norm_and_bias: bool = setting(False, "also decay norms and biases")
+    head_weight_decay: float | None = setting(
+        None, "weight decay of the last layer's weights; null: weight_decay", at_least=0
+    )
+    momentum: float | None = setting(
+        None, "decay of the running gradient", at_least=0, below=1, only_with=("sgd", "rmsprop", "muon")
+    )
+    nesterov: bool | None = setting(None, "Nesterov momentum", only_with=("sgd", "muon"))
+    betas: list[float] | None = setting(
+        None,
+        "decay of the running gradient and of its square",
+        at_least=0,
+        below=1,
+        length=2,
+        allowed="two numbers of at least 0 and below 1",
+        only_with=("adam", "adamw"),
+    )
+    eps: float | None = setting(
+        None, "added to the denominator", above=0, only_with=("adam", "adamw", "rmsprop")
+    )
+    alpha: float | None = setting(
+        None, "decay of the running squared gradient", at_least=0, below=1, only_with=("rmsprop",)
+    )
+    adamw_lr: float | None = setting(
+        None,
+        "peak rate of AdamW, which trains norms, biases, first and last layer",
+        above=0,
+        only_with=("muon",),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class SchedulerConfig:
+    """Values come from `configs/scheduler/*.yaml`; null: the schedule has no such setting."""
+
+    name: str = setting("cosine", "shape of the learning rate over time")
+    warmup: str | int = setting(0, "linear rise from 0 to lr", unit=("ep", "st", "%"), zero=True)
+    final: float | None = setting(
+        None,
+        "last rate as a fraction of lr",
+        at_least=0,
+        at_most=1,
+        only_with=("cosine", "linear", "onecycle"),
+    )
+    step_size: str | None = setting(
+        None, "time between two drops", unit=("ep", "st", "%"), only_with=("step",)
+    )
+    milestones: list[str] | None = setting(
+        None, "times of the drops, from the start", unit=("ep", "st", "%"), only_with=("multistep",)
+    )
+    gamma: float | None = setting(
+        None, "factor of a drop", above=0, at_most=1, only_with=("step", "multistep", "plateau")
+    )
+    patience: int | None = setting(
+        None, "evaluations without improvement before a drop", at_least=1, only_with=("plateau",)
+    )
