@@ -1,4 +1,4 @@
-"""What a model says of a whole split, and the loss and accuracy of that."""
+"""A model's predictions for a whole split, and their loss and accuracy."""
 
 import math
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ class Predictions:
 def evaluate(model: nn.Module, loader: EvalLoader, device: Device) -> Result:
     """Return the exact mean cross entropy (no smoothing) and accuracy over every image of `loader`.
 
-    Of many processes, each evaluates its slice, and the sums of all are added: no image counts twice.
-    The model is left in the mode that it was in.
+    Each rank evaluates its slice, and the sums are reduced: no image counts twice.
+    The model keeps its mode (train or eval).
     """
     meter = Meter(device.device, device.processes)
     for logits, labels in _outputs(model, loader, device):
@@ -40,15 +40,15 @@ def evaluate(model: nn.Module, loader: EvalLoader, device: Device) -> Result:
 
 
 def predictions_of(model: nn.Module, loader: EvalLoader, device: Device) -> Predictions:
-    """Return what `model` says of every image of `loader`; `result` is what `evaluate` returns, exactly.
+    """Return logits and labels of every image of `loader`; `result` is exactly what `evaluate` returns.
 
-    Of many processes, the first gets the logits and labels of all, the others only of their slices.
+    Rank 0 gets the logits and labels of all ranks, the others only those of their slices.
     """
     meter = Meter(device.device, device.processes)
     own = list(_outputs(model, loader, device))
     for logits, labels in own:
         meter.update(cross_entropy_sum(logits, labels), logits, labels)
-    nothing = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)  # of a slice without images
+    nothing = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)  # a slice without images
     parts = device.processes.gather([(logits.cpu(), labels.cpu()) for logits, labels in own])
     outputs = [output for part in parts for output in part]
     logits, labels = (torch.cat(rows) for rows in zip(*(outputs or [nothing]), strict=True))
@@ -59,7 +59,7 @@ def predictions_of(model: nn.Module, loader: EvalLoader, device: Device) -> Pred
 def logits_of(model: nn.Module, images: Tensor, device: Device) -> Tensor:
     """Return float32 logits (N, classes) of normalised images (N, C, H, W) on the device.
 
-    Where the memory does not suffice for all of them at once, they pass in halves.
+    When memory runs out, the batch is split in halves.
     """
     try:
         with device.autocast():
@@ -75,14 +75,14 @@ def logits_of(model: nn.Module, images: Tensor, device: Device) -> Tensor:
 def _outputs(model: nn.Module, loader: EvalLoader, device: Device) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield logits and labels batch by batch, the model in evaluation mode meanwhile.
 
-    Raises Interrupted when the process is asked to stop; of many, all at the same batch.
+    Raises Interrupted when a signal asks to stop, on all ranks at the same batch.
     """
     was_training = model.training
     model.eval()
     try:
         for images, labels in loader:
             STOP.raise_if_set()
-            if len(images):  # a slice may end before others do
+            if len(images):  # a slice may end before the others
                 yield logits_of(model, images, device), labels
     finally:
         model.train(was_training)

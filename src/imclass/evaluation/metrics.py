@@ -32,9 +32,9 @@ class Result:
 
 
 class Meter:
-    """Accumulates loss and correct predictions without ever making the host wait for the device.
+    """Accumulates loss and correct predictions without making the host wait for the device.
 
-    Of many processes, each counts its own images, and `compute` is of all of them.
+    Each rank counts its own images; `compute` reduces over all ranks.
     """
 
     def __init__(self, device: torch.device, processes: Processes = ALONE):
@@ -52,11 +52,11 @@ class Meter:
         )
 
     def compute(self) -> Result:
-        """Return the means so far; NaN loss before the first update. Waits for device and processes."""
+        """Return the means so far; NaN loss before the first update. A collective; waits for the device."""
         return _means(self.processes.all_reduce_sum(self.sums))
 
     def compute_own(self) -> Result:
-        """Return the means of this process's images. Waits for the device, not for other processes."""
+        """Return the means over this rank's images. Waits for the device, not for other ranks."""
         return _means(self.sums)
 
     def reset(self) -> None:
@@ -66,7 +66,7 @@ class Meter:
         return {"sums": self.processes.all_gather(self.sums)}  # (processes, 3)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to the saved sums; the first process takes all when there were more or fewer of them."""
+        """Restore the saved sums; rank 0 takes them all when the number of ranks has changed."""
         rows = state["sums"].view(-1, 3)
         if len(rows) == self.processes.size:
             self.sums.copy_(rows[self.processes.rank])

@@ -1,4 +1,4 @@
-"""How good predictions are, in every figure that is reported: plain numbers, computed by torchmetrics."""
+"""Every reported figure of a set of predictions, as plain numbers, computed by torchmetrics."""
 
 from collections.abc import Sequence
 from typing import Any

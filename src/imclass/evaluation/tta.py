@@ -1,4 +1,4 @@
-"""Test-time augmentation: the mean of what a model says of several views of each image."""
+"""Test-time augmentation: a model's mean prediction over several views of each image."""
 
 import math
 

@@ -1,8 +1,8 @@
-"""The processes that train one model together; a process alone is the simplest case of them.
+"""The ranks that train one model together; a single process is the simplest case.
 
-`torchrun` starts the processes and tells each its rank. All of them take the same steps on the same global
-batches, each on its slice of every batch; what has to be one (gradients, figures, decisions, the run folder)
-is agreed here. Messages about control go over gloo, so that the host need not wait for a GPU.
+`torchrun` starts one process per rank. All ranks take the same steps on the same global batches, each on its
+slice of every batch; the collectives for what must be shared (gradients, figures, decisions, the run folder)
+are here. Control messages go over gloo, so that the host need not wait for a GPU.
 """
 
 import contextlib
@@ -31,9 +31,9 @@ from imclass.errors import (
 
 T = TypeVar("T")
 
-MESSAGE_SECONDS = 1800  # how long a message waits for the slowest process: to start, to prepare its data
+MESSAGE_SECONDS = 1800  # collectives wait this long for the slowest rank to start and prepare its data
 
-# What gloo, nccl and their sockets say when the process at the other end is gone.
+# What gloo, nccl and their sockets raise when the peer is gone.
 _LOST = re.compile(
     "connection (closed by peer|reset|refused)|broken pipe|socket closed|pair closure|remote process exited"
     "|timed out waiting",
@@ -43,9 +43,9 @@ _LOST = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process among those of its job; as it stands, the only one: then each method is the identity.
+    """This process's rank and its collectives; here the only rank, for which each method is the identity.
 
-    Every process must call the methods that return something of all of them in the same order.
+    All ranks must call the collectives in the same order.
     """
 
     rank: int = 0
@@ -55,51 +55,51 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """True for the one that writes files and speaks to the user."""
+        """True on rank 0, which writes the files and speaks to the user."""
         return self.rank == 0
 
     def slice_of(self, count: int) -> slice:
-        """Return which of `count` images are this process's: equally many, on the first ones one more."""
+        """Return this rank's share of `count` images: equal shares, one more on the first ranks."""
         each, longer = divmod(count, self.size)
         start = self.rank * each + min(self.rank, longer)
         return slice(start, start + each + (self.rank < longer))
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        """Return the sum of every process's tensor, a new one."""
+        """Return the sum of all ranks' tensors, as a new tensor."""
         return tensor.clone()
 
     def all_gather(self, tensor: Tensor) -> Tensor:
-        """Return every process's tensor, one a row: (size, *shape)."""
+        """Return all ranks' tensors, stacked: (size, *shape)."""
         return tensor[None].clone()
 
     def all_reduce_max(self, *numbers: int) -> list[int]:
-        """Return the highest of each of the numbers over all processes. Does not wait for a GPU."""
+        """Return the maximum of each number over all ranks. Does not wait for a GPU."""
         return list(numbers)
 
     def average_(self, tensors: Sequence[Tensor], weight: float) -> None:
-        """Replace float tensors by their average over the processes; the weights of all have the sum 1."""
+        """Replace float tensors by their weighted mean over all ranks, whose weights sum to 1."""
 
     def gather(self, own: T) -> list[T]:
-        """Return what every process has, in the order of ranks, on the first; elsewhere the own alone."""
+        """Gather all values on rank 0 in rank order; other ranks get only their own."""
         return [own]
 
     def broadcast(self, make: Callable[[], T]) -> T:
-        """Return what `make` returns on the first process; it runs there only.
+        """Call `make` on rank 0 and return its value on every rank.
 
-        Its exception is raised there; the others raise ToldElsewhere.
+        Its exception is raised on rank 0; the other ranks raise ToldElsewhere.
         """
         return make()
 
     def place(self, device: torch.device) -> torch.device:
-        """Return the device of this process, where `device` is what the user asked for."""
+        """Return this rank's device, where the user asked for `device`."""
         return device
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """Return what passes batches through `model` and leaves the mean gradients of all processes in it."""
+        """Return the module to call in forward: `model`, or its DDP wrapper, which averages the gradients."""
         return model
 
     def gradients(self, network: nn.Module, *, complete: bool) -> contextlib.AbstractContextManager:
-        """Return the context of one part's forward and backward pass; gradients travel with the last."""
+        """Return the context of one micro-batch's forward and backward pass; the last one syncs gradients."""
         return contextlib.nullcontext()
 
 
@@ -107,7 +107,7 @@ ALONE = Processes()
 
 
 class Group(Processes):
-    """One of many processes, which are joined in torch's process group."""
+    """One of several ranks, joined in torch's default process group."""
 
     __slots__ = ()
 
@@ -140,7 +140,7 @@ class Group(Processes):
         return [own] if parts is None else parts
 
     def broadcast(self, make: Callable[[], T]) -> T:
-        outcome: list[Any] = [None, None]  # the value; the exit code of what was raised in its place
+        outcome: list[Any] = [None, None]  # the value; or the exit code of the exception
         failure: Exception | None = None
         if self.is_first:
             try:
@@ -172,7 +172,7 @@ class Group(Processes):
         device = next(model.parameters()).device
         ids = [device] if device.type == "cuda" else None
         with warnings.catch_warnings():
-            # Newer versions of torch rename broadcast_buffers, older ones know no other name.
+            # Newer versions of torch rename broadcast_buffers; older ones know only this name.
             warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(
                 model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
@@ -185,16 +185,16 @@ class Group(Processes):
 
 @contextlib.contextmanager
 def joined_processes(device_type: str) -> Iterator[Processes]:
-    """Within the block, this process and the others that torchrun started are one group; else it is alone.
+    """Within the block, the processes that torchrun started form one group; without torchrun, ALONE.
 
-    device_type: `device.type` of the configuration. Raises UserError when they do not find each other,
-    LostPeer when one of them ends before its time.
+    device_type: `device.type` of the configuration. Raises UserError when the ranks do not find each other,
+    LostPeer when one of them ends early.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield ALONE
         return
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    local_rank = int(os.environ.get("LOCAL_RANK", rank))  # without it: all on one machine
+    local_rank = int(os.environ.get("LOCAL_RANK", rank))  # not set: all ranks on one machine
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     _join(size, on_gpus=device_type.startswith(("auto", "cuda")) and torch.cuda.is_available())
     group = Group(rank, size, local_rank, local_size)
@@ -204,25 +204,26 @@ def joined_processes(device_type: str) -> Iterator[Processes]:
     except (ImclassError, Interrupted) as error:
         if error.everywhere:
             _leave(group)
-        raise  # else the connections stay, for the others would end before the cause is told
+        raise  # connections stay open otherwise: closing them would end peers before the cause is reported
     else:
         _leave(group)
 
 
 @contextlib.contextmanager
 def lost_peers_named() -> Iterator[None]:
-    """Within the block, an error of the network because another process ended is raised as LostPeer."""
+    """Within the block, a network error caused by the end of a peer is raised as LostPeer."""
     try:
         yield
     except RuntimeError as error:
         text = str(error).strip()
-        # nccl has one kind of error for lost peers and for its own want of memory or of devices.
+        # nccl raises one type for lost peers and for its own lack of memory or devices.
         unreachable = isinstance(error, dist.DistError) and not isinstance(error, dist.DistBackendError)
         if not unreachable and not _LOST.search(text):
             raise
         last = "".join(text.splitlines()[-1:])
-        told = f"another process of this job ended or cannot be reached ({last}); what it said tells why"
-        raise LostPeer(told) from error
+        raise LostPeer(
+            f"another process of this job ended or cannot be reached ({last}); its own message says why"
+        ) from error
 
 
 def _join(size: int, *, on_gpus: bool) -> None:
@@ -237,7 +238,7 @@ def _join(size: int, *, on_gpus: bool) -> None:
 
 
 def _leave(group: Processes) -> None:
-    """Leave together: torchrun ends all when one is gone, and the first may still be writing."""
+    """Leave together: torchrun ends all ranks when one is gone, and rank 0 may still be writing."""
     group.all_reduce_max(0)
     dist.destroy_process_group()
 

@@ -1,10 +1,10 @@
-"""The one place where signals are received: SIGINT, SIGTERM and SIGUSR1 ask a job to save and stop.
+"""The one place where signals arrive: SIGINT, SIGTERM and SIGUSR1 ask a job to save and stop.
 
-Signals come to a process, so the flag that they set belongs to the process too: `STOP`. Where stopping
-needs care (training), loops look at the flag; elsewhere (`STOP.at_once()`) the signal raises `Interrupted`.
+A signal goes to a process, so its flag, `STOP`, is global. Where stopping needs care (training), loops check
+the flag; elsewhere (`STOP.at_once()`) the signal raises `Interrupted`.
 
-Of many processes that train together, any can be asked, and all must stop at the same place. So they agree
-wherever the flag is looked at, and no signal raises in between.
+With several ranks, any of them can get the signal, and all must stop at the same place. So they agree
+whenever the flag is checked, and no signal raises in between.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, 
 
 
 class Agreement(Protocol):
-    """How processes agree: `machine.processes.Processes`, which this module must not import (torch)."""
+    """The collective of `machine.processes.Processes`, which this module must not import (torch)."""
 
     @property
     def size(self) -> int: ...
@@ -29,12 +29,12 @@ class Agreement(Protocol):
 
 
 class StopFlag:
-    """Set once the process was asked to stop."""
+    """Set when the process is asked to stop."""
 
     def __init__(self) -> None:
         self.number = 0  # of the signal
         self._times = 0
-        self.ends_process = False  # what comes after the job is telling its outcome, undisturbed
+        self.ends_process = False  # after the job, only its outcome is reported: ignore signals then
         self._at_once = False
         self._processes: Agreement | None = None
 
@@ -52,7 +52,7 @@ class StopFlag:
 
     @contextlib.contextmanager
     def shared_by(self, processes: Agreement) -> Iterator[None]:
-        """Within the block, the processes look at the flag together: one that is set counts for all."""
+        """Within the block, all ranks check the flag together: one that is set counts for all."""
         self._processes = processes
         try:
             yield
@@ -60,21 +60,21 @@ class StopFlag:
             self._processes = None
 
     def asked(self) -> str | None:
-        """Return the name of the signal by which this process, or one that shares the flag, was asked."""
+        """Return the name of the signal that any of the ranks received, or None. A collective."""
         (number,) = self._processes.all_reduce_max(self.number) if self._processes else [self.number]
         return signal.Signals(number).name if number else None
 
     def raise_if_set(self) -> None:
-        """Raise Interrupted if this process, or one that shares the flag, was asked to stop."""
+        """Raise Interrupted if any of the ranks was asked to stop. A collective."""
         if name := self.asked():
             raise Interrupted(f"stopped by {name}; the same command starts it again")
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within the block, a signal raises Interrupted where it arrives: nothing there is lost by that.
+        """Within the block, a signal raises Interrupted where it arrives, as nothing there needs saving.
 
-        Raised at both ends of the block too, and instead of an exception that leaves it: code that catches
-        everything may have swallowed it, and a library's own cleaning up may fail half-way.
+        Also raised at both ends of the block, and in place of an exception that leaves it: code that catches
+        everything may have swallowed it, and a library's own clean-up may have failed half-way.
         """
         before, self._at_once = self._at_once, True
         try:

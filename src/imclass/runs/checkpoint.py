@@ -196,5 +196,5 @@ def _verify(path: Path) -> tuple[dict[str, Any], bytes]:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpoint(f"{path} is damaged ({error})") from error
     if not intact:
-        raise DamagedCheckpoint(f"{path} is damaged (its SHA-256 is not the one that was written)")
+        raise DamagedCheckpoint(f"{path} is damaged (its SHA-256 does not match)")
     return header, payload

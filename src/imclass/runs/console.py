@@ -112,7 +112,7 @@ class Console:
         try:
             tqdm.write(text.encode(encoding, "replace").decode(encoding), file=sys.stdout)
             sys.stdout.flush()
-        except BrokenPipeError:  # the reader has left; the training goes on, and writes into nothing
+        except BrokenPipeError:  # the reader has left: training continues without it
             nothing = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nothing, sys.stdout.fileno())
             os.close(nothing)

@@ -1,7 +1,7 @@
 """Locks on folders and files: held by one process, gone with it however it ends.
 
 They hold between machines where the shared file system passes them on (NFS 4 does; Lustre if mounted with
-`flock`). Where there are no locks at all, what can do without goes on without.
+`flock`). Where a file system has no locks, callers that can do without them do.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ class NoLocksError(UserError):
 def lock_folder(folder: Path, *, instead: str = "choose another name=") -> Iterator[None]:
     """Within the block, no other process enters such a block with the same folder.
 
-    A file `.lock` names the holder meanwhile; one that a killed process left behind locks nothing.
+    The file `.lock` names the holder; one that a killed process left behind locks nothing.
     Raises UserError naming the holder, and what to do `instead` of waiting for it.
     """
     file = folder / LOCK
@@ -50,7 +50,7 @@ def lock_folder(folder: Path, *, instead: str = "choose another name=") -> Itera
 
 
 def _holder(file: Path) -> str:
-    """Return who wrote its name into the lock, if that can be told: it may be leaving."""
+    """Return the holder that the lock names, if it still does: it may be leaving."""
     with contextlib.suppress(FileNotFoundError):
         return file.read_text(encoding="utf-8") or "another process"
     return "another process"

@@ -75,7 +75,7 @@ def _row(val: Record, train: list[Record]) -> Record:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """All that a run folder tells, read back; empty where the run has not come so far."""
+    """A run folder's records, read back; empty where the run has not come that far."""
 
     path: Path
     settings: dict[str, Any]  # {'train.epochs': 5, ...}

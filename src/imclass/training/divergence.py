@@ -1,4 +1,4 @@
-"""Notices the step at which a training stops being finite, without making the host wait for it."""
+"""Finds the step at which a training stops being finite, without making the host wait for it."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +13,7 @@ NEVER = 2**62
 
 
 class DivergenceWatch:
-    """Remembers, on the device, the first step whose loss was not finite, on any of the processes."""
+    """Records, on the device, the first step whose loss was not finite on any rank."""
 
     def __init__(self, device: torch.device, processes: Processes = ALONE):
         self._first = torch.full((), NEVER, dtype=torch.int64, device=device)
@@ -26,13 +26,13 @@ class DivergenceWatch:
 
     @property
     def first_step(self) -> int | None:
-        """The first step that was not finite, or None. Waits for the device and the other processes."""
-        step = -self._processes.all_reduce_max(-int(self._first))[0]  # the lowest of all
+        """The first step that was not finite, or None. A collective; waits for the device."""
+        step = -self._processes.all_reduce_max(-int(self._first))[0]  # the minimum over all ranks
         return None if step == NEVER else step
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Tell whether no tensor holds NaN or infinity. Waits for the device."""
+    """Return whether all values of all tensors are finite. Waits for the device."""
     return bool(torch.isfinite(torch.nn.utils.get_total_norm(list(tensors))))
 
 

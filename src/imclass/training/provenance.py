@@ -1,4 +1,4 @@
-"""What a run was made with: command, code, versions, hardware, data."""
+"""Where a run comes from: command, code, versions, hardware, data."""
 
 import datetime
 import hashlib
@@ -21,7 +21,7 @@ PACKAGES = ("imclass", "torch", "torchvision", "numpy", "hydra-core", "omegaconf
 def provenance(device: Device, data: Data, weights: str | None) -> dict[str, Any]:
     """Return what is needed to repeat a run, or to see why a repetition differs.
 
-    weights: the file that a new run's weights come from; of a run that goes on, the first session told it.
+    weights: the file that a new run's weights come from; a resumed run recorded it in its first session.
     """
     sizes = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
     return {
