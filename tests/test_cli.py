@@ -41,13 +41,6 @@ def test_unknown_command(imclass) -> None:
     assert "'train'" in err
 
 
-def test_hydra_help_shows_groups_and_settings(imclass) -> None:
-    code, out, _ = imclass("train", "--help")
-    assert code == 0
-    assert "model: alexnet" in out
-    assert "batch_size: 32" in out
-
-
 def test_hydra_cfg_job_prints_the_composed_configuration(imclass) -> None:
     code, out, _ = imclass("train", "--cfg", "job", "optimizer=adam")
     assert code == 0

@@ -49,6 +49,11 @@ def _train(config: Config, processes: "Processes") -> None:
 
 def train_command(argv: Sequence[str]) -> None:
     """Train what `argv` composes; with `-m` one run after the other, which takes one process."""
+    if {"--help", "-h"} & set(argv):
+        from imclass.config.help import train_help
+
+        print(train_help())
+        return
     if {"-m", "--multirun"} & set(argv) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("-m: several runs take one process; with torchrun, start each run by itself")
     with catch_signals():

@@ -6,6 +6,7 @@ imclass check [the same as imclass train or imclass sweep]
 from collections.abc import Sequence
 
 from imclass.config.compose import run_hydra
+from imclass.config.help import train_help
 from imclass.config.overrides import override_problem
 from imclass.config.schema import Config
 from imclass.errors import ConfigError
@@ -14,6 +15,9 @@ from imclass.runs.folder import open_run
 
 def check_command(argv: Sequence[str]) -> None:
     """Print whether a training or a sweep could start, and where. Raises ConfigError, UserError."""
+    if {"--help", "-h"} & set(argv):
+        print(train_help("check"))
+        return
     if any(word.startswith(("sweep=", "sweep.")) for word in argv):
         _check_sweep(argv)
         return

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from imclass.commands.arguments import Arguments
-from imclass.config.groups import config_dir, group_choices
+from imclass.config.groups import described_choices
 from imclass.config.schema import ModelConfig
 from imclass.errors import UserError
 
@@ -28,14 +28,13 @@ def list_command(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--classes", type=int, default=10, help="models: number of classes (default 10)")
     options = parser.parse_args(argv)
-    group = GROUPS[options.what]
     if options.what == "models":
         _print_models(_parse_shape(options.input), options.classes)
         return
-    choices = group_choices(group)
+    choices = described_choices(GROUPS[options.what])
     width = max(map(len, choices))
-    for name in choices:
-        print(f"{name:{width}}  {_description(group, name)}")
+    for name, description in choices.items():
+        print(f"{name:{width}}  {description}")
 
 
 def _print_models(shape: tuple[int, int, int], classes: int) -> None:
@@ -46,7 +45,7 @@ def _print_models(shape: tuple[int, int, int], classes: int) -> None:
 
     print(f"for {'x'.join(map(str, shape))} images in {classes} classes:")
     print(f"{'model':15} {'parameters':>12} {'multiply-adds':>14}")
-    for name in group_choices("model"):
+    for name, description in described_choices("model").items():
         try:
             with torch.device("meta"):
                 model = build_model(
@@ -56,7 +55,7 @@ def _print_models(shape: tuple[int, int, int], classes: int) -> None:
             figures = f"{size.parameters:12,} {size.multiply_adds / 1e6:12,.1f} M"
         except UserError:
             figures = f"{'does not take this size':>27}"
-        print(f"{name:15} {figures}   {_description('model', name)}")
+        print(f"{name:15} {figures}   {description}")
     print("Any other classification model of torchvision: model.name=NAME")
 
 
@@ -65,12 +64,3 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
     if match is None or match[2] != match[3]:
         raise UserError(f"--input {text}: expected CHANNELSxHEIGHTxWIDTH, square, such as 3x32x32")
     return int(match[1]), int(match[2]), int(match[3])
-
-
-def _description(group: str, name: str) -> str:
-    """Return the first sentence of the comment that opens the choice's YAML file; empty for a plugin's."""
-    file = config_dir() / group / f"{name}.yaml"
-    lines = file.read_text().splitlines() if file.exists() else []
-    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-    text = " ".join(c for c in comments if not c.startswith(("@package", "imclass ")))
-    return re.split(r"(?<=[a-z0-9)%])\. (?=[A-Z])", text)[0].rstrip(".")

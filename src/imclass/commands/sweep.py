@@ -10,8 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from imclass.config.check import show
-from imclass.config.schema import SWEEP_SETTINGS
+from imclass.config.help import sweep_help
 from imclass.errors import Interrupted, PartialFailure, UserError
 from imclass.machine.signals import STOP, catch_signals
 from imclass.runs.locks import lock_folder
@@ -22,20 +21,6 @@ from imclass.sweeps.stored import is_begun, keep_request
 if TYPE_CHECKING:
     from imclass.sweeps.workers import Worker
 
-HELP = """\
-imclass sweep sweep=NAME [sweep.KEY=VALUE ...] [overrides] [search space]
-
-  imclass sweep sweep=quick                               a choice of `imclass list sweeps`
-  imclass sweep sweep=lr model=vgg11 sweep.trials=50 sweep.workers=2
-  imclass sweep sweep.name=mine optimizer.lr='tag(log,interval(1e-3,1))' model=resnet18,vgg11
-  imclass sweep sweep=lr --cfg job                        what that would do, without doing it
-
-The same command goes on where it was interrupted. A search space is written as Hydra sweeps are: a,b,c or
-choice(a,b,c), range(from,to,step), interval(from,to), int(interval(from,to)), tag(log,interval(from,to)).
-All else is as for `imclass train`, for every trial; --config-dir=FOLDER adds groups of your own.
-Settings of the sweep, with their defaults:
-"""
-
 
 def sweep_command(argv: Sequence[str]) -> None:
     """Run a sweep, or go on with it; its table, sweep.html, sweep.csv and best.yaml come out.
@@ -43,7 +28,7 @@ def sweep_command(argv: Sequence[str]) -> None:
     Raises ConfigError, UserError, Interrupted; PartialFailure when a trial failed for good.
     """
     if {"--help", "-h"} & set(argv):
-        print(HELP + _settings())
+        print(sweep_help())
         return
     argv, shown = _without_cfg(argv)
     request = read_request(argv)
@@ -55,12 +40,6 @@ def sweep_command(argv: Sequence[str]) -> None:
     workers = find_workers(request)
     with catch_signals(), _opened(request):
         _run(request, workers)
-
-
-def _settings() -> str:
-    """Return a line for each setting: its default, and what it means."""
-    typed = {f"{key}={show(setting.default)}": setting.meaning for key, setting in SWEEP_SETTINGS.items()}
-    return "\n".join(f"  {text:28} {meaning}" for text, meaning in typed.items())
 
 
 def require_place() -> None:

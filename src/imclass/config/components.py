@@ -33,13 +33,13 @@ def _is_shape(shape: list[int]) -> bool:
 class SyntheticConfig:
     shape: list[int] = setting(
         [3, 32, 32],
-        "channels, height, width",
+        "size of the images",
         length=3,
         accepts=_is_shape,
         allowed="[channels, height, width] with sides of at least 8",
         only_with=("synthetic",),
     )
-    classes: int = setting(10, "one random pattern for each", at_least=2, only_with=("synthetic",))
+    classes: int = setting(10, "classes, each with a random pattern", at_least=2, only_with=("synthetic",))
     train: int = setting(1024, "training images", at_least=1, only_with=("synthetic",))
     test: int = setting(256, "test images", at_least=1, only_with=("synthetic",))
 
@@ -52,7 +52,7 @@ def _is_val_split(value: Any) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class DatasetConfig:
-    name: str = setting("fashion_mnist_mini", "the images")
+    name: str = setting("fashion_mnist_mini", "the data set")
     root: str | None = setting(
         None,
         "folder of the data; null: $IMCLASS_DATA, ./data, then the usual places of this system",
@@ -69,7 +69,7 @@ class DatasetConfig:
     )
     val_split: float | int | Literal["test"] | list[str] = setting(
         0.1,
-        "validation data: a part of the training images, the test set, or files by name",
+        "validation data",
         accepts=_is_val_split,
         allowed="a fraction between 0 and 1, a count, test, or a list of file patterns",
     )
@@ -90,14 +90,14 @@ class DatasetConfig:
     )
     mean: list[float] | None = setting(
         None,
-        "subtracted from each channel; null: the training images' own",
+        "mean of each channel, subtracted; null: of the training images",
         at_least=0,
         at_most=1,
         allowed="a list of numbers from 0 to 1, one per channel",
     )
     std: list[float] | None = setting(
         None,
-        "each channel is divided by this; null: the training images' own",
+        "standard deviation of each channel; null: of the training images",
         above=0,
         at_most=1,
         allowed="a list of numbers above 0 and at most 1, one per channel",
@@ -108,12 +108,12 @@ class DatasetConfig:
 @dataclass(slots=True, kw_only=True)
 class AugmentConfig:
     crop: int = setting(0, "pixels of zero padding before a random crop", at_least=0, at_most=64)
-    flip: bool = setting(False, "left-right, half of the images")
+    flip: bool = setting(False, "flip half of the images left to right")
     cutout: int = setting(0, "side in pixels of one zeroed square per image", at_least=0)
     random_erasing: float = setting(0.0, "probability of erasing one random rectangle", at_least=0, at_most=1)
     randaugment: int = setting(0, "RandAugment: operations per image; 0: off", at_least=0, at_most=16)
     magnitude: int = setting(
-        9, "strength of RandAugment", at_least=0, at_most=30, needs="augment.randaugment"
+        9, "strength of RandAugment's operations", at_least=0, at_most=30, needs="augment.randaugment"
     )
     trivialaugment: bool = setting(False, "TrivialAugment: one random operation per image")
     mixup: float = setting(0.0, "alpha of mixup's Beta distribution; 0: off", at_least=0)
@@ -127,7 +127,7 @@ class OptimizerConfig:
     name: str = setting("sgd", "the optimizer")
     lr: float = setting(0.0, "peak learning rate", above=0, also_called=("learning_rate",))
     weight_decay: float = setting(0.0, "weight decay of all matrices and kernels", at_least=0)
-    decay_norm_and_bias: bool = setting(False, "also decay norms and biases")
+    decay_norm_and_bias: bool = setting(False, "decay norms and biases too")
     head_weight_decay: float | None = setting(
         None, "weight decay of the last layer's weights; null: weight_decay", at_least=0
     )
@@ -137,7 +137,7 @@ class OptimizerConfig:
     nesterov: bool | None = setting(None, "Nesterov momentum", only_with=("sgd", "muon"))
     betas: list[float] | None = setting(
         None,
-        "decay of the running gradient and of its square",
+        "decay of the running means of the gradient and its square",
         at_least=0,
         below=1,
         length=2,
@@ -145,14 +145,17 @@ class OptimizerConfig:
         only_with=("adam", "adamw"),
     )
     eps: float | None = setting(
-        None, "added to the denominator", above=0, only_with=("adam", "adamw", "rmsprop")
+        None,
+        "added to the denominator, against division by zero",
+        above=0,
+        only_with=("adam", "adamw", "rmsprop"),
     )
     alpha: float | None = setting(
-        None, "decay of the running squared gradient", at_least=0, below=1, only_with=("rmsprop",)
+        None, "decay of the running mean of the squared gradient", at_least=0, below=1, only_with=("rmsprop",)
     )
     adamw_lr: float | None = setting(
         None,
-        "peak rate of AdamW, which trains norms, biases, first and last layer",
+        "peak rate of the AdamW that trains norms, biases, first and last layer",
         above=0,
         only_with=("muon",),
     )

@@ -78,7 +78,7 @@ class TrainConfig:
     )
     max_time: str | None = setting(
         None,
-        "then training ends and the test follows; schedules keep their length",
+        "stop training after this time, then test; schedules are not shortened",
         unit=("s",),
         free_on_resume=True,
         lengthens=True,
@@ -101,7 +101,7 @@ class CheckpointConfig:
 @dataclass(slots=True, kw_only=True)
 class LoggerConfig:
     tensorboard: bool = setting(True, "write TensorBoard's event files", affects_results=False)
-    quiet: bool = setting(False, "print the last block only", affects_results=False)
+    quiet: bool = setting(False, "print only the final summary", affects_results=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = setting(
-        0, "of weights, splits, order and augmentation", at_least=0, at_most=2**32 - 1, compared=False
+        0, "seed of weights, splits, order and augmentation", at_least=0, at_most=2**32 - 1, compared=False
     )
     name: str | None = setting(
         None,
@@ -158,13 +158,13 @@ class SweepConfig:
     metric: Literal["val.accuracy", "val.loss"] = setting(
         "val.accuracy", "what is searched for, of the best model of each trial"
     )
-    seed: int = setting(0, "of the sampler", at_least=0, at_most=2**32 - 1)
+    seed: int = setting(0, "seed of the sampler", at_least=0, at_most=2**32 - 1)
     seeds: int = setting(0, "fresh seeds on which the best configurations are repeated", at_least=0)
     top: int = setting(3, "how many of the best configurations are repeated", at_least=1, needs="sweep.seeds")
     retries: int = setting(1, "further attempts at a trial that failed", at_least=0)
     join: bool = setting(False, "several machines that share the folder may run this sweep at once")
-    overrides: list[str] = setting([], "of every trial")
-    space: dict[str, str] = setting({}, "key -> Hydra's choice(), range(), interval()")
+    overrides: list[str] = setting([], "overrides of every trial; in a YAML file only")
+    space: dict[str, str] = setting({}, "key: search space of it; in a YAML file only")
 
 
 def _settings(owner: type, prefix: str = "") -> dict[str, Setting]:

@@ -85,9 +85,9 @@ class Setting:
     @property
     def _limits(self) -> str:
         start = f" above {self.above:g}" if self.above > -math.inf else ""
-        start = f" of at least {self.at_least:g}" if self.at_least > -math.inf else start
+        start = f" of at least {self.at_least:.12g}" if self.at_least > -math.inf else start
         end = f" and below {self.below:g}" if self.below < math.inf else ""
-        return start + (f" and at most {self.at_most:g}" if self.at_most < math.inf else end)
+        return start + (f" and at most {self.at_most:.12g}" if self.at_most < math.inf else end)
 
     def check(self, value: Any) -> tuple[Any, str]:
         """Return `value` in the type of the setting, and what is wrong with it: "" if nothing is."""
