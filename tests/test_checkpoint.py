@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import re
 import stat
 import zipfile
 from pathlib import Path
@@ -22,6 +23,12 @@ from imclass.runs.checkpoint import (
 )
 
 STATE = {"model": {"weight": torch.arange(1000.0)}, "progress": {"step": 3, "best": {"accuracy": 0.5}}}
+
+
+def rename(source: Path, target: Path) -> str:
+    """Name a rename, without the random digits in the names of temporary files."""
+    name = re.sub(r"^\.tmp-[0-9a-f]{8}-", ".tmp-", source.name)
+    return f"{name}->{target.name}"
 
 
 def save(checkpointer: Checkpointer, step: int) -> None:
@@ -56,9 +63,7 @@ def test_written_synced_then_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         os, "fsync", lambda d: (events.append("folder" if is_folder(d) else "file"), fsync(d))[1]
     )
-    monkeypatch.setattr(
-        Path, "replace", lambda a, b: (events.append(f"{a.name}->{b.name}"), replace(a, b))[1]
-    )
+    monkeypatch.setattr(Path, "replace", lambda a, b: (events.append(rename(a, b)), replace(a, b))[1])
     checkpointer = Checkpointer(tmp_path)
     save(checkpointer, 1)
     save(checkpointer, 2)
@@ -84,7 +89,7 @@ def test_dying_at_any_point_of_a_save_loses_nothing(
         fsync(descriptor)
 
     def dying_replace(source: Path, target: Path) -> Path:
-        if die_at == f"{source.name}->{target.name}":
+        if die_at == rename(source, target):
             raise Killed
         return replace(source, target)
 

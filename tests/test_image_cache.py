@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -85,11 +86,15 @@ def test_debris_of_a_killed_process_is_swept(root: Path, cache: Path) -> None:
     make_folder(root, {"train": 2, "test": 1})
     load(root)
     (file,) = cache.glob("*.npy")
-    debris = cache / f".{file.name}.killed"
-    debris.write_bytes(b"half")
+    debris, other = (cache / f".tmp-01234567-{name}" for name in (file.name, "of-another-process.npy"))
+    for path in (debris, other):
+        path.write_bytes(b"half")
     file.unlink()
     load(root)
     assert not debris.exists()
+    assert other.exists()
+    (file,) = cache.glob("[!.]*.npy")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_of_several_at_once_one_makes_the_images(cache: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch.hub
 
 from imclass.errors import UserError
+from imclass.runs.atomic import replacing, sweep_debris
 from imclass.runs.locks import locked
 
 SYSTEM_ROOT = Path("/usr/share/datasets")  # where Debian's packages put theirs
@@ -42,30 +43,31 @@ def is_file(path: Path) -> bool:
 
 
 def fetch(urls: Sequence[str], target: Path, verify: Callable[[Path], object]) -> None:
-    """Download the first of `urls` that works to `target`; `verify` raises on wrong contents.
+    """Download `target` from the first of `urls` that works; `verify` raises on wrong contents.
 
-    The file gets its name once it is whole and verified. Of several processes one downloads and
-    the others wait. Raises OSError with the last failure if no address works.
+    One process downloads, under a lock; the others wait. Raises OSError with the last failure.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target.with_name(f".{target.name}.lock"), required=False):
         if target.exists():
-            return  # fetched by another process while this one waited
-        for debris in target.parent.glob(f".{target.name}.partial*"):
-            debris.unlink()
-        partial = target.with_name(f".{target.name}.partial")
-        for url in urls:
-            try:
-                _download(url, partial)
-                verify(partial)
-            except (OSError, http.client.HTTPException, UserError) as error:
-                partial.unlink(missing_ok=True)
-                wrong = isinstance(error, UserError)
-                failure = OSError(f"{url}: {'the file there has the wrong checksum' if wrong else error}")
-            else:
-                partial.replace(target)
-                return
-        raise failure
+            return  # another process has downloaded it
+        sweep_debris(target.parent, target.name)
+        with replacing(target) as temporary:
+            _download_verified(urls, temporary, verify)
+
+
+def _download_verified(urls: Sequence[str], target: Path, verify: Callable[[Path], object]) -> None:
+    for url in urls:
+        try:
+            _download(url, target)
+            verify(target)
+        except UserError:
+            failure = OSError(f"{url}: the file there has the wrong checksum")
+        except (OSError, http.client.HTTPException) as error:
+            failure = OSError(f"{url}: {error}")
+        else:
+            return
+    raise failure
 
 
 def _download(url: str, target: Path) -> None:

@@ -1,6 +1,7 @@
-"""Files that are replaced as a whole: a reader finds the old or the new one, never a part."""
+"""Files that are replaced atomically: a reader finds the old or the new one, never a part."""
 
 import contextlib
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,9 @@ TEMPORARY = ".tmp-"
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the place to write to; what is there at the end of the block becomes `path`.
+    """Yield a temporary path to write to; the file there is renamed to `path` at the end of the block.
 
-    Several processes, on several machines, may write the same file: the last one wins.
+    After an exception it is removed. When several processes write the same file, the last one wins.
     """
     temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
     try:
@@ -22,13 +23,23 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Flush a file's contents, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file as a whole; what is no Unicode, as in names of old files, is escaped."""
+    """Replace a small text file; what is not Unicode, as in names of old files, is escaped."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def sweep_debris(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote left in `folder`."""
+def sweep_debris(folder: Path, name: str = "") -> None:
+    """Remove the temporary files (of `name`) that killed processes left in `folder`."""
     for debris in folder.glob(f"{TEMPORARY}*"):
-        debris.unlink(missing_ok=True)
+        if name in debris.name:
+            debris.unlink(missing_ok=True)

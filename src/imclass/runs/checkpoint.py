@@ -9,11 +9,9 @@ is a JSON header with the step, and the SHA-256 of both. A save writes a tempora
 the target, syncs it, reads it back, and renames; the previous `last.pt` is kept as `previous.pt`.
 """
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +21,7 @@ import torch
 from torch import Tensor
 
 from imclass.errors import StorageError, UserError
-from imclass.runs.atomic import TEMPORARY
+from imclass.runs.atomic import replacing, sync
 from imclass.runs.weights import read_weights
 
 State = dict[str, Any]
@@ -143,34 +141,21 @@ def _save(target: Path, state: State, header: Mapping[str, Any], previous: Path 
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = _with_comment(buffer.getvalue(), header)
-    temporary = target.with_name(TEMPORARY + target.name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if temporary.read_bytes() != data:
-            raise OSError("the disk does not return what was written")
-        if previous is not None and target.exists():
-            target.replace(previous)
-        temporary.replace(target)
-        _sync_folder(target.parent)
+        with replacing(target) as temporary:
+            temporary.write_bytes(data)
+            sync(temporary)
+            if temporary.read_bytes() != data:
+                raise OSError("the disk does not return what was written")
+            if previous is not None and target.exists():
+                target.replace(previous)
+        sync(target.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise StorageError(
             f"{target}: {len(data):,} bytes cannot be written ({error.strerror or error}); the last good "
             "checkpoint is kept: make room, and the same command resumes from it"
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _with_comment(payload: bytes, header: Mapping[str, Any]) -> bytes:
