@@ -40,7 +40,10 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> None:
         (["sweep=lr", "sweep.sampler=tpr"], "did you mean 'tpe'?"),
         (["sweep=lr", "sweep.metric=accuracy"], "expected one of val.accuracy, val.loss"),
         (["sweep=lr", "name=mine"], "name: each trial has its own; sweep.name= names the sweep"),
-        (["sweep=lr", "resume=never"], "resume: each trial resumes by itself; the same command goes on"),
+        (
+            ["sweep=lr", "resume=never"],
+            "to resume the sweep, repeat its command",
+        ),
         (["sweep=lr", "hydra.verbose=true"], "hydra.verbose: not for a sweep"),
         (["sweep=lr", "hydra/launcher=slurm"], "hydra/launcher: not for a sweep"),
         (["sweep=lr", "hydra.job.name=a,b"], "hydra.job.name: cannot be searched"),
@@ -52,10 +55,10 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> None:
         (["sweep=lr", "optimizer.lrr=3"], "optimizer.lrr: no such setting"),
         (["sweep=lr", "model=resnet19"], "did you mean 'resnet18'"),
         (["sweep=lr", "seed=1", "seed=2"], "seed: given twice; keep one"),
-        (["sweep=lr", "--cfg=hydra"], "--cfg hydra: of a sweep there is --cfg job"),
-        (["sweep=lr", "--cfg", "all"], "--cfg all: of a sweep there is --cfg job"),
-        (["sweep=lr", "-c=hydra"], "--cfg hydra: of a sweep there is --cfg job"),
-        (["sweep=lr", "--cfg"], "--cfg nothing: of a sweep there is --cfg job"),
+        (["sweep=lr", "--cfg=hydra"], "--cfg hydra: expected --cfg job"),
+        (["sweep=lr", "--cfg", "all"], "--cfg all: expected --cfg job"),
+        (["sweep=lr", "-c=hydra"], "--cfg hydra: expected --cfg job"),
+        (["sweep=lr", "--cfg"], "--cfg nothing: expected --cfg job"),
         (["sweep=lr", "-m"], "-m: not an option of imclass sweep"),
         (["sweep=lr", "sweep.name=../x"], "sweep.name=../x: expected 1 to 100 letters"),
         (
@@ -71,7 +74,7 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mistakes_are_one_line_and_start_nothing(
     imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], expected: str
 ) -> None:
-    monkeypatch.setattr("imclass.commands.sweep._opened", lambda request: pytest.fail("a mistake passed"))
+    monkeypatch.setattr("imclass.sweeps.run.run_sweep", lambda *args: pytest.fail("a mistake passed"))
     outcome = imclass("sweep", *argv)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
     assert expected in outcome.err
@@ -96,10 +99,7 @@ def test_answers_do_not_import_torch() -> None:
     argv = ["sweep", "sweep=lr", "sweep.trials=x"]
     code = f"import sys; from imclass.cli import main; main({argv}); print('torch' in sys.modules)"
     assert run_python(code).splitlines()[-1] == "False"
-    code = (
-        "import sys, imclass.commands.sweep, imclass.sweeps.queue, imclass.sweeps.page; "
-        "print('torch' in sys.modules)"
-    )
+    code = "import sys, imclass.commands.sweep, imclass.sweeps.run; print('torch' in sys.modules)"
     assert run_python(code) == "False"
 
 
@@ -150,7 +150,7 @@ def test_check_says_what_the_sweep_would_say_of_a_folder_that_exists(imclass, st
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
-        ("WORLD_SIZE", "2", "imclass sweep takes one process, not torchrun"),
+        ("WORLD_SIZE", "2", "imclass sweep runs in one process, not under torchrun"),
         ("CUDA_VISIBLE_DEVICES", "0,1", "sweep.workers=4: too many for 2 GPUs with sweep.per_gpu=1; "),
     ],
 )
@@ -166,7 +166,7 @@ def test_what_the_machine_does_not_allow_is_one_line(
 
 
 def test_on_windows_it_is_said(imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imclass.commands.sweep.sys.platform", "win32")
+    monkeypatch.setattr("imclass.sweeps.run.sys.platform", "win32")
     for command in ("sweep", "check"):
         assert imclass(command, "sweep=lr")[::2] == (2, "imclass: sweeps need Linux or macOS\n")
     assert list(tmp_path.iterdir()) == []
@@ -210,12 +210,12 @@ def test_samplers_go_on_from_what_was_found(imclass, stubs, sampler: str) -> Non
     assert imclass("sweep", *argv, "sweep.trials=8").code == 0
     outcome = imclass("sweep", *argv, "sweep.trials=16")
     assert outcome.code == 0, outcome.err
-    assert ("cmaes draws augment.crop at random" in outcome.out) == (sampler == "cmaes")
+    assert ("numbers only and draws augment.crop at random" in outcome.out) == (sampler == "cmaes")
     rows = list(csv.DictReader(Path("outputs/sweeps/c/sweep.csv").read_text().splitlines()))
     assert len({row["optimizer.lr"] for row in rows}) == 16
     page = Page(Path("outputs/sweeps/c/sweep.html"))
     assert page.links == []
-    assert page.pictures == 4  # history, importance, parallel coordinates, curves
+    assert page.pictures == 4  # history, importance, slices, curves
     for text in ("PED-ANOVA", "best val.accuracy", "imclass train optimizer.lr=", "augment.crop 0,4"):
         assert text in page.text, text
 
@@ -276,7 +276,7 @@ def test_a_report_needs_neither_the_data_nor_every_settings_file(imclass, stubs,
     (folder / "sweep.html").unlink()
     outcome = imclass("report", str(folder))
     assert (outcome.code, outcome.err.count("\n")) == (0, 1), outcome.err
-    assert "best.yaml: cannot be made: o (1), y/sweeps/r/trial_000" in outcome.err
+    assert "best.yaml: cannot be written: o (1), y/sweeps/r/trial_000" in outcome.err
     assert (folder / "sweep.html").exists()
     assert all((folder / name).exists() for name in ("sweep.html", "sweep.csv", "best.yaml"))
 

@@ -18,6 +18,7 @@ import stub_trial
 from conftest import Outcome
 from stub_trial import score
 
+from imclass.config.metric import ACCURACY
 from imclass.errors import EXIT_INTERRUPTED
 from imclass.runs.locks import try_lock
 from imclass.sweeps import workers
@@ -91,7 +92,7 @@ def recorded() -> set[str]:
     """Return the folders of the trials that the sweep has recorded as complete."""
     if not Path("outputs/sweeps/s/sweep.yaml").exists():
         return set()
-    trials = open_study(Path("outputs/sweeps/s"), SEARCH, "val.accuracy").trials
+    trials = open_study(Path("outputs/sweeps/s"), SEARCH, ACCURACY).trials
     return {f"trial_{trial.number:04d}" for trial in trials if trial.state.name == "COMPLETE"}
 
 
@@ -116,7 +117,7 @@ def test_failures_of_four_kinds_do_not_end_the_rest(sweep) -> None:
     causes = {
         "raise": "exit 1, an error: RuntimeError: the sky is falling",
         "exit 7": "exit 7: start 1 of",
-        "kill": "SIGKILL (by hand, or for want of memory)",
+        "kill": "SIGKILL (kill -9, or out of memory)",
         "abort": "SIGABRT",
     }
     for row in rows():
@@ -198,12 +199,12 @@ def test_a_stopped_sweep_lets_its_trials_save(sweep, number: int) -> None:
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == EXIT_INTERRUPTED, err
-    assert "it goes on with: imclass sweep sweep.name=s" in err
+    assert "to resume: imclass sweep sweep.name=s" in err
     assert "Traceback" not in err
     assert {row["state"] for row in rows()} == {"interrupted"}
     outcome = sweep("sweep.trials=3", "sweep.workers=2")
     assert outcome.code == 0, outcome.err
-    assert "it goes on: 0 of 3 done, 0 running, 2 interrupted, " in outcome.out
+    assert "resuming: 0 of 3 done, 0 running, 2 interrupted, " in outcome.out
     assert list(starts().values()) == [2, 2, 1]
 
 
@@ -222,9 +223,9 @@ def test_pruning_stops_politely_and_keeps_the_checkpoint(sweep, pruner: str) -> 
         assert not (folder / "summary.json").exists()
         assert float(row["val_accuracy"]) == pytest.approx(score(1e-9))
         log = Path(f"outputs/sweeps/s/logs/{folder.name}.log").read_text()
-        assert log.endswith("imclass sweep: pruned, so it does not go on\n")
+        assert log.endswith("imclass sweep: pruned\n")
     assert f"{len(pruned)} pruned" in outcome.out
-    study = open_study(Path("outputs/sweeps/s"), SEARCH, "val.accuracy")
+    study = open_study(Path("outputs/sweeps/s"), SEARCH, ACCURACY)
     assert all(min(trial.intermediate_values) >= 1 for trial in study.trials)
 
 
@@ -345,7 +346,7 @@ def test_the_cause_is_that_of_the_last_attempt(tmp_path: Path) -> None:
     log.write_text("RuntimeError: of the first attempt\n")
     how = {"pruned": False, "run": tmp_path, "log": log, "metric": "accuracy", "seconds": 1.0}
     outcome = outcome_of(-signal.SIGKILL, begin=log.stat().st_size, **how)
-    assert outcome.attributes["cause"] == "SIGKILL (by hand, or for want of memory)"
+    assert outcome.attributes["cause"] == "SIGKILL (kill -9, or out of memory)"
     assert "of the first" in outcome_of(-signal.SIGKILL, begin=0, **how).attributes["cause"]
 
 
@@ -360,8 +361,8 @@ def test_a_damaged_record_costs_a_curve(sweep, imclass) -> None:
 
 def test_the_time_left_counts_what_runs_elsewhere() -> None:
     counts = Counts(complete=2, running=4, total=10, seconds=[600.0, 600.0])
-    assert describe(counts, "val.accuracy", workers=1).endswith("about 20 min left")
-    assert describe(counts, "val.accuracy", workers=8).endswith("about 10 min left")
+    assert describe(counts, ACCURACY, workers=1).endswith("about 20 min 0 s left")
+    assert describe(counts, ACCURACY, workers=8).endswith("about 10 min 0 s left")
 
 
 def test_an_experiment_that_was_edited_is_refused_with_the_difference(sweep) -> None:
@@ -393,7 +394,7 @@ def test_the_best_are_repeated_on_fresh_seeds(sweep) -> None:
     assert [row["trial"] for row in rows()[:2]] == [row["trial"] for row in repeated]
     assert len(starts()) == 12
     assert "± 0.10 % (3)" in outcome.out
-    study = open_study(Path("outputs/sweeps/s"), REPEATS, "val.accuracy")
+    study = open_study(Path("outputs/sweeps/s"), REPEATS, ACCURACY)
     assert {t.user_attrs["seed"] for t in study.trials} == {1, 2, 3}
 
 

@@ -35,14 +35,14 @@ def _report(config: Config) -> None:
 
 def _check_sweep(argv: Sequence[str]) -> None:
     """Say whether a sweep could start, and what it would do; nothing is touched."""
-    from imclass.commands.sweep import find_workers, require_place
     from imclass.sweeps import require_optuna
     from imclass.sweeps.request import read_request
     from imclass.sweeps.stored import compare_with_stored, is_begun
 
     request = read_request(argv)
-    require_place()
     require_optuna()
+    from imclass.sweeps.run import find_workers
+
     find_workers(request)
     there = is_begun(request)
     if there:

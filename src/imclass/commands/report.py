@@ -72,13 +72,12 @@ def _report_sweep(folder: Path, out: Path | None) -> None:
     from imclass.sweeps import require_optuna
 
     require_optuna()
-    from imclass.sweeps.best import told
-    from imclass.sweeps.page import write_report
+    from imclass.sweeps.page import summary, write_report
 
     if out is not None:
         _require_folder(out)
     page = out or folder / "sweep.html"
-    print(told(write_report(folder, page), page))
+    print(summary(write_report(folder, page), page))
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -14,7 +14,7 @@ from imclass.config.overrides import quoted
 from imclass.config.stored import read_settings
 from imclass.errors import UserError
 from imclass.runs.atomic import write_atomically
-from imclass.sweeps.results import Results, Row, table
+from imclass.sweeps.results import Results, Row
 
 GROUPS = {"dataset": "dataset.name", "model": "model.name", "optimizer": "optimizer.name"}
 GROUPS |= {"scheduler": "scheduler.name"}
@@ -25,9 +25,8 @@ LEFT_OUT = ("name", "output_dir", "resume", "debug", "logger.", "device.threads"
 def write_best(results: Results, row: Row, file: Path) -> None:
     """Write the settings of a trial, as its run folder has them, as a file for `experiment=`.
 
-    They are told as choices of groups and what differs from these, so that the file says all that the
-    trial was, whatever experiment or files of the user's own it was made from. Raises UserError where the
-    trial's settings cannot be read.
+    The file is complete whatever experiment or files of the user's own the trial was made from: it names the
+    choices of groups, and what differs from these. Raises UserError if the settings cannot be read.
     """
     run = results.folder / row.folder
     if not (run / "config.yaml").exists():
@@ -46,26 +45,18 @@ def write_best(results: Results, row: Row, file: Path) -> None:
 
 
 def train_command(file: Path) -> str:
-    """Return what a user types to train an experiment from a file."""
+    """Return the command that trains an experiment from a file."""
     return shlex.join(["imclass", "train", f"experiment={quoted(file)}"])
 
 
-def told(results: Results, page: Path) -> str:
-    """Return what the terminal shows of a sweep: the table, how to train the best, what to look at."""
-    best, rows = results.folder / "best.yaml", page.with_suffix(".csv")
-    lines = [f"best       {train_command(best)}"] if best.exists() else []
-    return "\n".join([table(results, rows), *lines, f"look at    {page}, {rows}"])
-
-
 def _comment(results: Results, row: Row, file: Path) -> str:
+    figure = f"{results.stored['metric']} {results.show(row.value)}"
     trained = results.count("complete")
-    figure = results.show(row.value) if row.value is not None else "none"
     lines = [
         train_command(file),
         f"The best of {len(results.rows)} configurations ({trained} trained to their end) of the sweep "
-        f"{results.stored['name']}: {results.metric} {figure} in trial {row.number}.",
+        f"{results.stored['name']}: {figure} in trial {row.number}.",
     ]
-    if row.mean is not None:
-        spread = f" +- {results.show(row.deviation)}" if row.deviation is not None else ""
-        lines.append(f"On {len(row.repeats)} fresh seeds: {results.show(row.mean)}{spread}.")
+    if row.repeats:
+        lines.append(f"On {len(row.repeats)} fresh seeds: {results.show_repeats(row)}.")
     return "".join(f"# {line}\n" for line in lines)

@@ -1,39 +1,30 @@
-"""Optuna's journal file, made so that a process killed while it writes leaves nothing to stumble over."""
+"""The lock of Optuna's journal: gone with its holder, and it mends what a killed writer left behind."""
 
-import json
+import contextlib
 import os
 from pathlib import Path
-from typing import Any
 
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileOpenLock
 
 from imclass.runs.locks import locked
 
 
-class Journal(JournalFileBackend):
-    """The file of Optuna's own journal, with a lock that vanishes with its holder.
+class JournalLock(JournalFileOpenLock):
+    """A lock of the operating system, in place of a file that outlives a killed holder by 30 s."""
 
-    A last line without an end was being written when its process died: it is cut off before the next one.
-    """
+    def __init__(self, journal: Path):
+        super().__init__(str(journal))
+        self._journal, self._held = journal, contextlib.ExitStack()
 
-    def __init__(self, file: Path):
-        super().__init__(str(file))
-        self._file = file
-        self._lock_file = file.with_suffix(".lock")
+    def acquire(self) -> bool:
+        """Wait for the lock, and cut off a last line without an end: its writer died, and nobody read it."""
+        self._held.enter_context(locked(self._journal.with_suffix(".lock")))
+        with self._journal.open("r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            if file.read() not in (b"\n", b""):
+                file.truncate(self._journal.read_bytes().rfind(b"\n") + 1)
+        return True
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with locked(self._lock_file), self._file.open("r+b") as file:
-            file.seek(_end_of_whole_lines(self._file))
-            file.truncate()
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _end_of_whole_lines(path: Path) -> int:
-    """Return the position after the last line break of a file; 0 without any."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(max(0, size - 1))
-        return size if file.read() in (b"\n", b"") else path.read_bytes().rfind(b"\n") + 1
+    def release(self) -> None:
+        self._held.close()

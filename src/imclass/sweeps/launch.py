@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if cores != "any":
             os.sched_setaffinity(0, map(int, cores.split(",")))
-    if os.getppid() != parent:  # it died before we asked to be told
+    if os.getppid() != parent:  # it died before prctl
         sys.exit(128 + signal.SIGTERM)
     os.execv(command[0], command)
 

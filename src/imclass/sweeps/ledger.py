@@ -1,8 +1,8 @@
-"""Who runs what next: trials are created and taken under a lock: none too many, none run twice.
+"""Who trains what next. Trials are created and claimed under a lock: none too many, none twice.
 
-The rule, for one machine or several: whoever is free takes, in this order, a trial that was interrupted
-(running in the study, but no process holds its lock), a failed one that is owed another attempt, a new
-configuration while the budget lasts, and, once all are done, the best ones on fresh seeds.
+On one machine or several, a free worker takes, in this order: a trial that was interrupted (open in the
+study, its lock free), or has failed and may be tried again; a new configuration while the budget lasts; and
+once all have ended, one of the best on a fresh seed.
 """
 
 import itertools
@@ -10,8 +10,9 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+import optuna
 from optuna.pruners import NopPruner
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from imclass.runs.locks import locked, try_lock
 from imclass.sweeps.outcome import Outcome
@@ -20,40 +21,34 @@ from imclass.sweeps.space import settings_of
 from imclass.sweeps.study import (
     REPEATS,
     SEARCH,
-    Configuration,
-    add_running,
     build_pruner,
     build_sampler,
-    configurations,
     folder_of,
     lock_file,
     open_study,
     ranked,
-    with_states,
+    state_of,
+    states_of,
+    trials_of,
 )
-
-# Of a study: {number of a failed trial: its attempts}, from when the last session began that has not joined.
-GIVEN_UP = "given_up"
 
 
 @dataclass(slots=True)
 class Ticket:
     """The right to run one trial, for as long as a process has `lock` open."""
 
-    kind: str  # SEARCH, REPEATS
-    original: int  # Optuna's number of the first attempt
+    trial: optuna.Trial
     folder: str  # name of the run folder
     overrides: list[str]  # beside those that all trials share
     lock: int  # descriptor
-    trial: Trial
-    reported: int  # evaluations that the study knows
+    reported: int  # evaluations that the study has
 
 
 @dataclass(slots=True)
 class Counts:
-    """How far a sweep is. total: configurations, repetitions included as far as they are known.
+    """How far a sweep is. total: configurations, and repetitions as far as they are known.
 
-    interrupted: begun, and trained by no process at the moment.
+    interrupted: begun, and not being trained at the moment.
     """
 
     complete: int = 0
@@ -75,30 +70,31 @@ class Ledger:
 
     def __init__(self, request: Request):
         self.request, config = request, request.config
-        self.studies = {kind: open_study(request.folder, kind, config.metric) for kind in (SEARCH, REPEATS)}
-        self.studies[SEARCH].pruner = build_pruner(config.pruner, request.evaluations)
+        self.search, self.repeats = (open_study(request.folder, k, request.metric) for k in (SEARCH, REPEATS))
+        self.search.pruner = build_pruner(config.pruner, request.evaluations)
         self.exhausted = False  # the last claim found nothing to take, and nothing running anywhere
-        if not config.join:  # a new session: what an earlier one gave up gets its attempts again
-            for study in self.studies.values():
-                failed = {
-                    str(c.origin): len(c.attempts) for c in configurations(study) if c.state == "failed"
-                }
-                study.set_user_attr(GIVEN_UP, failed)
+        if not config.join:
+            self._renew_attempts()
+
+    def _renew_attempts(self) -> None:
+        """Allow what earlier sessions gave up `sweep.retries` further attempts, refused settings included."""
+        for study in (self.search, self.repeats):
+            for trial in (t for t in trials_of(study) if state_of(t) == "failed"):
+                allowed = trial.user_attrs["failures"] + self.request.config.retries - 1
+                optuna.Trial(study, trial._trial_id).set_user_attr("failures_allowed", allowed)
 
     def claim(self) -> Ticket | None:
         """Take the next trial; None if there is nothing to take at the moment."""
         with locked(self.request.folder / CLAIMS):
-            busy = self.is_busy()  # before looking: what ends meanwhile may leave more to do
-            for source in (self._interrupted, self._retry, self._new, self._repeat):
-                ticket = source()
-                if ticket is not None:
-                    return ticket
-            self.exhausted = not busy
-        return None
+            ticket = self._open() or self._new() or self._repeat()
+            if ticket is None:
+                every = [*trials_of(self.search), *trials_of(self.repeats)]
+                self.exhausted = all(state_of(trial) != "running" for trial in every)
+            return ticket
 
     def report(self, ticket: Ticket, values: list[float]) -> bool:
-        """Tell the study a trial's evaluations so far; return True when it is to be pruned."""
-        if ticket.kind == REPEATS:
+        """Pass a trial's evaluations so far to the study; return whether to prune it."""
+        if ticket.trial.study is self.repeats:
             return False
         while ticket.reported < len(values):
             ticket.reported += 1
@@ -108,130 +104,114 @@ class Ledger:
         return False
 
     def close(self, ticket: Ticket, outcome: Outcome) -> bool:
-        """Write down how a trial ended; return True when it failed and is not tried again."""
-        ends = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}
-        state = ends.get(outcome.state, TrialState.PRUNED)
-        value = outcome.value if state == TrialState.COMPLETE else None
+        """Record how a trial ended; return whether it failed for good."""
+        trial, attributes = ticket.trial, dict(outcome.attributes)
         with locked(self.request.folder / CLAIMS):  # for who takes trials, its end and its lock go together
-            for key, attribute in (outcome.attributes | {"may_retry": outcome.may_retry}).items():
-                ticket.trial.set_user_attr(key, attribute)
-            self.studies[ticket.kind].tell(ticket.trial, value, state=state)
+            if outcome.state == "failed":
+                attributes["failures"] = failures = trial.user_attrs.get("failures", 0) + 1
+                if not outcome.may_retry:
+                    attributes["failures_allowed"] = failures - 1
+                attributes["failed"] = True  # the last to be written: until then, it was interrupted
+            for key, attribute in attributes.items():
+                trial.set_user_attr(key, attribute)
+            if outcome.state == "complete":
+                trial.study.tell(trial, outcome.value)
+            elif outcome.state != "failed":
+                trial.study.tell(trial, state=TrialState.PRUNED)
             self.release(ticket)
-        found = next(c for c in configurations(self.studies[ticket.kind]) if c.origin == ticket.original)
-        return outcome.state == "failed" and not self._is_owed(ticket.kind, found)
+        return outcome.state == "failed" and not self._may_retry(trial.user_attrs)
 
     def release(self, ticket: Ticket) -> None:
-        """Give a trial back that was interrupted: whoever is free next goes on with it."""
+        """Give back a trial that was interrupted: the next free worker resumes it."""
         os.close(ticket.lock)
 
     def counts(self) -> Counts:
-        counts = Counts()
-        found = {kind: with_states(self.request.folder, study) for kind, study in self.studies.items()}
-        for configuration, state in itertools.chain(*found.values()):
+        config, counts = self.request.config, Counts()
+        searched, repeated = (states_of(self.request.folder, study) for study in (self.search, self.repeats))
+        for trial, state in (*searched, *repeated):
             name = {"diverged": "pruned"}.get(state, state)
             setattr(counts, name, getattr(counts, name) + 1)
-            if configuration.state != "running":
-                counts.seconds.append(configuration.last.user_attrs.get("seconds", 0.0))
-        config = self.request.config
+            if state not in ("running", "interrupted"):
+                counts.seconds.append(trial.user_attrs.get("seconds", 0.0))
         repeats = min(config.top, self.request.trials) * config.seeds
-        counts.total = max(len(found[SEARCH]), self.request.trials) + max(len(found[REPEATS]), repeats)
-        best = ranked([configuration for configuration, _ in found[SEARCH]], config.metric)
+        counts.total = max(len(searched), self.request.trials) + max(len(repeated), repeats)
+        best = ranked([trial for trial, _ in searched], self.request.metric)
         counts.best = best[0].value if best else None
         return counts
 
-    def is_busy(self) -> bool:
-        """Tell whether a trial is running, here or elsewhere."""
-        return any(c.state == "running" for s in self.studies.values() for c in configurations(s))
+    def _may_retry(self, attributes: dict[str, Any]) -> bool:
+        """Return whether a trial that failed is to be tried again; the study counts, for all who share it."""
+        allowed: int = attributes.get("failures_allowed", self.request.config.retries)
+        return bool(attributes["failures"] <= allowed)
 
-    def _is_owed(self, kind: str, found: Configuration) -> bool:
-        """Tell whether a failed trial is to be tried again. The study counts, for all who share the sweep.
+    def _is_open(self, trial: FrozenTrial) -> bool:
+        """Return whether a trial has not ended: it runs, was interrupted, or is to be tried again."""
+        state = state_of(trial)
+        return state == "running" or (state == "failed" and self._may_retry(trial.user_attrs))
 
-        A trial has sweep.retries further attempts, and as many each time that a session begins that has not
-        joined others. Only by that is one tried again whose settings were refused.
-        """
-        if found.state != "failed":
-            return False
-        tried = len(found.attempts)
-        given_up = self.studies[kind].user_attrs.get(GIVEN_UP, {}).get(str(found.origin), 0)
-        may_retry = found.last.user_attrs.get("may_retry", True) or tried == given_up
-        return may_retry and tried < max(1, given_up) + self.request.config.retries
-
-    def _interrupted(self) -> Ticket | None:
-        for kind, study in self.studies.items():
-            for found in configurations(study):
-                ticket = self._take(kind, found) if found.state == "running" else None
-                if ticket is not None:
+    def _open(self) -> Ticket | None:
+        for study in (self.search, self.repeats):
+            for trial in filter(self._is_open, trials_of(study)):
+                if (ticket := self._take(study, trial)) is not None:
                     return ticket
         return None
 
-    def _retry(self) -> Ticket | None:
-        for kind, study in self.studies.items():
-            for found in configurations(study):
-                if self._is_owed(kind, found):
-                    origin = {k: v for k, v in found.last.user_attrs.items() if k in ("repeats", "seed")}
-                    origin["retry_of"] = found.origin
-                    add_running(study, origin, found.last.params, found.last.distributions)
-                    return self._newest(kind)
-        return None
-
     def _new(self) -> Ticket | None:
-        study, request = self.studies[SEARCH], self.request
-        drawn = len(configurations(study))
+        study, request = self.search, self.request
+        drawn = len(trials_of(study))
         if drawn >= request.trials:
             return None
         distributions = {key: parameter.distribution() for key, parameter in request.space.items()}
         if request.config.sampler == "grid":
-            add_running(study, {}, _grid_point(request, drawn), distributions)
-        else:
-            study.sampler = build_sampler(request.config.sampler, request.config.seed, drawn)
-            pruner, study.pruner = study.pruner, NopPruner()  # Hyperband shows a sampler its own bracket only
-            study.ask(distributions)
-            study.pruner = pruner
-        return self._newest(SEARCH)
+            return self._add(study, params=_grid_point(request, drawn), distributions=distributions)
+        study.sampler = build_sampler(request.config.sampler, request.config.seed, drawn)
+        pruner, study.pruner = study.pruner, NopPruner()  # Hyperband shows a sampler its own bracket only
+        study.ask(distributions)
+        study.pruner = pruner
+        return self._take_newest(study)
 
     def _repeat(self) -> Ticket | None:
-        config, study = self.request.config, self.studies[REPEATS]
-        searched = configurations(self.studies[SEARCH])
-        if not config.seeds or any(c.state == "running" or self._is_owed(SEARCH, c) for c in searched):
+        config, searched = self.request.config, trials_of(self.search)
+        if not config.seeds or any(map(self._is_open, searched)):
             return None
-        done = {(c.last.user_attrs["repeats"], c.last.user_attrs["seed"]) for c in configurations(study)}
-        best = ranked(searched, config.metric)[: config.top]
+        done = {(t.user_attrs["repeats"], t.user_attrs["seed"]) for t in trials_of(self.repeats)}
+        best = ranked(searched, self.request.metric)[: config.top]
         fresh = range(self.request.base.seed + 1, self.request.base.seed + 1 + config.seeds)
-        for seed, configuration in itertools.product(fresh, best):
-            if (configuration.number, seed) not in done:
-                add_running(study, {"repeats": configuration.number, "seed": seed})
-                return self._newest(REPEATS)
+        for seed, trial in itertools.product(fresh, best):
+            if (trial.number, seed) not in done:
+                return self._add(self.repeats, user_attrs={"repeats": trial.number, "seed": seed})
         return None
 
-    def _newest(self, kind: str) -> Ticket:
-        """Take the trial that was created just now."""
-        found = configurations(self.studies[kind])
-        ticket = self._take(kind, max(found, key=lambda c: c.last.number))
+    def _add(self, study: optuna.Study, **fields: Any) -> Ticket:
+        """Create a trial whose parameters nobody has to draw, and take it."""
+        study.add_trial(optuna.create_trial(state=TrialState.RUNNING, **fields))
+        return self._take_newest(study)
+
+    def _take_newest(self, study: optuna.Study) -> Ticket:
+        ticket = self._take(study, trials_of(study)[-1])
         assert ticket is not None, "another process holds the lock of a trial that was created just now"
         return ticket
 
-    def _take(self, kind: str, found: Configuration) -> Ticket | None:
-        """Lock a configuration whose last attempt is running; None if its process lives."""
-        folder, attrs = folder_of(found), found.last.user_attrs
+    def _take(self, study: optuna.Study, found: FrozenTrial) -> Ticket | None:
+        """Lock an open trial; None if another process holds it."""
         lock = try_lock(lock_file(self.request.folder, found))
         if lock is None:
             return None
-        trial = Trial(self.studies[kind], found.last._trial_id)
-        space = self.request.space
-        if kind == SEARCH:
-            for parameter in space.values():
+        trial, space = optuna.Trial(study, found._trial_id), self.request.space
+        if found.user_attrs.get("failed"):
+            trial.set_user_attr("failed", False)
+        if study is self.search:
+            for parameter in space.values():  # what a process killed in `_new` has not drawn
                 parameter.draw(trial)
             overrides = settings_of(trial.params, space)
         else:
-            repeated = configurations(self.studies[SEARCH])[attrs["repeats"]]
-            overrides = [*settings_of(repeated.last.params, space), f"seed={attrs['seed']}"]
-        reported = len(found.last.intermediate_values)
-        return Ticket(kind, found.origin, folder, overrides, lock, trial, reported)
+            repeated = trials_of(self.search)[found.user_attrs["repeats"]]
+            overrides = [*settings_of(repeated.params, space), f"seed={found.user_attrs['seed']}"]
+        return Ticket(trial, folder_of(found), overrides, lock, len(found.intermediate_values))
 
 
 def _grid_point(request: Request, number: int) -> dict[str, Any]:
     """Return point `number` of the grid: the last parameter changes fastest, as in a multirun."""
     axes = [[p.value(text) for text in p.values] for p in request.space.values()]
-    return dict(
-        zip(request.space, next(itertools.islice(itertools.product(*axes), number, None)), strict=True)
-    )
+    point = next(itertools.islice(itertools.product(*axes), number, None))
+    return dict(zip(request.space, point, strict=True))

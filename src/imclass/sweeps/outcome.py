@@ -25,7 +25,7 @@ _EXITS = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """state: complete, pruned, diverged or failed. attributes: what the study keeps beside it."""
+    """state: complete, pruned, diverged or failed. attributes: stored with the trial."""
 
     state: str
     value: float | None = None
@@ -38,9 +38,9 @@ def outcome_of(
 ) -> Outcome:
     """Judge a trial whose process has ended.
 
-    code: the exit code, negative for a signal. pruned: it was told to stop. run: its folder. begin: where in
-    the log this attempt begins. metric: accuracy or loss. seconds: how long it ran in this session; the run
-    itself knows of earlier ones.
+    code: the exit code, negative for a signal. pruned: it was asked to stop. run: its folder. begin: where in
+    the log this attempt begins. metric: its name in summary.json. seconds: of this session; summary.json has
+    the total.
     """
     attributes: dict[str, Any] = {"seconds": round(seconds, 2)}
     if code == 0:
@@ -50,29 +50,29 @@ def outcome_of(
             attributes["test"] = summary["test"]
             return Outcome("complete", float(summary["best"][metric]), attributes=attributes)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            attributes["cause"] = f"it ended well, but its summary.json does not say so ({error!r})"
+            attributes["cause"] = f"exit 0, but summary.json lacks its figures ({error!r})"
             return Outcome("failed", may_retry=True, attributes=attributes)
     if pruned and code in (EXIT_INTERRUPTED, -signal.SIGTERM, -signal.SIGKILL):
         return Outcome("pruned", attributes=attributes)
     words = _last_line(log, begin)
     if code == EXIT_DIVERGED:
         return Outcome("diverged", attributes=attributes | {"diverged": True, "cause": words})
-    attributes["cause"] = f"{_how(code)}: {words}" if words else _how(code)
+    attributes["cause"] = f"{_exit_text(code)}: {words}" if words else _exit_text(code)
     return Outcome("failed", may_retry=code != EXIT_MISTAKE, attributes=attributes)
 
 
-def _how(code: int) -> str:
+def _exit_text(code: int) -> str:
     if code >= 0:
         return f"exit {code}, {_EXITS[code]}" if code in _EXITS else f"exit {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"{name} (by hand, or for want of memory)" if -code == signal.SIGKILL else name
+    return f"{name} (kill -9, or out of memory)" if -code == signal.SIGKILL else name
 
 
 def _last_line(log: Path, begin: int) -> str:
-    """Return the last line of a log that says something after `begin`, without control characters."""
+    """Return the last line after `begin` that is not blank, without control characters."""
     try:
         with log.open("rb") as file:
             file.seek(max(begin, log.stat().st_size - _LOG_TAIL))

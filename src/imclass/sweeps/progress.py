@@ -1,31 +1,33 @@
-"""One line that says how far a sweep is: kept up to date on a terminal, repeated now and then elsewhere."""
+"""One line on how far a sweep is: kept up to date on a terminal, repeated now and then elsewhere."""
 
 import shutil
 import statistics
 import sys
 import time
 
+from imclass.config.durations import clock
+from imclass.config.metric import Metric
 from imclass.sweeps.ledger import Counts, Ledger
 
 _TERMINAL_SECONDS, _PLAIN_SECONDS = 0.5, 30.0
 
 
 class ProgressLine:
-    """metric: val.accuracy or val.loss. workers: how many trials run side by side."""
+    """workers: how many trials run side by side."""
 
-    def __init__(self, metric: str, workers: int):
+    def __init__(self, metric: Metric, workers: int):
         self._metric, self._workers = metric, workers
         self._terminal = sys.stdout.isatty()
         self._shown, self._text = 0.0, ""
 
     def begin(self, ledger: Ledger) -> None:
-        """Say what is there already of a sweep that goes on."""
+        """Print what there is already of a sweep that is resumed."""
         counts = ledger.counts()
         if counts.ended or counts.running or counts.interrupted:
-            self.say(f"it goes on: {describe(counts, self._metric, self._workers)}")
+            self.say(f"resuming: {describe(counts, self._metric, self._workers)}")
 
     def show(self, ledger: Ledger) -> None:
-        """Show how far it is, if the last time is long enough ago."""
+        """Update the line, unless that was done a moment ago."""
         now = time.monotonic()
         if self._shown and now - self._shown < (_TERMINAL_SECONDS if self._terminal else _PLAIN_SECONDS):
             return
@@ -39,23 +41,19 @@ class ProgressLine:
             self._text = text
 
     def end(self, ledger: Ledger) -> None:
-        """Show how far it is for the last time."""
         text = describe(ledger.counts(), self._metric, self._workers)
         if self._terminal or text != self._text:
             self.say(text)
 
     def say(self, text: str) -> None:
-        """Show a line of its own above the progress."""
-        self.clear()
+        """Print a line of its own above the progress."""
+        if self._terminal and self._text:
+            print("\r\x1b[2K", end="")
+        self._text, self._shown = "", 0.0
         print(text, flush=True)
 
-    def clear(self) -> None:
-        if self._terminal and self._text:
-            print("\r\x1b[2K", end="", flush=True)
-        self._text, self._shown = "", 0.0
 
-
-def describe(counts: Counts, metric: str, workers: int) -> str:
+def describe(counts: Counts, metric: Metric, workers: int) -> str:
     """Return the line: done, running, pruned, failed, best so far, time left."""
     parts = [
         f"{counts.ended} of {counts.total} done",
@@ -65,14 +63,8 @@ def describe(counts: Counts, metric: str, workers: int) -> str:
         f"{counts.failed} failed",
     ]
     if counts.best is not None:
-        best = f"{counts.best:.2%}" if metric == "val.accuracy" else f"{counts.best:.4f}"
-        parts.append(f"best {metric} {best}")
+        parts.append(f"best val.{metric.name} {metric.show(counts.best)}")
     if counts.seconds and counts.total > counts.ended:
         left = statistics.fmean(counts.seconds) * (counts.total - counts.ended) / max(workers, counts.running)
-        parts.append(f"about {_clock(left)} left")
+        parts.append(f"about {clock(left)} left")
     return ", ".join(parts)
-
-
-def _clock(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(1, minutes)} min"

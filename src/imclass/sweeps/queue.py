@@ -1,4 +1,4 @@
-"""The queue: whichever worker is free takes the next trial. One thread; processes do the work."""
+"""The queue: a free worker takes the next trial. One thread; processes do the work."""
 
 import time
 from collections.abc import Sequence
@@ -11,36 +11,33 @@ from imclass.sweeps.request import Request
 from imclass.sweeps.workers import RunningTrial, Worker
 
 _POLL_SECONDS = 0.2
-_ASK_SECONDS = 1.0  # between two looks for work that others may have left
+_CLAIM_SECONDS = 1.0  # between two looks for work that others may have left
 
 
 def run_queue(
     request: Request, ledger: Ledger, workers: Sequence[Worker], stop: StopFlag, line: ProgressLine
 ) -> bool:
-    """Run trials until none is left or runs anywhere; return False if a signal ended it before.
+    """Run trials until none is left or runs on any machine; return False if a signal ended it before.
 
-    So whoever shares the sweep is there until its end, to take over the trials of one that is killed.
-    After a signal, all trials have saved where they are, and the study has them as running: they go on
-    next time.
+    So whoever shares the sweep is there until its end, to take over from a process that is killed. After a
+    signal, each trial saves a checkpoint and stays open in the study, to be resumed.
     """
     running: dict[int, RunningTrial] = {}  # by the worker's number
-    ask_at, told = 0.0, False
+    claim_at, stopping = 0.0, False
     while True:
-        free = [worker for worker in workers if worker.number not in running]
-        stopping = stop.asked() is not None
-        if not stopping and time.monotonic() >= ask_at:
-            for worker in free:
-                ticket = ledger.claim()
-                if ticket is None:
-                    ask_at = time.monotonic() + _ASK_SECONDS
-                    break
-                running[worker.number] = RunningTrial(request, ticket, worker)
+        if stop.asked() is not None and not stopping:
+            stopping = True
+            line.say(f"stopping: {len(running)} running, each saves a checkpoint")
         if stopping:
-            if not told:
-                line.say(f"stopping: {len(running)} running, each saves where it is")
-                told = True
             for trial in running.values():
                 trial.ask_to_stop(pruned=False)
+        elif time.monotonic() >= claim_at:
+            for worker in (w for w in workers if w.number not in running):
+                ticket = ledger.claim()
+                if ticket is None:
+                    claim_at = time.monotonic() + _CLAIM_SECONDS
+                    break
+                running[worker.number] = RunningTrial(request, ticket, worker)
         if not running and (stopping or ledger.exhausted):
             return not stopping
         line.show(ledger)
@@ -48,11 +45,11 @@ def run_queue(
         for number, trial in list(running.items()):
             if _has_ended(trial, ledger, line, stop.asked() is not None):
                 del running[number]
-                ask_at = 0.0
+                claim_at = 0.0
 
 
 def _has_ended(trial: RunningTrial, ledger: Ledger, line: ProgressLine, stopping: bool) -> bool:
-    """Look at one trial: tell the study what it logged and how it ended."""
+    """Report a trial's new figures to the study, and how it ended if it has."""
     code = trial.poll()  # before its figures are read: what it logged last counts
     values = trial.new_values()
     if values is not None and ledger.report(trial.ticket, values) and code is None:
@@ -65,6 +62,6 @@ def _has_ended(trial: RunningTrial, ledger: Ledger, line: ProgressLine, stopping
     outcome = trial.outcome(code)
     for_good = ledger.close(trial.ticket, outcome)
     if outcome.state == "failed":
-        then = "" if for_good else "; it is tried again"
+        then = "" if for_good else "; trying again"
         line.say(f"{trial.ticket.folder} failed: {outcome.attributes['cause']} ({trial.log}){then}")
     return True

@@ -1,4 +1,4 @@
-"""What a sweep was asked to do: from its YAML file and the command line to checked settings."""
+"""What a sweep is to do: from its YAML file and the command line to checked settings."""
 
 import math
 import shlex
@@ -11,6 +11,7 @@ from imclass.config.check import check_sweep, flatten
 from imclass.config.compose import compose_samples
 from imclass.config.conflicts import train_images
 from imclass.config.groups import config_dir, group_choices
+from imclass.config.metric import METRICS, Metric
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse, split_arguments
 from imclass.config.plan import Plan
 from imclass.config.schema import Config, SweepConfig, affects_results
@@ -25,7 +26,7 @@ FIXED = ("space", "settings", "sampler", "pruner", "metric", "seed")  # what a s
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A sweep, checked: its settings, what it searches, and what all its trials share."""
+    """A checked sweep: its settings, its search space, and what all trials share."""
 
     config: SweepConfig
     name: str
@@ -35,11 +36,15 @@ class Request:
     config_dirs: tuple[Path, ...]
     base: Config  # the configuration of one of the trials
     evaluations: int | None  # the most that a trial has; None: not known before the data are read
-    command: str  # as it was typed
+    command: str  # as typed
+
+    @property
+    def metric(self) -> Metric:
+        return METRICS[self.config.metric.removeprefix("val.")]
 
     @property
     def trials(self) -> int:
-        """Return how many configurations are tried."""
+        """Return the number of configurations to try."""
         if self.config.sampler != "grid":
             return self.config.trials or DEFAULT_TRIALS
         size = math.prod(len(parameter.values) for parameter in self.space.values())
@@ -51,21 +56,21 @@ class Request:
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """Return what must not change under one name, as plain data."""
+        """Return what must not change under one name, as it is stored in sweep.yaml."""
         space = {key: parameter.expression for key, parameter in self.space.items()}
         parts = {"space": space, "settings": self._shared}
         return parts | {key: getattr(self.config, key) for key in FIXED if key not in parts}
 
     @property
     def _shared(self) -> dict[str, Any]:
-        """Return the settings that all trials share, wherever they come from, if figures depend on them."""
+        """Return the settings shared by all trials that can change a run's figures."""
         own = (*self.space, *(f"{key}." for key in self.space))
         shared = flatten(asdict(self.base)).items()
         return {k: v for k, v in shared if affects_results(k) and not k.startswith(own)}
 
 
 def read_request(argv: Sequence[str]) -> Request:
-    """Return what `imclass sweep ARGV` asks for. Raises ConfigError with all its problems, UserError."""
+    """Parse and check `imclass sweep ARGV`. Raises ConfigError with all problems, or UserError."""
     flags, typed, config_dirs = split_arguments(argv)
     if unknown := [f for f in flags if f.startswith("-") and f.split("=")[0] not in ("--config-dir", "-cd")]:
         raise UserError(f"{unknown[0]}: not an option of imclass sweep; see imclass sweep --help")
@@ -79,7 +84,7 @@ def read_request(argv: Sequence[str]) -> Request:
         problems.append("sweep: choose one (imclass list sweeps), or name your own with sweep.name=NAME")
     if not expressions and not problems:
         problems.append("nothing to search; add for instance optimizer.lr='tag(log,interval(1e-3,1))'")
-    if config.metric == "val.loss" and not {"checkpoint.metric"} & {*expressions, *map(key_of, overrides)}:
+    if config.metric == "val.loss" and "checkpoint.metric" not in {*expressions, *map(key_of, overrides)}:
         overrides.append("checkpoint.metric=loss")
     configs, faulty = compose_samples(overrides, {key: _texts(p) for key, p in space.items()}, config_dirs)
     problems += [*faulty, *_contradictions(config, space)]
@@ -101,9 +106,9 @@ def read_request(argv: Sequence[str]) -> Request:
 def _sorted(
     typed: Sequence[str], config_dirs: Sequence[Path]
 ) -> tuple[str | None, dict[str, Any], list[str], dict[str, str], list[str]]:
-    """Sort what was typed into the choice, the settings of the sweep, plain overrides and search space.
+    """Return the choice, the settings of the sweep, plain overrides, the search space, and problems.
 
-    The choice's file comes first; what is typed takes the place of what the file says of the same key.
+    What is typed replaces the entry of the choice's file with the same key.
     """
     problems = [f"{key}: given twice; keep one" for key in _twice(list(map(key_of, typed)))]
     choice = next((text.partition("=")[2] for text in typed if key_of(text) == "sweep"), None)
@@ -138,7 +143,7 @@ def _not_shared(key: str, text: str) -> str | None:
     if key.startswith("hydra"):
         return f"{key}: not for a sweep, which starts its trials itself; see imclass sweep --help"
     if key == "resume":
-        return "resume: each trial resumes by itself; the same command goes on with a sweep"
+        return "resume: each trial resumes by itself; to resume the sweep, repeat its command"
     return f"{key}: each trial has its own; sweep.name= names the sweep" if key == "name" else None
 
 
@@ -165,7 +170,7 @@ def _twice(keys: Sequence[str]) -> list[str]:
 
 
 def _texts(parameter: Parameter) -> list[str]:
-    """Return values that show whether a parameter can stand beside the others."""
+    """Return values to check a parameter beside the others with: all of them, or an interval's ends."""
     ends = (int(parameter.low), int(parameter.high)) if parameter.whole else (parameter.low, parameter.high)
     return list(parameter.values) or [repr(end) for end in ends]
 
@@ -175,11 +180,11 @@ def _contradictions(config: SweepConfig, space: Mapping[str, Parameter]) -> list
     intervals = [key for key, parameter in space.items() if parameter.is_interval]
     if config.sampler == "grid" and intervals:
         problems.append(f"sweep.sampler=grid: {intervals[0]} is an interval; use choice() or range()")
-    numeric = [key for key, parameter in space.items() if parameter.is_interval or parameter.step]
+    numeric = [key for key, parameter in space.items() if parameter.is_number]
     if config.sampler == "cmaes" and len(numeric) < 2:
         problems.append("sweep.sampler=cmaes: needs two interval() or range() at least; use tpe")
     if config.seeds and "seed" in space:
-        problems.append("sweep.seeds: the seed is searched already; leave one of both out")
+        problems.append("sweep.seeds: the seed is searched already; leave out one of the two")
     return problems
 
 
@@ -189,6 +194,6 @@ def _most_evaluations(configs: Sequence[Config]) -> int | None:
 
 
 def _evaluations(config: Config) -> int | None:
-    """Return how often a trial evaluates on validation data, if that is known before the data are read."""
+    """Return how often a trial evaluates; None if that is not known before the data are read."""
     images = train_images(config)
     return None if images is None else Plan.of(config, max(1, images // config.train.batch_size)).evaluations

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
+from imclass.config.metric import ACCURACY, METRICS, Metric
 from imclass.config.overrides import key_of
 from imclass.runs.atomic import write_atomically
 from imclass.sweeps.space import Parameter, settings_of, stored_space
@@ -17,12 +19,12 @@ from imclass.sweeps.stored import read_stored
 from imclass.sweeps.study import (
     REPEATS,
     SEARCH,
-    Configuration,
-    configurations,
     folder_of,
     open_study,
     ranked,
-    with_states,
+    state_of,
+    states_of,
+    trials_of,
 )
 
 
@@ -33,9 +35,7 @@ class Row:
     number: int
     folder: str  # below the sweep's
     state: str  # complete, pruned, diverged, failed, running, interrupted
-    value: float | None  # the metric, of a trial that ran to its end
-    last_value: float | None  # the metric when it was last evaluated
-    params: Mapping[str, Any]  # as Optuna has them
+    value: float | None  # the metric: of the best model of a complete trial, else at the last evaluation
     settings: Mapping[str, str]  # as the user types them
     seconds: float
     test: Mapping[str, float] | None  # loss, accuracy
@@ -71,127 +71,129 @@ class Results:
     folder: Path
     stored: Mapping[str, Any]  # sweep.yaml
     space: Mapping[str, Parameter]
-    rows: tuple[Row, ...]  # those that ran to their end first, the best first
+    rows: tuple[Row, ...]  # the best first; those that did not run to their end last
     failures: tuple[Failure, ...]
     study: optuna.Study
 
     @property
-    def metric(self) -> str:
-        return str(self.stored["metric"])
+    def metric(self) -> Metric:
+        return _metric(self.stored)
 
     @property
     def best(self) -> Row | None:
-        return self.rows[0] if self.rows and self.rows[0].value is not None else None
+        return self.rows[0] if self.rows and self.rows[0].state == "complete" else None
 
     def count(self, state: str) -> int:
         return sum(row.state == state for row in self.rows)
 
-    def show(self, value: float) -> str:
-        """Return a value of the metric as people read it."""
-        return f"{100 * value:.2f} %" if self.metric == "val.accuracy" else f"{value:.4f}"
+    def show(self, value: float | None) -> str:
+        return "" if value is None else self.metric.show(value)
+
+    def show_repeats(self, row: Row) -> str:
+        """Return mean and standard deviation over the fresh seeds."""
+        return self.show(row.mean) + (f" ± {self.show(row.deviation)}" if row.deviation is not None else "")
 
     def overrides(self, row: Row) -> list[str]:
         """Return what `imclass train` needs to train a configuration."""
         shared = [f"{key}={value}" for key, value in self.stored["overrides"].items()]
-        drawn = [f"{key}={value}" for key, value in row.settings.items()]
-        return [*self.stored["flags"], *shared, *drawn]
+        return [*self.stored["flags"], *shared, *(f"{key}={value}" for key, value in row.settings.items())]
 
     def log(self, row: Row) -> Path:
         return self.folder / "logs" / f"{row.folder}.log"
 
 
 def read_results(folder: Path) -> Results:
-    """Read a sweep's folder. Raises UserError when it is not what a sweep writes."""
+    """Read a sweep's folder. Raises UserError if a sweep did not write it."""
     stored = read_stored(folder)
-    space, metric = stored_space(stored["space"]), stored["metric"]
+    space, metric = stored_space(stored["space"]), _metric(stored)
     search, repeats = (open_study(folder, kind, metric) for kind in (SEARCH, REPEATS))
-    found, again = with_states(folder, search), configurations(repeats)
-    best = [c.number for c in ranked([c for c, _ in found], metric)]
+    found, repeated = states_of(folder, search), trials_of(repeats)
     rows = [
-        _row(c, state, space, [r for r in again if r.last.user_attrs["repeats"] == c.number])
-        for c, state in found
+        _row(trial, state, space, [r for r in repeated if r.user_attrs["repeats"] == trial.number])
+        for trial, state in found
     ]
-    sign = -1.0 if metric == "val.accuracy" else 1.0
-    repeated = {row.number for row in rows if row.mean is not None}
-    by_mean = repeated == set(best[: len(repeated)])  # else a better one was found since, and has no mean
+    best = [trial.number for trial in ranked([trial for trial, _ in found], metric)]
+    with_mean = {row.number for row in rows if row.mean is not None}
+    by_mean = with_mean == set(best[: len(with_mean)])  # else a better one was found since, and has no mean
 
     def order(row: Row) -> tuple[int, float]:
-        """Sort by the mean over fresh seeds, then by the value of the search, then by the last value."""
+        """Sort by the mean over fresh seeds, then by the search's own value, then by the last value."""
         if by_mean and row.mean is not None:
-            return 0, sign * row.mean
+            return 0, metric.rank(row.mean)
         if row.number in best:
             return 1, best.index(row.number)
-        return (2, sign * row.last_value) if row.last_value is not None else (3, row.number)
+        return (2, metric.rank(row.value)) if row.value is not None else (3, row.number)
 
-    tried = [*(configuration for configuration, _ in found), *again]
-    failures = [_failure(folder, configuration) for configuration in tried if configuration.state == "failed"]
+    failed = [trial for trial in (*(t for t, _ in found), *repeated) if state_of(trial) == "failed"]
+    failures = [_failure(folder, trial) for trial in failed]
     return Results(folder, stored, space, tuple(sorted(rows, key=order)), tuple(failures), search)
 
 
-def _failure(folder: Path, found: Configuration) -> Failure:
-    name, cause = folder_of(found), found.last.user_attrs.get("cause", "")
-    return Failure(name, len(found.attempts), cause, folder / "logs" / f"{name}.log")
+def _metric(stored: Mapping[str, Any]) -> Metric:
+    return METRICS[stored["metric"].removeprefix("val.")]
+
+
+def _failure(folder: Path, trial: FrozenTrial) -> Failure:
+    name = folder_of(trial)
+    return Failure(name, _attempts(trial), trial.user_attrs["cause"], folder / "logs" / f"{name}.log")
+
+
+def _attempts(trial: FrozenTrial) -> int:
+    return trial.user_attrs.get("failures", 0) + (state_of(trial) != "failed")
 
 
 def _row(
-    found: Configuration, state: str, space: Mapping[str, Parameter], repeats: Sequence[Configuration]
+    trial: FrozenTrial, state: str, space: Mapping[str, Parameter], repeats: Sequence[FrozenTrial]
 ) -> Row:
-    last, attrs = found.last, found.last.user_attrs
-    texts = settings_of(last.params, space)
-    done = [r for r in repeats if r.value is not None]
-    values = last.intermediate_values
+    attrs, values = trial.user_attrs, trial.intermediate_values
+    done = [repeat for repeat in repeats if state_of(repeat) == "complete"]
     return Row(
-        number=found.number,
-        folder=folder_of(found),
+        number=trial.number,
+        folder=folder_of(trial),
         state=state,
-        value=found.value,
-        last_value=values[max(values)] if values else None,
-        params=last.params,
-        settings={key_of(text): text.partition("=")[2] for text in texts},
+        value=trial.value if state == "complete" else values[max(values)] if values else None,
+        settings={key_of(s): s.partition("=")[2] for s in settings_of(trial.params, space)},
         seconds=attrs.get("seconds", 0.0),
         test=attrs.get("test"),
-        attempts=len(found.attempts),
-        cause=attrs.get("cause", ""),
-        repeats=tuple(float(r.value or 0) for r in done),
-        repeats_test=tuple(r.last.user_attrs["test"]["accuracy"] for r in done),
+        attempts=_attempts(trial),
+        cause=attrs["cause"] if state in ("failed", "diverged") else "",
+        repeats=tuple(repeat.values[0] for repeat in done),
+        repeats_test=tuple(repeat.user_attrs["test"]["accuracy"] for repeat in done),
     )
 
 
 def write_csv(results: Results, file: Path) -> None:
     """Write one row per configuration, in the order of the table."""
-    metric = results.metric.replace(".", "_")
+    metric = f"val_{results.metric.name}"
     head = ["trial", "state", metric, "test_accuracy", "seconds", "attempts", *results.space]
     spreads = ["seeds", f"{metric}_mean", f"{metric}_std", "test_accuracy_mean", "test_accuracy_std"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*head, *spreads, "cause", "log"])
     for row in results.rows:
-        figures = [row.value if row.value is not None else row.last_value, (row.test or {}).get("accuracy")]
         settings = [row.settings.get(key) for key in results.space]
         tests = row.repeats_test
         spread = [statistics.fmean(tests) if tests else None, statistics.stdev(tests) if tests[1:] else None]
         seeds = [len(row.repeats) or None, row.mean, row.deviation, *spread]
-        begin = [row.number, row.state, *figures, round(row.seconds, 1), row.attempts]
-        writer.writerow([*begin, *settings, *seeds, row.cause, results.log(row)])
+        begin = [row.number, row.state, row.value, (row.test or {}).get("accuracy"), round(row.seconds, 1)]
+        writer.writerow([*begin, row.attempts, *settings, *seeds, row.cause, results.log(row)])
     write_atomically(file, text.getvalue())
 
 
 def table(results: Results, file: Path, most: int = 25) -> str:
-    """Return the table for the terminal: the best first, failures with their causes and logs.
+    """Return the table for the terminal: the best first, then failures with their causes and logs.
 
     file: the CSV file that has all rows.
     """
     keys = list(results.space)
     shorts = [key.rsplit(".", 1)[-1] for key in keys]
     names = [s if shorts.count(s) == 1 else key for s, key in zip(shorts, keys, strict=True)]
-    lines = [["trial", "state", results.metric, "fresh seeds", "test", "seconds", *names]]
+    lines = [["trial", "state", results.stored["metric"], "fresh seeds", "test", "seconds", *names]]
     for row in results.rows[:most]:
-        value = row.value if row.value is not None else row.last_value
-        lines.append(
-            [str(row.number), row.state, "" if value is None else results.show(value), _spread(results, row)]
-            + [f"{100 * row.test['accuracy']:.2f} %" if row.test else "", f"{row.seconds:.0f}"]
-            + [row.settings.get(key, "") for key in keys]
-        )
+        repeats = f"{results.show_repeats(row)} ({len(row.repeats)})" if row.repeats else ""
+        test = ACCURACY.show(row.test["accuracy"]) if row.test else ""
+        begin = [str(row.number), row.state, results.show(row.value), repeats, test, f"{row.seconds:.0f}"]
+        lines.append([*begin, *(row.settings.get(key, "") for key in keys)])
     used = [n for n in range(len(lines[0])) if any(line[n] for line in lines[1:])]
     widths = {n: max(len(line[n]) for line in lines) for n in used}
     shown = ["  ".join(line[n].ljust(widths[n]) for n in used).rstrip() for line in lines]
@@ -199,10 +201,3 @@ def table(results: Results, file: Path, most: int = 25) -> str:
         shown.append(f"and {len(results.rows) - most} more: see {file}")
     shown += [f"{failure.folder} failed: {failure.cause} ({failure.log})" for failure in results.failures]
     return "\n".join(shown)
-
-
-def _spread(results: Results, row: Row) -> str:
-    if row.mean is None:
-        return ""
-    deviation = "" if row.deviation is None else f" ± {results.show(row.deviation)}"
-    return f"{results.show(row.mean)}{deviation} ({len(row.repeats)})"

@@ -1,4 +1,4 @@
-"""The search space: Hydra's sweep grammar, as parameters that Optuna draws from. No torch here."""
+"""The search space: Hydra's sweep grammar as Optuna's distributions. No torch here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ FORBIDDEN = ("name", "output_dir", "resume", "debug")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One key and what it may be: either `values`, or the numbers from `low` to `high`."""
+    """One key and its domain: either `values`, or the numbers from `low` to `high`."""
 
     key: str
-    expression: str  # as it was typed
+    expression: str  # as typed
     values: tuple[str, ...] = ()  # as the user types them
     low: float = 0.0
     high: float = 0.0
-    step: float = 0.0  # between the values of a range(); 0: none, or categories
+    step: float = 0.0  # of a range(); 0: an interval, or categories
     whole: bool = False
     log: bool = False
 
@@ -33,18 +33,22 @@ class Parameter:
     def is_interval(self) -> bool:
         return not self.values
 
+    @property
+    def is_number(self) -> bool:
+        return self.is_interval or self.step > 0
+
     def distribution(self) -> "BaseDistribution":
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        if self.values and not self.step:
+        if not self.is_number:
             return CategoricalDistribution(self.values)
         if self.whole:
             return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step) or 1)
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step or None)
 
     def draw(self, trial: "Trial") -> None:
-        """Let a trial draw this parameter, unless it has done so already."""
-        if self.values and not self.step:
+        """Draw this parameter, unless the trial has it already."""
+        if not self.is_number:
             trial.suggest_categorical(self.key, self.values)
         elif self.whole:
             step = int(self.step) or 1
@@ -69,7 +73,7 @@ class Parameter:
 def read_space(
     expressions: Mapping[str, str], config_dirs: Sequence[Path]
 ) -> tuple[dict[str, Parameter], list[str]]:
-    """Return the parameters of {key: expression}, and a line for each expression that is faulty."""
+    """Return the parameters of {key: expression}, and a line for each faulty expression."""
     space: dict[str, Parameter] = {}
     problems: list[str] = []
     for key, expression in expressions.items():
@@ -82,7 +86,7 @@ def read_space(
 
 
 def stored_space(expressions: Mapping[str, str]) -> dict[str, Parameter]:
-    """Return the parameters of {key: expression} that `read_space` has found sound before."""
+    """Return the parameters of {key: expression}, which `read_space` has checked before."""
     return {key: _parameter(key, expression, ()) for key, expression in expressions.items()}
 
 
@@ -113,7 +117,7 @@ def _parameter(key: str, expression: str, config_dirs: Sequence[Path]) -> Parame
     override = parse(f"{key}={expression}")
     if not override.is_interval_sweep():
         values = tuple(sweep_values(override, config_dirs))
-        if hasattr(override.value(), "filter"):  # glob(): there may be other choices another day
+        if hasattr(override.value(), "filter"):  # glob(): the group may grow
             expression = f"choice({','.join(values)})"
         if not override.is_range_sweep() or override.value().step < 0 or len(values) < 2:
             return Parameter(key, expression, values)
@@ -139,6 +143,6 @@ def _parameter(key: str, expression: str, config_dirs: Sequence[Path]) -> Parame
 
 
 def settings_of(params: Mapping[str, Any], space: Mapping[str, Parameter]) -> list[str]:
-    """Return what a trial has drawn as overrides, groups first."""
+    """Return a trial's parameters as overrides, groups first."""
     texts = [f"{key}={space[key].text(value)}" for key, value in params.items()]
     return sorted(texts, key=lambda text: "." in key_of(text))

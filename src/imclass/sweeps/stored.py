@@ -1,4 +1,4 @@
-"""sweep.yaml: what must not change while a sweep goes on, kept in its folder."""
+"""sweep.yaml: the settings of a sweep that must not change when it is resumed, kept in its folder."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from imclass.sweeps.request import CLAIMS, FIXED, Request
 
 
 def is_begun(request: Request) -> bool:
-    """Tell whether there is such a sweep. Raises UserError when its folder is that of something else."""
+    """Return whether this sweep has begun. Raises UserError if its folder is not a sweep's."""
     folder = request.folder
     if (folder / "sweep.yaml").exists():
         return True
@@ -24,12 +24,12 @@ def is_begun(request: Request) -> bool:
 
 
 def keep_request(request: Request) -> None:
-    """Store the command and what must not change in `sweep.yaml`; compare with what is stored.
+    """Compare with `sweep.yaml` if there is one, then write it.
 
-    The command is the last that did not join: it may have asked for more trials, or for fresh seeds.
+    Its command is the last that did not join: it may have asked for more trials, or for fresh seeds.
     """
     file = request.folder / "sweep.yaml"
-    with locked(request.folder / CLAIMS):  # of several that begin at once, one is the first
+    with locked(request.folder / CLAIMS):  # several may begin at once
         if file.exists():
             compare_with_stored(request)
             if request.config.join:
@@ -41,7 +41,7 @@ def keep_request(request: Request) -> None:
 
 
 def compare_with_stored(request: Request) -> None:
-    """Raise UserError with what differs from the settings with which a sweep was begun."""
+    """Raise UserError naming the settings that differ from the stored ones."""
     stored, wanted = read_stored(request.folder), request.fixed
     before, now = ({k: v for key in FIXED for k, v in _labelled(key, x[key])} for x in (stored, wanted))
     differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
@@ -61,7 +61,7 @@ def _labelled(key: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def read_stored(folder: Path) -> dict[str, Any]:
-    """Return what `keep_request` stored. Raises UserError when the file is not what a sweep writes."""
+    """Read sweep.yaml. Raises UserError if a sweep did not write it."""
     file = folder / "sweep.yaml"
     stored: Any = read_yaml(file)
     if not isinstance(stored, dict) or {"command", "name", "flags", "overrides", *FIXED} - stored.keys():

@@ -1,4 +1,4 @@
-"""Where trials run: each worker has its share of the cores, and one GPU if there are any."""
+"""Where trials run: each worker has its share of the cores, and a GPU if there are any."""
 
 import itertools
 import os
@@ -37,7 +37,7 @@ def find_gpus(device: str) -> list[str]:
         return []
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         names = [name.strip() for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",")]
-        return list(itertools.takewhile(_IS_GPU.match, names))  # as CUDA: none after -1 or a word
+        return list(itertools.takewhile(_IS_GPU.match, names))  # CUDA too ignores what follows -1 or a word
     if (tool := shutil.which("nvidia-smi")) is None:
         return []
     command = [tool, "--query-gpu=index", "--format=csv,noheader"]
@@ -49,7 +49,7 @@ def find_gpus(device: str) -> list[str]:
 
 
 def divide(workers: int | None, per_gpu: int, gpus: Sequence[str], cores: Sequence[int]) -> list[Worker]:
-    """Return the workers: as many as asked for, or as fit; more than there are cores share them in turn.
+    """Return the workers: as many as asked for, or as fit; more workers than cores share these in turn.
 
     Raises UserError when there are more than `per_gpu` for each GPU.
     """
@@ -76,13 +76,13 @@ def trial_command(request: Request, ticket: Ticket) -> list[str]:
 
 
 class RunningTrial:
-    """The process of a trial; what it prints goes to logs/<trial>.log, its lock lives as long as it does."""
+    """The process of a trial. Its output goes to logs/<trial>.log; its lock is held until it ends."""
 
     def __init__(self, request: Request, ticket: Ticket, worker: Worker):
         self.ticket, self.worker, self.pruned = ticket, worker, False
         self.run = request.folder / ticket.folder
         self.log = request.folder / "logs" / f"{ticket.folder}.log"
-        self._metric = request.config.metric.removeprefix("val.")
+        self._metric = request.metric.name
         self._started, self._asked, self._size = time.monotonic(), 0.0, -1
         self.log.parent.mkdir(exist_ok=True)
         cores = ",".join(map(str, worker.cores)) or "any"
@@ -113,12 +113,12 @@ class RunningTrial:
         self._size = size
         try:
             values = [r[self._metric] for r in read_metrics(file) if r["split"] == "val"]
-        except ValueError:  # a damaged file: nothing to prune by, and its end is told by others
+        except ValueError:  # a damaged file: nothing to prune by
             return None
         return [value for value in values if value is not None]
 
     def ask_to_stop(self, *, pruned: bool) -> None:
-        """Let it save a checkpoint and end; after a while it is killed."""
+        """Let it save a checkpoint and end; it is killed after GRACE_SECONDS."""
         if not self._asked:
             self.pruned, self._asked = pruned, time.monotonic()
             self._process.send_signal(signal.SIGTERM)
@@ -142,5 +142,5 @@ class RunningTrial:
         )
         if outcome.state == "pruned":  # the log's last words are those of an interruption
             with self.log.open("a", encoding="utf-8") as log:
-                log.write("imclass sweep: pruned, so it does not go on\n")
+                log.write("imclass sweep: pruned\n")
         return outcome

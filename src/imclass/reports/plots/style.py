@@ -5,7 +5,9 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
+from imclass.config.metric import Metric
 from imclass.runs.atomic import replacing
 
 # Okabe & Ito 2008 (jfly.uni-koeln.de/color), with a stronger red, and greys.
@@ -28,6 +30,12 @@ def style(axes: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def as_metric(axes: Axes, metric: Metric) -> None:
+    """Write percentages along the y axis of a metric that is one."""
+    if metric.percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
 
 
 def save(figure: Figure, file: Path) -> None:
