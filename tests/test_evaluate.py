@@ -62,7 +62,7 @@ def test_all_plots_of_the_end_of_training_can_be_made_again(imclass, train) -> N
     assert set(before) == {*NAMES, "curves.png", "samples.png"}
     shutil.rmtree(run / "plots")
     outcome = imclass("report", "run")
-    assert "without mistakes, predictions, samples; imclass evaluate outputs/run draws" in outcome.err
+    assert "plots: mistakes, predictions, samples; to draw them: imclass evaluate outputs/run" in outcome.err
     assert imclass("evaluate", "run").code == 0
     assert (run / "report.html").read_text().count("<img") == 6
     assert {file.name: file.read_bytes() for file in (run / "plots").iterdir()} == before

@@ -84,7 +84,7 @@ def test_what_is_passed_over_in_a_folder_is_told_and_doubles_are_predicted_once(
     outcome = imclass("predict", "run", "in", "in/1.png")
     assert outcome.code == 0
     assert [line.split()[0] for line in outcome.out.splitlines()] == ["in/1.png"]
-    assert outcome.err == "imclass: in: passed over what has no image's ending: 2 of 3 files\n"
+    assert outcome.err == "imclass: in: skipped 2 of 3 files: not images\n"
 
 
 def test_parts_of_a_batch_are_all_predicted_and_names_are_escaped(imclass, train, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_pictures_in_a_folder_without_extension_and_behind_links(imclass, run, t
     outcome = imclass("predict", "run", "p")
     assert outcome.code == 0
     assert [line.split()[0] for line in outcome.out.splitlines()] == ["p/IMG_1", "p/link/a/0.png"]
-    assert "p: passed over what has no image's ending: 1 of 3 files" in outcome.err
+    assert "p: skipped 1 of 3 files: not images" in outcome.err
 
 
 def test_red_for_a_class_whose_name_no_folder_can_have() -> None:

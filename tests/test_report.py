@@ -58,8 +58,8 @@ def test_a_run_ends_with_a_report_that_needs_nothing_else(train) -> None:
         "class3",
     ):
         assert text in page.text, text
-    assert "flattered" not in page.text
-    differing = page.text[page.text.index("differs from a bare") : page.text.index("All settings")]
+    assert "biased" not in page.text
+    differing = page.text[page.text.index("differ from a bare") : page.text.index("All settings")]
     assert "optimizer.lr" in differing
     assert "optimizer.momentum" not in differing
     assert "scheduler.warmup" not in differing

@@ -184,10 +184,10 @@ def slow_down_the_rest() -> None:
     from imclass.training import build
     from imclass.training import lifecycle as finish
 
-    prepare_data, logits_of, write = build.prepare_data, evaluation.logits_of, finish.write_assessment
+    prepare_data, logits_of, write = build.prepare_data, evaluation.logits_of, finish.write_split_report
     build.prepare_data = lambda *args: (time.sleep(0.3), prepare_data(*args))[1]
     evaluation.logits_of = lambda *args: (time.sleep(0.05), logits_of(*args))[1]
-    finish.write_assessment = lambda *args: (time.sleep(0.2), write(*args))[1]
+    finish.write_split_report = lambda *args: (time.sleep(0.2), write(*args))[1]
 
 
 def catches_signals(process: Any) -> bool:

@@ -23,10 +23,8 @@ CONFUSIONS = 5
 def evaluate_command(argv: Sequence[str]) -> None:
     """Print loss, accuracy and the per-class table of a run's model; write evaluation.json and its plots.
 
-    What training wrote (test split, best weights, the same images) is written again in its place, its samples
-    are drawn where they are gone, and its page is made again; everything else goes into a folder of its own
-    below `evaluations/`.
-    Raises UserError.
+    The evaluation that training itself makes (test split, best weights, same images) is written again in its
+    place, together with report.html; any other gets its own folder below `evaluations/`. Raises UserError.
     """
     options = _parse(argv)
     run = find_run(options.run)
@@ -38,14 +36,14 @@ def evaluate_command(argv: Sequence[str]) -> None:
     from imclass.evaluation.trained import open_trained
     from imclass.evaluation.tta import with_tta
     from imclass.reports.run_page import write_run_page
-    from imclass.reports.split_report import draw_samples, write_assessment
+    from imclass.reports.split_report import draw_samples, write_split_report
 
     trained = open_trained(run, options.weights)
     split, own = trained.split(options.split, options.data)
     predictions = predictions_of(with_tta(trained.model, options.tta), trained.loader(split), trained.device)
     about = {name: getattr(options, name) for name in ("split", "weights", "tta", "data")}
-    folder = run if own and _is_that_of_training(options) else run / "evaluations" / _name(options, own)
-    scores = write_assessment(folder, split, predictions, trained.classes, about)
+    folder = run if own and _is_training_evaluation(options) else run / "evaluations" / _name(options, own)
+    scores = write_split_report(folder, split, predictions, trained.classes, about)
     samples = run / "plots/samples.png"
     if folder == run and not samples.exists():
         draw_samples(trained.train_loader(trained.split("train", options.data)[0]), trained.classes, samples)
@@ -63,22 +61,22 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--tta",
         choices=("none", "flip", "flip_shift"),
         default="none",
-        help="average over mirrored, and moved, views of each image",
+        help="average over mirrored, or mirrored and shifted, views of each image",
     )
     parser.add_argument(
         "--data",
-        help="another root of the data, or a folder with the same class folders ('/' in a name is '_')",
+        help="another root of the data, or a folder with the same class folders ('_' for '/' in a name)",
     )
-    parser.add_argument("--json", action="store_true", help="print what evaluation.json holds")
+    parser.add_argument("--json", action="store_true", help="print evaluation.json in place of the table")
     return parser.parse_args(argv)
 
 
-def _is_that_of_training(options: argparse.Namespace) -> bool:
+def _is_training_evaluation(options: argparse.Namespace) -> bool:
     return (options.split, options.weights, options.tta) == ("test", "best", "none")
 
 
 def _name(options: argparse.Namespace, own: bool) -> str:
-    """Return a folder name of which every other evaluation has another one."""
+    """Return a folder name no other evaluation uses."""
     names = [options.split]
     if options.weights != "best":
         names.append(f"weights-{_short(options.weights) if options.weights != 'last' else 'last'}")
@@ -90,7 +88,7 @@ def _name(options: argparse.Namespace, own: bool) -> str:
 
 
 def _short(path: str) -> str:
-    """Return a file's or folder's name, and a few digits of its whole path."""
+    """Return the name of a file or folder with a short hash of its absolute path."""
     whole = Path(path).expanduser().resolve()
     name = re.sub(r"[^A-Za-z0-9.-]", "-", whole.stem)
     return f"{name}-{hashlib.sha256(str(whole).encode()).hexdigest()[:6]}"
@@ -127,7 +125,7 @@ def _table(scores: dict[str, Any], folder: Path) -> str:
 
 
 def _confusions(scores: dict[str, Any]) -> list[str]:
-    """Return the classes that are most often taken for another, from the confusion matrix."""
+    """Return the most frequent mistakes, from the confusion matrix."""
     classes = scores["classes"]
     wrong = [
         (count, row, column)
@@ -137,8 +135,8 @@ def _confusions(scores: dict[str, Any]) -> list[str]:
     ]
     wrong.sort(key=lambda entry: -entry[0])
     names = [show(row["name"]) for row in classes]
-    told = [
+    lines = [
         f"{names[row]} taken for {names[column]}: {count:,} of {classes[row]['support']:,}"
         for count, row, column in wrong[:CONFUSIONS]
     ]
-    return [f"{'mistakes' if number == 0 else '':11}  {line}" for number, line in enumerate(told)]
+    return [f"{'mistakes' if number == 0 else '':11}  {line}" for number, line in enumerate(lines)]

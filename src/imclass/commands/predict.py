@@ -1,4 +1,4 @@
-"""Let a trained model say what is on pictures.
+"""Predict the classes of pictures.
 
 imclass predict RUN FILE|DIR ... [--top-k 3] [--format table|json|csv] [--sheet OUT.png]
 """
@@ -35,8 +35,8 @@ class Prediction(NamedTuple):
 def predict_command(argv: Sequence[str]) -> None:
     """Print file, class, probability and the next likely classes for each picture, as they are predicted.
 
-    A file that is no image is told on stderr, the others are predicted; PartialFailure is raised then.
-    Raises UserError for a folder without images, and whatever `open_trained` does.
+    A file that cannot be read costs a line on stderr, and PartialFailure at the end. Raises UserError for a
+    folder without images, and whatever `open_trained` does.
     """
     options = _parse(argv)
     run = find_run(options.run)
@@ -69,7 +69,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Arguments(prog="imclass predict", description="Predict the classes of pictures.")
     parser.add_argument("run", help="a run folder, or its name under outputs/")
     parser.add_argument("pictures", nargs="+", type=Path, metavar="FILE|DIR")
-    parser.add_argument("--top-k", type=_count, default=3, help="classes told for each picture (default 3)")
+    parser.add_argument("--top-k", type=_count, default=3, help="classes to print of each (default 3)")
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--sheet", type=Path, metavar="OUT.png", help="also draw the pictures on one sheet")
     return parser.parse_args(argv)
@@ -91,8 +91,7 @@ def _files(arguments: Sequence[Path]) -> list[Path]:
             raise UserError(f"{argument}: no images in this folder")
         if others:
             print(
-                f"imclass: {argument}: passed over what has no image's ending: {others} of "
-                f"{len(found) + others} files",
+                f"imclass: {argument}: skipped {others} of {len(found) + others} files: not images",
                 file=sys.stderr,
             )
         files += found
@@ -102,7 +101,7 @@ def _files(arguments: Sequence[Path]) -> list[Path]:
 def _predict(
     trained: "Trained", files: Sequence[Path], top_k: int, failures: list[Path]
 ) -> Iterator[Prediction]:
-    """Yield a prediction for each image; what is none is told on stderr and added to `failures`."""
+    """Yield a prediction for each image; add unreadable files to `failures`, with a line on stderr."""
     import torch
 
     from imclass.data.dataset import Split
@@ -171,7 +170,7 @@ def _csv(files: Sequence[Path], top_k: int) -> tuple[str, Line]:
 
 
 def _encodable(text: str) -> str:
-    """Return a file name as it is, but for bytes that are no Unicode: these are escaped."""
+    """Return a file name with bytes that are not Unicode escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -179,7 +178,7 @@ FORMATS = {"table": _table, "json": _json, "csv": _csv}
 
 
 def _picture(prediction: Prediction, classes: Sequence[str]) -> "Picture":
-    """Return the image with predicted class and probability; where its folder is a class, right or wrong."""
+    """Return the image with its prediction, marked right or wrong if its folder is named after a class."""
     from imclass.data.folder.scan import folder_name
     from imclass.reports.plots import Picture
 
@@ -193,6 +192,6 @@ def _draw_sheet(pictures: "Sequence[Picture]", count: int, run: str, file: Path)
     from imclass.reports.plots import plot_pictures
 
     cut = f", the first {ON_SHEET} of {count:,}" if count > ON_SHEET else ""
-    known = "; folder names are the truth" if any(picture.right is not None for picture in pictures) else ""
+    known = "; folders name the true class" if any(picture.right is not None for picture in pictures) else ""
     plot_pictures(pictures, f"Predictions of {run}{cut}{known}", file)
     print(f"sheet written to {file}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Write a report that needs nothing but a browser.
+"""Write a report: one HTML file that opens offline.
 
 imclass report RUN|SWEEP|FOLDER ... [--out FILE.html]
 """
@@ -21,10 +21,9 @@ PLACES = (Path(), Path("outputs"))  # where a name is looked for
 
 
 def report_command(argv: Sequence[str]) -> None:
-    """Write report.html of one run, or comparison.html and comparison.csv of several, best first.
+    """Write report.html of one run, comparison.html and .csv of several, or the report of a sweep.
 
-    A folder that is no run itself stands for the runs in it; of a sweep, its page, table and best
-    configuration are written again. Raises UserError when there are none.
+    Any other folder stands for the runs in it. Raises UserError if there are none.
     """
     options = _parse(argv)
     if (sweep := _sweep(options.runs)) is not None:
@@ -41,7 +40,7 @@ def report_command(argv: Sequence[str]) -> None:
         print(file)
         if lacking:
             command = f"imclass evaluate {shlex.quote(str(runs[0]))}"
-            print(f"imclass: without {', '.join(lacking)}; {command} draws what can be", file=sys.stderr)
+            print(f"imclass: missing plots: {', '.join(lacking)}; to draw them: {command}", file=sys.stderr)
         return
     file = options.out or _shared_folder(runs) / "comparison.html"
     _require_folder(file)
@@ -105,14 +104,14 @@ def _runs(argument: str) -> list[Path]:
 
 
 def _runs_in(path: Path) -> list[Path]:
-    """Return the run that lies here, else those in this folder."""
+    """Return this run, or the runs in this folder."""
     from imclass.runs.records import is_run
 
     return [path] if is_run(path) else sorted(folder for folder in path.glob("*") if is_run(folder))
 
 
 def _readable(runs: Sequence[Path]) -> "list[RunRecord]":
-    """Read the runs' records; what is wrong with one is told on stderr, and raised if there is no other."""
+    """Read the runs' records; a damaged one costs a line on stderr, or UserError if there is no other."""
     from imclass.runs.records import read_run
 
     records: list[RunRecord] = []
@@ -130,7 +129,7 @@ def _readable(runs: Sequence[Path]) -> "list[RunRecord]":
 
 
 def _shared_folder(runs: Sequence[Path]) -> Path:
-    """Return the folder that all runs lie in; the current one where they share none."""
+    """Return the folder that contains all runs; the current one if there is none below /."""
     shared = Path(os.path.commonpath([run.absolute().parent for run in runs]))
     return shared if shared != Path(shared.anchor) else Path()
 
@@ -139,6 +138,6 @@ def _require_folder(file: Path) -> None:
     if file.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out {file}: expected the name of a page, such as {file.stem or 'report'}.html")
     if file.is_dir():
-        raise UserError(f"--out {file}: is a folder; name a file in it")
+        raise UserError(f"--out {file}: is a folder; expected a file")
     if not file.parent.is_dir():
-        raise UserError(f"--out {file}: no such folder {file.parent}; make it first")
+        raise UserError(f"--out {file}: no such folder {file.parent}")

@@ -1,1 +1,1 @@
-"""Pictures and pages of what runs left."""
+"""Plots and HTML pages of finished runs."""

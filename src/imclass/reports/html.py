@@ -1,4 +1,4 @@
-"""What all pages share: templates, and pictures inside the page, so that it needs nothing but a browser."""
+"""Templates of the pages; pictures are embedded, so that a page is one file and opens offline."""
 
 import base64
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import jinja2
 
 from imclass.config.durations import clock
+from imclass.config.metric import ACCURACY
 
 
 def embedded(file: Path) -> str:
@@ -14,7 +15,7 @@ def embedded(file: Path) -> str:
 
 
 def template(name: str) -> jinja2.Template:
-    """Return `templates/<name>.j2`, with the filters `percent` and `clock`; what is put in is escaped."""
+    """Return `templates/<name>.j2`, with the filters `percent` and `clock`; values are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("imclass.reports"),
         autoescape=True,
@@ -22,6 +23,6 @@ def template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda value: f"{100 * value:.2f} %"
+    environment.filters["percent"] = ACCURACY.show
     environment.filters["clock"] = clock
     return environment.get_template(f"{name}.j2")

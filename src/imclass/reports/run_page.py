@@ -1,9 +1,8 @@
-"""HTML pages that need nothing but a browser: of one run, and of a comparison. Pictures are inside."""
+"""The page of one run: report.html, one file that opens offline."""
 
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from imclass.config.check import flatten, show
 from imclass.config.compose import compose_config
@@ -14,21 +13,21 @@ from imclass.runs.atomic import write_atomically
 from imclass.runs.records import RunRecord, commands, read_run
 
 PLOTS = {
-    "curves": "Accuracy, loss and learning rate while it trained",
-    "confusion_matrix": "Which classes are taken for which",
-    "calibration": "Is it right as often as it says?",
-    "mistakes": "Where it is wrong and most certain",
-    "predictions": "What it predicts for the first test images",
-    "samples": "What it saw while it trained",
+    "curves": "Accuracy, loss and learning rate during training",
+    "confusion_matrix": "Which classes it confuses",
+    "calibration": "How far its probabilities can be trusted",
+    "mistakes": "Its most confident mistakes",
+    "predictions": "Its predictions for the first test images",
+    "samples": "Training images as the network sees them",
 }
 
 
 def write_run_page(path: Path, file: Path, *, redraw: bool = True) -> list[str]:
-    """Write the report of the run folder `path` as one HTML file; return the names of the plots it lacks.
+    """Write the report of the run folder `path` as one HTML file; return the names of missing plots.
 
-    redraw: draw curves, confusion matrix and calibration again from the run's records (into `plots/`, unless
-    the page goes elsewhere); other plots, and all without it, are taken as they lie there. Raises UserError
-    when the records cannot be read.
+    redraw: draw curves, confusion matrix and calibration again from the run's records, into `plots/` unless
+    the page goes elsewhere. Other plots are read from `plots/`. Raises UserError if the records cannot be
+    read.
     """
     run = read_run(path)
     with tempfile.TemporaryDirectory() as scratch:
@@ -54,7 +53,7 @@ def write_run_page(path: Path, file: Path, *, redraw: bool = True) -> list[str]:
 
 
 def _changed(run: RunRecord) -> dict[str, str]:
-    """Return the settings in which it differs from a bare `imclass train`, as the user types them."""
-    defaults: dict[str, Any] = flatten(dataclasses.asdict(compose_config([], [], to_train=False)))
+    """Return the settings that differ from those of a bare `imclass train`, as the user types them."""
+    defaults = flatten(dataclasses.asdict(compose_config([], [], to_train=False)))
     others = {key: value for key, value in run.settings.items() if value != defaults.get(key)}
     return {key: show(value) for key, value in others.items() if key not in ("name", "output_dir")}

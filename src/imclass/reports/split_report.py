@@ -1,4 +1,4 @@
-"""What is found out about a model on one split, and written down: evaluation.json and the plots of it."""
+"""A model's report on one split: evaluation.json and the plots made from the predictions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ from imclass.runs.atomic import write_atomically
 SHOWN = 32  # pictures on a sheet
 
 
-def write_assessment(
+def write_split_report(
     folder: Path, split: Split, predictions: Predictions, classes: Sequence[str], about: Mapping[str, Any]
 ) -> Scores:
-    """Write `evaluation.json` and four plots into `folder`, and return what the former holds.
+    """Write `evaluation.json` and four plots into `folder`; return the content of `evaluation.json`.
 
-    about: what was evaluated (split, weights, tta, data); it opens the file.
+    about: what was evaluated (split, weights, tta, data); its first entries.
     """
     scores = {**about, **score(predictions, classes)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,17 +36,17 @@ def write_assessment(
     draw_scores(scores, plots)
     first = torch.arange(min(SHOWN, len(split)))
     where = about["data"] or about["split"]
-    title = f"The first {len(first)} images of {where}: what it predicts, wrong ones in red"
+    title = f"Predictions for the first {len(first)} images of {where}, wrong ones in red"
     plot_pictures(_pictures(first, split, predictions, classes), title, plots / "predictions.png")
     mistakes = most_confident_mistakes(predictions)
     worst = mistakes[:SHOWN]
-    title = f"The {len(worst)} most confident mistakes on {where}, of {len(mistakes):,} in all"
+    title = f"The {len(worst)} most confident mistakes on {where}, of {len(mistakes):,}"
     plot_pictures(_pictures(worst, split, predictions, classes), title, plots / "mistakes.png")
     return scores
 
 
 def draw_scores(scores: Scores, plots: Path) -> None:
-    """Draw what `evaluation.json` has all the figures for: confusion matrix and calibration."""
+    """Draw the plots that need only `evaluation.json`: confusion matrix and calibration."""
     names = [row["name"] for row in scores["classes"]]
     plot_confusion_matrix(scores["confusion_matrix"], names, plots / "confusion_matrix.png")
     error = scores["expected_calibration_error"]
@@ -62,7 +62,7 @@ def draw_samples(loader: TrainLoader, classes: Sequence[str], file: Path) -> Non
 
 
 def most_confident_mistakes(predictions: Predictions) -> torch.Tensor:
-    """Return the indices of all wrong predictions, the highest probability first; int64."""
+    """Return the indices (int64) of all wrong predictions, the highest probability first."""
     confidence, predicted = predictions.probabilities.amax(dim=1), predictions.logits.argmax(dim=1)
     wrong = (predicted != predictions.labels).nonzero().flatten()
     return wrong[confidence[wrong].argsort(descending=True, stable=True)]
@@ -82,7 +82,7 @@ def _pictures(
 
 
 def _caption(target: torch.Tensor, classes: Sequence[str]) -> str:
-    """Return the class of a label, or the classes and shares of a mixture of two."""
+    """Return the class of a hard label, or the two classes and shares of a mixed one."""
     if not target.is_floating_point():
         return classes[int(target)]
     shares, found = target.topk(2)

@@ -1,4 +1,4 @@
-"""What a run has written, read back: metrics.jsonl, the table made from it, and the other records."""
+"""Read back what a run has written: metrics.jsonl, the table made from it, and its JSON files."""
 
 import json
 import shlex
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.check import flatten
+from imclass.config.metric import METRICS
 from imclass.config.stored import read_settings
 from imclass.errors import UserError, did_you_mean
 
@@ -36,14 +37,15 @@ SCORES = (
 
 
 def read_metrics(path: Path) -> list[Record]:
-    """Return the records of a metrics.jsonl; a last line that was not written to its end is left out."""
+    """Return the records of a metrics.jsonl, without an incomplete last line."""
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines]
 
 
 def evaluation_rows(records: Iterable[Record]) -> list[Record]:
-    """Return one row per validation, with the means of the training points since the one before."""
-    rows, train = [], []
+    """Return one row per validation, with the means of the training points since the last."""
+    rows: list[Record] = []
+    train: list[Record] = []
     for record in records:
         if record["split"] == "train":
             train.append(record)
@@ -57,25 +59,24 @@ def _row(val: Record, train: list[Record]) -> Record:
     images = sum(r["images"] for r in train)
 
     def mean(key: str) -> float | None:
-        values = [(r[key], r["images"]) for r in train]
+        values = [(r.get(key), r["images"]) for r in train]
         if not images or any(v is None for v, _ in values):
             return None
         return sum(v * n for v, n in values) / images
 
+    names = [name for name in val if name in METRICS]
     return {
         "step": val["step"],
         "epoch": val["epoch"],
-        "train_loss": mean("loss"),
-        "train_accuracy": mean("accuracy"),
-        "val_loss": val["loss"],
-        "val_accuracy": val["accuracy"],
+        **{f"train_{name}": mean(name) for name in names},
+        **{f"val_{name}": val[name] for name in names},
         "lr": train[-1]["lr"] if train else None,
     }
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run folder's records, read back; empty where the run has not come that far."""
+    """The records of a run folder; empty where the run has not come that far."""
 
     path: Path
     settings: dict[str, Any]  # {'train.epochs': 5, ...}
@@ -98,7 +99,7 @@ def is_run(path: Path) -> bool:
 
 
 def find_run(text: str) -> Path:
-    """Return the run folder that `text` names: a path, or a name below `outputs/`. Raises UserError."""
+    """Return the run folder at the path `text`, or at `outputs/<text>`. Raises UserError."""
     for path in (Path(text), Path("outputs") / text):
         if is_run(path):
             return path
@@ -107,7 +108,7 @@ def find_run(text: str) -> Path:
 
 
 def read_run(path: Path) -> RunRecord:
-    """Read a run folder's records. Raises UserError naming a file that is not what a run writes."""
+    """Read a run folder's records. Raises UserError naming a file that is damaged or not a run's."""
     settings, parts, file = flatten(read_settings(path)), [], path
     try:
         for name in ("summary.json", "provenance.json", "evaluation.json"):
@@ -137,7 +138,7 @@ def _require(content: dict[str, Any], keys: Iterable[str], file: Path) -> None:
 
 
 def commands(recorded: Mapping[str, Any]) -> list[str]:
-    """Return the different commands of a provenance.json in their order, as they are typed."""
+    """Return the distinct commands of a provenance.json in order, as typed."""
     sessions = [recorded, *recorded.get("resumed", [])]
     typed = [shlex.join(session["command"]) for session in sessions if "command" in session]
     return list(dict.fromkeys(typed))

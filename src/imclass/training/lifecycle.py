@@ -20,7 +20,7 @@ from imclass.machine.signals import STOP
 from imclass.models.summary import format_summary
 from imclass.reports.plots import plot_curves
 from imclass.reports.run_page import write_run_page
-from imclass.reports.split_report import draw_samples, write_assessment
+from imclass.reports.split_report import draw_samples, write_split_report
 from imclass.runs.atomic import replacing
 from imclass.runs.checkpoint import DamagedCheckpoint, read_checkpoint, read_header
 from imclass.runs.folder import RunFolder
@@ -96,7 +96,7 @@ def _write_test(job: Job, best: dict[str, Any], predictions: Predictions) -> Non
     figures = {"best/val_accuracy": progress.best["accuracy"], "best/test_accuracy": test.accuracy}
     logger.tensorboard.hparams(flatten(run.settings), figures)
     about = {"split": "test", "weights": "best", "tta": "none", "data": None}
-    write_assessment(run.path, job.data.test, predictions, job.data.classes, about)
+    write_split_report(run.path, job.data.test, predictions, job.data.classes, about)
     plot_curves(read_metrics(logger.metrics.path), progress.best, run.plots / "curves.png")
     plots = sorted(p for p in run.plots.glob("*.png") if p.stem != "samples")
     logger.tensorboard.plots(plots, progress.step)

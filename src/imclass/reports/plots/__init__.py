@@ -1,4 +1,4 @@
-"""Pictures of a run, drawn from its own records; one kind a file."""
+"""Plots of a run, drawn from its own records; one kind a file."""
 
 from imclass.reports.plots.calibration import plot_calibration
 from imclass.reports.plots.confusion import plot_confusion_matrix

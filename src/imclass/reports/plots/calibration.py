@@ -1,4 +1,4 @@
-"""Whether a model that says 90 % is right in 90 % of the cases."""
+"""Calibration: whether predictions with 90 % confidence are right 90 % of the time."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from imclass.reports.plots.style import BLUE, GREY, ORANGE, new_figure, save, st
 
 
 def plot_calibration(bins: Sequence[Mapping[str, float]], error: float, file: Path) -> None:
-    """Draw accuracy against confidence, and how many images have which confidence, as a PNG.
+    """Draw accuracy against confidence, and the distribution of confidence, as a PNG.
 
     bins: confidence, accuracy (0..1) and images of each bin that is not empty. error: expected calibration
     error, 0..1 (Guo et al. 2017, arXiv:1706.04599).

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""The confusion matrix."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +12,16 @@ from imclass.reports.plots.style import BLUE, GRID, RED, new_figure, save, short
 
 RIGHT = LinearSegmentedColormap.from_list("right", ["white", BLUE])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["white", RED])
-NUMBERED = 25  # up to so many classes, cells have numbers and all classes are named
-LEAST_SCALE = 0.1  # share of a class that has full red at least: rarer mistakes are pale
-LISTED = 12  # the most frequent mistakes named beside a larger matrix
+NUMBERED = 25  # with at most this many classes, cells have numbers and every class a name
+LEAST_SCALE = 0.1  # the share of a class that is full red, at least: rarer mistakes stay pale
+LISTED = 12  # mistakes listed beside a larger matrix
 
 
 def plot_confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str], file: Path) -> None:
     """Draw the matrix as a PNG: rows are true classes, columns predicted ones, in % of the row.
 
-    matrix: [true][predicted] in images. The diagonal is blue. The mistakes are red on a scale of their own,
-    up to the most frequent one: next to the diagonal they would all look white.
+    matrix: [true][predicted] in images. The diagonal is blue; mistakes are red on their own scale, up to the
+    most frequent one: on the diagonal's scale they would all look white.
     """
     counts = np.asarray(matrix, dtype=np.float64)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -77,7 +77,7 @@ def _number(axes: Axes, shares: NDArray[np.float64]) -> None:
 
 
 def _percent(share: float) -> str:
-    """Return 7, 7.3 or 73: a decimal only where it says something."""
+    """Return 7, 7.3 or 73: a decimal only below 10 %."""
     whole = share >= 0.0995 or abs(100 * share - round(100 * share)) < 0.05
     return f"{100 * share:.{0 if whole else 1}f}"
 
@@ -98,7 +98,7 @@ def _name(axes: Axes, classes: Sequence[str], numbered: bool) -> None:
 
 
 def _list_mistakes(axes: Axes, counts: NDArray[np.float64], classes: Sequence[str]) -> None:
-    """Write the most frequent mistakes as text, since single cells of a large matrix are hard to look up."""
+    """Write the most frequent mistakes as text: single cells of a large matrix are hard to read."""
     axes.axis("off")
     wrong = counts * (1 - np.eye(len(counts)))
     lines = ["Most frequent mistakes", ""]

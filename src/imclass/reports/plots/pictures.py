@@ -1,4 +1,4 @@
-"""Sheets of images with what is known and predicted of each."""
+"""Sheets of images with captions, such as true and predicted classes."""
 
 import math
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ class Picture(NamedTuple):
 
     image: "Tensor"  # uint8 (C, H, W)
     caption: str
-    right: bool | None = None  # None: nobody knows
+    right: bool | None = None  # whether the prediction is right; None: unknown
 
 
 def plot_pictures(pictures: Sequence[Picture], title: str, file: Path) -> None:
-    """Draw the images in rows of eight as a PNG; wrong ones framed and named in red, right ones in blue."""
+    """Draw the images in rows of eight as a PNG; wrong ones framed in red, right ones in blue."""
     columns = min(COLUMNS, max(4, len(pictures)))
     rows = max(1, math.ceil(len(pictures) / columns))
     lines = max((picture.caption.count("\n") + 1 for picture in pictures), default=1)
     row_height = SIDE + GAP + lines * LINE
     width, height = columns * (SIDE + GAP) + GAP, TITLE + rows * row_height + GAP // 2
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    axes = figure.add_axes((0, 0, 1, 1))  # one for all: an axes for each image takes five times as long
+    axes = figure.add_axes((0, 0, 1, 1))  # one for all: an Axes per image takes five times as long
     axes.axis("off")
     axes.text(GAP, TITLE / 2, shortened(title, 120), fontsize=11, fontweight="bold", va="center")
     for number, picture in enumerate(pictures):
@@ -48,7 +48,7 @@ def plot_pictures(pictures: Sequence[Picture], title: str, file: Path) -> None:
 
 
 def _draw(axes: Axes, picture: Picture, left: int, top: int) -> None:
-    """Draw one image in a square with its upper left corner there, and its caption below."""
+    """Draw one image in the square with this upper left corner, and its caption below."""
     color = {None: GREY, True: BLUE, False: RED}[picture.right]
     pixels = _pixels(picture.image)
     height, width = pixels.shape[:2]
@@ -71,7 +71,7 @@ def _draw(axes: Axes, picture: Picture, left: int, top: int) -> None:
 
 
 def _pixels(image: "Tensor") -> NDArray[np.uint8]:
-    """Return (H, W) or (H, W, 3): of other numbers of channels, the first is shown."""
+    """Return (H, W, 3), or (H, W): the first channel if there are not three."""
     shown = image if image.shape[0] == 3 else image[:1]
     pixels: NDArray[np.uint8] = shown.permute(1, 2, 0).cpu().numpy()
     return pixels if shown.shape[0] == 3 else pixels[..., 0]

@@ -1,4 +1,4 @@
-"""Pictures of a sweep: how it went, which settings mattered, and which values go with good figures."""
+"""Plots of a sweep: how it went, which settings mattered, and which values go with good figures."""
 
 import itertools
 import math
@@ -110,7 +110,7 @@ def plot_learning_curves(points: Sequence[Point], metric: Metric, file: Path) ->
         axes.plot(xs, ys, line, color=color, lw=1.2, marker=marker, ms=4, alpha=0.6, label=label)
         if point is points[0]:
             axes.plot(xs, ys, color="black", lw=2.4, marker=marker, label=f"the best, trial {point.number}")
-    style(axes, "While they trained", "epoch", f"validation {metric.name}")
+    style(axes, "During training", "epoch", f"validation {metric.name}")
     axes.set_xlim(left=0)
     _limit(axes, [y for p in points for _, y in p.curve], metric)
     named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # one entry for each label

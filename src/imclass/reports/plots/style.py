@@ -1,4 +1,4 @@
-"""The look that all plots share: colours that colour-blind readers can tell apart, few lines, units."""
+"""The look shared by all plots: colours for colour-blind readers, few lines, units."""
 
 import warnings
 from pathlib import Path
@@ -18,12 +18,12 @@ GREY, GRID = "#555555", "#DDDDDD"
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of this size in inches; no window and no global state belong to it."""
+    """Return an empty figure of this size in inches, without pyplot and its global state."""
     return Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
 def style(axes: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
-    """Give axes a bold title at the left, names and a light grid, and take away the box."""
+    """Set a bold title at the left, labels and a light grid; remove the box."""
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
@@ -39,15 +39,15 @@ def as_metric(axes: Axes, metric: Metric) -> None:
 
 
 def save(figure: Figure, file: Path) -> None:
-    """Write a PNG, so that a reader finds the old or the new picture, never a part."""
+    """Write a PNG atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a class in a script that the font lacks: boxes
+        warnings.filterwarnings("ignore", message="Glyph")  # a class name in a script that the font lacks
         figure.savefig(temporary, format="png")
 
 
 def shortened(text: str, length: int) -> str:
-    """Return `text`, its middle left out if it is longer than `length` characters; '$' starts no formula."""
+    """Return `text`, its middle elided beyond `length` characters, and '$' escaped."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     if len(text) > length:
         half = (length - 1) // 2
