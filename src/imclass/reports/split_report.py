@@ -36,11 +36,11 @@ def write_split_report(
     draw_scores(scores, plots)
     first = torch.arange(min(SHOWN, len(split)))
     where = about["data"] or about["split"]
-    title = f"Predictions for the first {len(first)} images of {where}, wrong ones in red"
+    title = f"The first {len(first)} images of {where}: what it predicts, wrong ones in red"
     plot_pictures(_pictures(first, split, predictions, classes), title, plots / "predictions.png")
     mistakes = most_confident_mistakes(predictions)
     worst = mistakes[:SHOWN]
-    title = f"The {len(worst)} most confident mistakes on {where}, of {len(mistakes):,}"
+    title = f"The {len(worst)} most confident mistakes on {where}, of {len(mistakes):,} in all"
     plot_pictures(_pictures(worst, split, predictions, classes), title, plots / "mistakes.png")
     return scores
 
