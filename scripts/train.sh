@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains a model on a fresh machine: makes .venv, installs imclass, runs `imclass train` with your overrides.
+# Trains on a fresh machine: makes .venv, installs imclass, runs `imclass train` with your overrides.
 #   bash scripts/train.sh [group=choice ...] [key=value ...]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How long the command line takes to answer: median of 5, in seconds, of --help and of a misspelt key.
+# Seconds until the command line answers --help and a misspelt key: median of 5.
 #   bash scripts/bench/cold_start.sh
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../venv.sh"

@@ -1,11 +1,11 @@
-"""How much of the machine the training command uses: its images/s against a bare loop's, in one process.
+"""Overhead of `imclass train`: its images/s against a bare training loop's, in one process.
 
-    python scripts/bench/overhead.py [--steps 24] [--model resnet18] [--size 32] [--batch 128] [overrides ...]
+    python scripts/bench/overhead.py [--steps 24] [--model resnet18] [--size 32] [--batch 128]
 
-The bare loop repeats forward, loss, backward and optimizer step on one batch that is already in memory, in
-the same precision and memory format. The command's figures come from its own metrics.jsonl and summary:
-`training` counts the time between its log points (data, augmentation, loop and logging), `whole` all of
-the training's wall clock, evaluations and checkpoints included. Both halves are measured twice, interleaved.
+The bare loop repeats forward, loss, backward and optimizer step on one batch in memory, in the same
+precision and memory format. `training` is the rate in metrics.jsonl, between log points: data, augmentation,
+loop and logging. `whole` is the rate over wall-clock time, with evaluations and checkpoints. Both are
+measured twice, interleaved with the bare loop.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from imclass.training.step import Learner
 def bare_images_per_second(
     learner: Learner, images: torch.Tensor, targets: torch.Tensor, steps: int
 ) -> float:
-    """Return the rate of forward, loss, backward, step on one batch in memory."""
+    """Return the rate of forward, loss, backward and optimizer step on one batch in memory."""
     model, optimizer = learner.model.train(), learner.optimizer
     start = 0.0
     for step in range(steps + 2):

@@ -1,17 +1,17 @@
-"""How training on many processes scales: measured with 1 and 2 here, computed for 8, 64 and 1,024 GPUs.
+"""Scaling of distributed training: measured here with 1 and 2 processes, computed for 8, 64 and 1,024 GPUs.
 
     python scripts/bench/scaling.py [--steps 6] [--batch 32] [--size 32] [--models resnet18 resnet50]
     python scripts/bench/scaling.py --images-per-second 25000 8000    # of one GPU, in the order of --models
 
-Measured: the same global batch in 1 process with 1 thread, in 1 process with 2 threads, and in 2 processes
-with 1 thread each, in turn, twice; and the all-reduce of as many bytes as the model has gradients, over gloo.
+Measured twice, in turn: the same global batch in 1 process with 1 thread, 1 process with 2 threads, and
+2 processes with 1 thread each; and a gloo all-reduce of the model's gradient bytes.
 
-Computed, from the rate of one process (measured here, or as stated by --images-per-second):
-  compute   images per GPU / rate, but at least --floor-ms, below which a GPU only waits for launches
-  all-reduce  a ring within each node, then, on every GPU's share, a ring over the nodes:
-              2 (n-1)/n bytes / bandwidth + 2 (n-1) latency a message; messages of 25 MiB, as torch sends them
-  exposed   what is left of it after it ran beside --overlap of the backward pass (two thirds of compute),
-            at least the last message
+Computed from the rate of one process, measured here or given by --images-per-second:
+  compute     images per GPU / rate, at least --floor-ms, below which a GPU only waits for kernel launches
+  all-reduce  a ring within each node, then, on each GPU's shard, a ring across nodes:
+              2 (n-1)/n bytes / bandwidth + 2 (n-1) latency per message; messages of 25 MiB, DDP's bucket size
+  exposed     the part that does not overlap with --overlap of the backward pass (two thirds of compute),
+              at least the last message
   efficiency  time of one GPU at its full rate / (GPUs * (compute + exposed))
 """
 
@@ -43,7 +43,7 @@ MESSAGE = 25 * 2**20  # bytes
 
 @dataclass(frozen=True)
 class Network:
-    """The stated network: bytes a second and seconds, of one GPU."""
+    """Assumed network of one GPU: bytes per second, seconds."""
 
     node: int = 8  # GPUs
     inside: float = 0.8 * 450e9  # NVLink
@@ -52,7 +52,7 @@ class Network:
     between_latency: float = 5e-6
 
     def all_reduce_seconds(self, size: int, gpus: int) -> float:
-        """Return the time to sum `size` bytes over `gpus`."""
+        """Return the time of an all-reduce of `size` bytes over `gpus`."""
         local, nodes, messages = min(gpus, self.node), math.ceil(gpus / self.node), math.ceil(size / MESSAGE)
         inside = _ring(size, local, self.inside, messages * self.inside_latency)
         return inside + _ring(size / local, nodes, self.between, messages * self.between_latency)
@@ -64,7 +64,7 @@ def _ring(size: float, members: int, bandwidth: float, latency: float) -> float:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; times in seconds."""
+    """One row of the table; times in seconds."""
 
     gpus: int
     images: float  # per GPU and step
@@ -81,7 +81,7 @@ class Row:
 def expect(
     gpus: int, images: float, rate: float, gradients: int, network: Network, floor: float, overlap: float
 ) -> Row:
-    """Return what to expect of `gpus` with `images` each. rate: images/s of one. gradients: bytes."""
+    """Predict a step on `gpus` with `images` each. rate: images/s of one. gradients: bytes."""
     compute = max(floor, images / rate)
     all_reduce = network.all_reduce_seconds(gradients, gpus)
     last = all_reduce / math.ceil(gradients / MESSAGE)
@@ -113,7 +113,7 @@ def gradient_bytes(model: str, size: int) -> int:
 
 
 def work(rank: int, size: int, threads: int, port: int, model: str, options: argparse.Namespace) -> None:
-    """Be one process of a measurement; the first writes seconds a step and a all-reduce to a file."""
+    """Run one rank of a measurement; rank 0 writes seconds per step and per all-reduce to a file."""
     if size > 1:
         names = {"RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         os.environ.update({name: str(value) for name, value in names.items()})
@@ -133,7 +133,9 @@ def work(rank: int, size: int, threads: int, port: int, model: str, options: arg
         run = processes.broadcast(lambda: open_run(config))
         trainer = build_job(run, processes).trainer
         trainer.learner.model.train()
-        seconds = [_seconds(trainer.train_step) for _ in range(options.steps + 2)][2:]  # the first allocate
+        seconds = [_seconds(trainer.train_step) for _ in range(options.steps + 2)][
+            2:
+        ]  # the first two allocate
         sums = _all_reduce_seconds(processes, gradient_bytes(model, options.size), options.steps)
         trainer.logger.close()
         if processes.is_first:
@@ -170,7 +172,7 @@ def measure(size: int, threads: int, model: str, options: argparse.Namespace) ->
 
 
 def measured_here(model: str, options: argparse.Namespace) -> float:
-    """Print the measurements of a model; return the images/s of one process with one thread."""
+    """Print a model's measurements; return the images/s of one process with one thread."""
     kinds = {
         "1 process, 1 thread": (1, 1),
         "1 process, 2 threads": (1, 2),
@@ -196,9 +198,9 @@ def measured_here(model: str, options: argparse.Namespace) -> float:
 def assumptions(network: Network, floor: float, overlap: float) -> str:
     latencies = f"{1e6 * network.inside_latency:.0f} and {1e6 * network.between_latency:.0f} us"
     return (
-        f"\nnetwork, stated: NVLink {network.inside / 1e9:.0f} GB/s within {network.node} GPUs, InfiniBand "
-        f"{network.between / 1e9:.0f} GB/s a GPU between them (80 % of nominal); latency {latencies}\n"
-        f"assumed: {overlap:.0%} of the backward pass hides messages, but never the last one; no step under "
+        f"\nnetwork, assumed: NVLink {network.inside / 1e9:.0f} GB/s within {network.node} GPUs, InfiniBand "
+        f"{network.between / 1e9:.0f} GB/s per GPU between nodes (80 % of nominal); latency {latencies}\n"
+        f"assumed: {overlap:.0%} of the backward pass overlaps with messages, except the last; steps take at least "
         f"{floor:g} ms; float32 gradients"
     )
 
@@ -209,15 +211,17 @@ def main() -> None:
     )
     parser.add_argument("--models", nargs="+", default=["resnet18", "resnet50"])
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--batch", type=int, default=32, help="of the measurement, over all processes")
+    parser.add_argument("--batch", type=int, default=32, help="measured global batch")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--images-per-second", type=float, nargs="+", help="of one GPU, for each of --models")
     parser.add_argument(
         "--no-measurement", action="store_true", help="with --images-per-second: compute only"
     )
-    parser.add_argument("--global-batch", type=int, default=1024, help="the fixed one of the first table")
-    parser.add_argument("--batch-per-gpu", type=int, default=128, help="the fixed one of the second table")
-    parser.add_argument("--floor-ms", type=float, help="shortest step; default 4 for a stated GPU, else 0")
+    parser.add_argument("--global-batch", type=int, default=1024, help="fixed in the first table")
+    parser.add_argument("--batch-per-gpu", type=int, default=128, help="fixed in the second table")
+    parser.add_argument(
+        "--floor-ms", type=float, help="shortest step; default 4 with --images-per-second, else 0"
+    )
     parser.add_argument("--overlap", type=float, default=0.8)
     options = parser.parse_args()
     stated = options.images_per_second
@@ -230,7 +234,7 @@ def main() -> None:
     network = Network()
     print(assumptions(network, floor, options.overlap))
     for model, rate in zip(options.models, stated or here, strict=True):
-        source = "STATED, not measured" if stated else "MEASURED here, one CPU thread: no GPU's rate"
+        source = "given, not measured" if stated else "measured here on one CPU thread, not a GPU"
         size = gradient_bytes(model, options.size)
         print(f"\n{model}: {size / 1e6:.1f} MB of gradients, {rate:,.0f} images/s a process ({source})")
         for name, share in (

@@ -1,11 +1,10 @@
 """Make the bundled data set: the first 600 training and 100 test images of each class, in original order.
 
-    python scripts/data/make_fashion_mnist_mini.py --check    # does the bundled data equal the rule?
+    python scripts/data/make_fashion_mnist_mini.py --check    # compare the bundled files with the originals
     python scripts/data/make_fashion_mnist_mini.py --source /usr/share/datasets/fashion-mnist --out DIR
 
-The contents are the same everywhere; compressed bytes may differ between versions of zlib, so `--check`
-compares contents. Prints the sha256 of the contents, which belong into `MINI` of
-`imclass/data/fashion_mnist.py`.
+Compressed bytes may differ between zlib versions, so `--check` compares contents. Prints the sha256 of the
+contents for `MINI` in `imclass/data/fashion_mnist.py`.
 """
 
 import argparse
@@ -25,7 +24,7 @@ PER_CLASS = {"train": 600, "t10k": 100}
 
 
 def build(source: Path) -> dict[str, bytes]:
-    """Return the contents of the four idx files of the small data set, by name."""
+    """Return the contents of the small data set's four idx files by name."""
     contents = {}
     for part, count in PER_CLASS.items():
         names = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
@@ -43,12 +42,12 @@ def first_of_each_class(labels: Tensor, count: int) -> Tensor:
 
 
 def idx(array: Tensor) -> bytes:
-    """Return a uint8 array as an idx file."""
+    """Encode a uint8 array as an idx file."""
     return struct.pack(f">2xBB{array.ndim}I", 8, array.ndim, *array.shape) + array.numpy().tobytes()
 
 
 def write(contents: dict[str, bytes], folder: Path) -> None:
-    """Write gzipped files without time or name in their headers, and the licence beside them."""
+    """Write gzip files with no time or name in their headers, and the licence."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         with (
@@ -61,7 +60,7 @@ def write(contents: dict[str, bytes], folder: Path) -> None:
 
 
 def differing(contents: dict[str, bytes], folder: Path) -> list[str]:
-    """Return the names of the files in `folder` that are missing or have other contents."""
+    """Return the names of the files in `folder` that are missing or differ."""
     paths = {name: folder / f"{name}.gz" for name in contents}
     return [
         path.name
@@ -77,7 +76,7 @@ def main() -> int:
     )
     parser.add_argument("--source", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--out", type=Path, default=BUNDLED)
-    parser.add_argument("--check", action="store_true", help="compare --out with the rule, write nothing")
+    parser.add_argument("--check", action="store_true", help="compare --out with --source, write nothing")
     options = parser.parse_args()
     contents = build(options.source)
     if options.check:

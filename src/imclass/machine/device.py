@@ -1,4 +1,4 @@
-"""Where and how the numbers are computed: device, precision, memory format, compilation, threads."""
+"""Device, precision, memory format, compilation and threads."""
 
 import contextlib
 import os
@@ -13,16 +13,15 @@ from imclass.config.schema import DeviceConfig
 from imclass.errors import UserError
 from imclass.machine.processes import ALONE, Processes
 
-# Under `compile: auto`, models are compiled for trainings of at least this many steps on CUDA:
-# below it, compiling takes longer than it saves.
+# device.compile=auto compiles for runs of at least this many steps on CUDA; shorter ones do not repay it.
 COMPILE_STEPS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What was resolved from `DeviceConfig`; `reasons` say what each `auto` chose, and why.
+    """A resolved `DeviceConfig`; `reasons` explain each `auto`.
 
-    processes: this one and the others that train the same model, each on a device of its own.
+    processes: the ranks that train this model, each on its own device.
     """
 
     device: torch.device
@@ -30,26 +29,26 @@ class Device:
     memory_format: torch.memory_format
     compile: bool
     threads: int
-    micro_batch: int | None  # images per forward pass; None: the whole batch, until memory runs out
+    micro_batch: int | None  # images per forward pass; None: the whole batch unless memory runs out
     reasons: tuple[str, ...]
     processes: Processes = ALONE
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """Return the context in which forward passes run."""
+        """Return the autocast context of forward passes."""
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def grad_scaler(self) -> torch.amp.GradScaler:
-        """Return a gradient scaler, which does nothing unless the precision is fp16."""
+        """Return a gradient scaler, disabled unless the precision is fp16."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def is_out_of_memory(self, error: Exception) -> bool:
-        """Tell whether `error` says that this device's memory, or the process's, ran out."""
+        """Return whether `error` means that the device or the process is out of memory."""
         kinds = (torch.OutOfMemoryError, MemoryError)
         return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
     def peak_memory_bytes(self) -> int:
-        """Return the most memory used so far: of the GPU, else of the process."""
+        """Return the peak memory of the GPU, or of the process on a CPU."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         import resource
@@ -59,7 +58,7 @@ class Device:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
     def fits(self, size: int) -> bool:
-        """Tell whether `size` bytes of data may stay in the device's memory beside the training."""
+        """Return whether `size` bytes of data fit in device memory beside the training."""
         if self.device.type != "cuda":
             return self.device.type == "cpu"
         free, _ = torch.cuda.mem_get_info(self.device)
@@ -67,7 +66,7 @@ class Device:
 
     @property
     def hardware(self) -> str:
-        """Return the name of the GPU, or of the CPU with the instructions that torch uses of it."""
+        """The GPU's name, or the CPU's with the instruction set torch uses."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         file = Path("/proc/cpuinfo")
@@ -78,11 +77,11 @@ class Device:
 def resolve_device(
     config: DeviceConfig, *, steps: int, threads: int | None = None, processes: Processes = ALONE
 ) -> Device:
-    """Choose the device and everything that is `auto`, and set torch's number of threads.
+    """Resolve the device and every `auto`, and set torch's number of threads.
 
-    steps: length of the training, for the choice of compilation. threads: what an interrupted run
-    used, kept under `auto` because another number of threads rounds differently.
-    Raises UserError when the device that was asked for is not there, or cannot do what was asked for.
+    steps: length of the run, decides `compile: auto`. threads: of the run to resume, kept under
+    `auto` because another number of threads rounds differently.
+    Raises UserError if the device is missing or does not support a setting.
     """
     reasons: list[str] = []
     device = _choose_device(config.type, processes, reasons)
@@ -92,7 +91,7 @@ def resolve_device(
     torch.set_num_threads(chosen_threads)
     precision = _choose_precision(config.precision, device, reasons)
     if config.channels_last == "auto":
-        reasons.append("channels_last: true, the layout in which convolutions are fastest")
+        reasons.append("channels_last: true, the fastest layout for convolutions")
     compiled = config.compile
     if compiled == "auto":
         compiled = device.type == "cuda" and steps >= COMPILE_STEPS
@@ -139,9 +138,9 @@ def _choose_threads(wanted: object, earlier: int | None, processes: Processes, r
         reasons.append(f"threads: {earlier}, as before the interruption")
         return earlier
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if processes.local_size > 1:  # torchrun allows each but one thread, whatever the machine has
+    if processes.local_size > 1:  # torchrun sets OMP_NUM_THREADS=1 whatever the machine has
         threads = max(1, cores // processes.local_size)
-        reasons.append(f"threads: {threads}, the share of each of {processes.local_size} processes")
+        reasons.append(f"threads: {threads}, the cores divided among {processes.local_size} processes")
         return threads
     threads = min(cores, torch.get_num_threads())
     reasons.append(f"threads: {threads}, the cores of this process")
@@ -162,7 +161,7 @@ def _choose_precision(wanted: str, device: torch.device, reasons: list[str]) -> 
 
 
 def _has_bf16_units(device: torch.device) -> bool:
-    """Tell whether bf16 is computed in hardware, not emulated (which can be 100 times slower)."""
+    """Return whether bf16 runs in hardware; emulated, it can be 100 times slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":

@@ -1,4 +1,4 @@
-"""Randomness as a function of (seed, purpose, position): nothing to save, nothing to restore."""
+"""Randomness as a function of (seed, purpose, position), with no state to save or restore."""
 
 import hashlib
 import random
@@ -8,18 +8,18 @@ import torch
 
 
 def derive_seed(seed: int, purpose: str, position: int = 0) -> int:
-    """Return a number in 0..2**63-1 that depends on all three arguments, and on nothing else."""
+    """Return a number in 0..2**63-1 determined by the three arguments."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{position}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int, purpose: str, position: int = 0) -> torch.Generator:
-    """Return a CPU generator seeded for this purpose and position (a step or an epoch)."""
+    """Return a CPU generator for this purpose and position (a step or an epoch)."""
     return torch.Generator().manual_seed(derive_seed(seed, purpose, position))
 
 
 def seed_everything(seed: int, purpose: str, position: int = 0) -> None:
-    """Seed the global generators of Python, numpy and torch (all devices): initial weights, dropout."""
+    """Seed the global generators of Python, numpy and torch on all devices (initial weights, dropout)."""
     value = derive_seed(seed, purpose, position)
     random.seed(value)
     np.random.seed(value % 2**32)
@@ -27,6 +27,6 @@ def seed_everything(seed: int, purpose: str, position: int = 0) -> None:
 
 
 def use_deterministic_kernels() -> None:
-    """Let cuDNN choose only kernels that give the same bits each time, and always the same ones."""
+    """Make cuDNN use deterministic kernels and skip its autotuner."""
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
