@@ -200,8 +200,8 @@ def assumptions(network: Network, floor: float, overlap: float) -> str:
     return (
         f"\nnetwork, assumed: NVLink {network.inside / 1e9:.0f} GB/s within {network.node} GPUs, InfiniBand "
         f"{network.between / 1e9:.0f} GB/s per GPU between nodes (80 % of nominal); latency {latencies}\n"
-        f"assumed: {overlap:.0%} of the backward pass overlaps with messages, except the last; steps take at least "
-        f"{floor:g} ms; float32 gradients"
+        f"assumed: {overlap:.0%} of the backward pass overlaps with messages, except the last; "
+        f"steps take at least {floor:g} ms; float32 gradients"
     )
 
 
