@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import pickle
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -74,15 +73,13 @@ def test_packed_and_unpacked_cifar_are_the_same(tmp_path: Path, monkeypatch: pyt
     assert load_dataset(config).fingerprint == unpacked
 
 
-def test_pickles_of_both_pythons_and_both_numpys_are_read() -> None:
+@pytest.mark.parametrize("module", [b"numpy._core.multiarray", b"numpy.core.multiarray"])
+def test_pickles_of_both_numpys_are_read(module: bytes) -> None:
     array = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    python2 = python2_pickle({b"data": array})
-    python3 = pickle.dumps({b"data": array}, protocol=2)  # bytes become calls of _codecs.encode
-    for content in (python2, python3):
-        for module in (b"numpy._core.multiarray", b"numpy.core.multiarray"):
-            renamed = content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
-            renamed = renamed.replace(b"numpy.core.multiarray", module)
-            assert (_parse(renamed, Path("x"), "y")[b"data"] == array).all()
+    content = python2_pickle({b"data": array})
+    content = content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    content = content.replace(b"numpy.core.multiarray", module)
+    assert (_parse(content, Path("x"))[b"data"] == array).all()
 
 
 class Evil:

@@ -1,8 +1,9 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour pictures of 32x32 pixels.
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32x32 pixels.
 
-The originals are Python pickles, which can run code. Each file is therefore read once, its bytes are
-checked against torchvision's checksums, and those bytes are parsed by an unpickler that knows only how
-to make numpy arrays. The archive is read in place; nothing is unpacked to disk.
+The originals are pickles, which can run code. So each file is read once, those bytes are verified against
+torchvision's checksums, and parsed by an unpickler that can only make numpy arrays. An archive is read in
+place. torchvision's own reader unpacks it, and unpickles without restriction a file that it opens again
+after verifying it.
 """
 
 import hashlib
@@ -17,80 +18,74 @@ from typing import Any
 import numpy as np
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.utils import check_integrity
 
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split
-from imclass.data.sources import data_roots, download_root, fetch, is_file, not_found
+from imclass.data.sources import REMEDY, Source, data_roots, download, is_file
 from imclass.errors import UserError
 
-_reconstruct = np.empty(0).__reduce__()[0]  # numpy's array constructor, which numpy 2 moved to another module
-REMEDY = "delete it to have it fetched again"
 LARGEST = 256 << 20  # bytes of one batch file; the largest, CIFAR-100's `train`, has 155 million
 LARGEST_ARCHIVE = 1 << 30  # unpacked bytes read while looking for the batch files; a real one has 186 million
+_reconstruct = np.empty(0).__reduce__()[0]  # numpy's array constructor, which numpy 2 moved to another module
 
 
 def load_cifar10(config: DatasetConfig) -> Dataset:
     """Load CIFAR-10 from the archive or its unpacked folder, downloading the archive if need be.
 
     `files` has each image's batch file (data_batch_1 .. data_batch_5, test_batch). Raises UserError when
-    the data cannot be found or fetched, or when a file has other contents.
+    the data cannot be found or downloaded, and when a file has other contents.
     """
-    return _load(config, CIFAR10, subfolders=(".", "cifar10", "cifar-10", "CIFAR10"), label_key=b"labels")
+    return _load(config, CIFAR10, "10", b"labels")
 
 
 def load_cifar100(config: DatasetConfig) -> Dataset:
     """Load CIFAR-100 with its 100 fine classes; otherwise as `load_cifar10`."""
-    return _load(
-        config, CIFAR100, subfolders=(".", "cifar100", "cifar-100", "CIFAR100"), label_key=b"fine_labels"
-    )
+    return _load(config, CIFAR100, "100", b"fine_labels")
 
 
-def _load(
-    config: DatasetConfig, source: type[CIFAR10], subfolders: tuple[str, ...], label_key: bytes
-) -> Dataset:
+def _load(config: DatasetConfig, source: type[CIFAR10], classes: str, label_key: bytes) -> Dataset:
     checksums = dict([*source.train_list, *source.test_list])
     checksums[source.meta["filename"]] = source.meta["md5"]
-    where = _find(config.root, source, subfolders, checksums)
-    if where is None:
-        where = _download(config, source)
+    subfolders = (".", f"cifar{classes}", f"cifar-{classes}", f"CIFAR{classes}")
+    folders = [base / sub for base in data_roots(config.root) for sub in subfolders]
+    where = _find(folders, source, checksums) or _download(config, source)
     contents = _read_folder(where, checksums) if where.is_dir() else _read_archive(where, source, checksums)
-    parsed = {name: _parse(content, where, name) for name, content in contents.items()}
-    try:
-        names = parsed[source.meta["filename"]][source.meta["key"].encode()]
-        classes = tuple(name.decode() for name in names)
-        train, test = (
-            _split({name: parsed[name] for name, _ in batches}, label_key)
-            for batches in (source.train_list, source.test_list)
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{where}: not the layout of {source.__name__} ({error!r})") from error
-    return Dataset(train, test, classes)
-
-
-def _split(batches: Mapping[str, dict[bytes, Any]], label_key: bytes) -> Split:
-    """Join batches {b'data': uint8 (N, 3072), label_key: N ints} in order."""
-    data = np.concatenate([batch[b"data"] for batch in batches.values()])
-    labels = torch.tensor(
-        [label for batch in batches.values() for label in batch[label_key]], dtype=torch.int64
+    parsed = {name: _parse(content, where / name) for name, content in contents.items()}
+    train, test = (
+        _join({name: parsed[name] for name, _ in batches}, label_key)
+        for batches in (source.train_list, source.test_list)
     )
+    names = parsed[source.meta["filename"]][source.meta["key"].encode()]
+    return Dataset(train, test, tuple(name.decode() for name in names))
+
+
+def _join(batches: Mapping[str, dict[bytes, Any]], label_key: bytes) -> Split:
+    """Join batches {b'data': uint8 (N, 3072), label_key: N ints} in order."""
+    images = torch.from_numpy(np.concatenate([batch[b"data"] for batch in batches.values()]))
+    labels = torch.tensor([label for batch in batches.values() for label in batch[label_key]])
     files = tuple(name for name, batch in batches.items() for _ in batch[label_key])
-    if data.dtype != np.uint8 or data.shape != (len(labels), 3 * 32 * 32):
-        raise ValueError(f"{data.dtype} data of shape {data.shape} with {len(labels)} labels")
-    return Split(torch.from_numpy(data).view(-1, 3, 32, 32), labels, files)
+    return Split(images.view(-1, 3, 32, 32), labels, files)
 
 
-def _find(
-    root: str | None, source: type[CIFAR10], subfolders: tuple[str, ...], checksums: Mapping[str, str]
-) -> Path | None:
+def _find(folders: list[Path], source: type[CIFAR10], checksums: Mapping[str, str]) -> Path | None:
     """Return the first complete unpacked folder or archive: an interrupted unpacking does not count."""
-    for folder in (base / sub for base in data_roots(root) for sub in subfolders):
+    for folder in folders:
         for unpacked in (folder / source.base_folder, folder):
             if all(is_file(unpacked / name) for name in checksums):
                 return unpacked
         if is_file(folder / source.filename):
             return folder / source.filename
     return None
+
+
+def _download(config: DatasetConfig, source: type[CIFAR10]) -> Path:
+    archive = data_roots(config.root)[0] / source.filename
+
+    def verify(path: Path) -> None:
+        _verified(path.read_bytes(), source.tgz_md5, path)
+
+    download(config, archive.parent, {archive.name: Source([source.url], verify)})
+    return archive
 
 
 def _read_folder(folder: Path, checksums: Mapping[str, str]) -> dict[str, bytes]:
@@ -144,40 +139,15 @@ class _ArrayUnpickler(pickle.Unpickler):
                 return np.ndarray
             case "numpy", "dtype":
                 return np.dtype
-            case "_codecs", "encode":  # how Python 3 writes bytes under protocol 2
-                return _encode_latin1
         raise pickle.UnpicklingError(f"refused to load {module}.{name}")
 
 
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"refused the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-def _parse(content: bytes, where: Path, name: str) -> dict[bytes, Any]:
-    """Unpickle one file. Python 2 wrote the originals; encoding='bytes' gives b'' keys for old and new."""
+def _parse(content: bytes, path: Path) -> dict[bytes, Any]:
+    """Unpickle one file. encoding='bytes': Python 2 wrote it."""
     try:
         parsed = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
-    except Exception as error:  # hostile or damaged pickles raise anything
-        raise UserError(f"{where / name}: not a CIFAR file ({error})") from error
+    except Exception as error:  # hostile pickles raise anything
+        raise UserError(f"{path}: not a CIFAR file ({error})") from error
     if not isinstance(parsed, dict):
-        raise UserError(f"{where / name}: not a CIFAR file (a dict was expected)")
+        raise UserError(f"{path}: not a CIFAR file (a dict was expected)")
     return parsed
-
-
-def _download(config: DatasetConfig, source: type[CIFAR10]) -> Path:
-    name = source.__name__.lower()
-    archive = download_root(config.root) / source.filename
-    if not config.download:
-        raise not_found(name, config.root, [source.filename], archive.parent, "dataset.download=false")
-
-    def verify(path: Path) -> None:
-        if not check_integrity(path, source.tgz_md5):
-            raise UserError(f"{path}: wrong checksum")
-
-    try:
-        fetch([source.url], archive, verify)
-    except OSError as error:
-        raise not_found(name, config.root, [source.filename], archive.parent, error) from error
-    return archive

@@ -1,7 +1,8 @@
-"""Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747), whole or the bundled tenth of it.
+"""Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747), all of it or the bundled tenth.
 
-70,000 grey pictures of 28x28 pixels, 10 classes. The four idx files are read plain or gzipped; their
-contents are checked, so that recompressed copies count as what they are.
+70,000 greyscale images of 28x28 pixels, 10 classes, in four idx files, plain or gzipped. The checksums are
+of the uncompressed contents, so that a recompressed copy passes. torchvision's reader would read the file
+again after checking it.
 """
 
 import gzip
@@ -12,14 +13,13 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchvision.datasets import FashionMNIST
 
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split
-from imclass.data.sources import data_roots, download_root, fetch, is_file, not_found
+from imclass.data.sources import REMEDY, Source, data_roots, download, is_file
 from imclass.errors import UserError
 
 CLASSES = tuple(FashionMNIST.classes)
@@ -27,7 +27,7 @@ SIDE = 28
 SUBFOLDERS = (".", "FashionMNIST/raw", "fashion-mnist", "fashion_mnist")
 BUNDLED = Path(__file__).parent / "bundled" / "fashion_mnist_mini"
 
-# torchvision's mirror has no https; both of these do. Contents are checked either way.
+# torchvision's mirror has no https, and its download_url falls back to http.
 MIRRORS = (
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
@@ -46,49 +46,43 @@ MINI = {  # written by scripts/data/make_fashion_mnist_mini.py
     "t10k-labels-idx1-ubyte": "3128d790775889812b73c4f13923559c8b9e281d112c6ea7862acf60a206a909",
 }
 LARGEST = 50_000_000  # bytes; the largest file has 47,040,016
-REMEDY = "delete it to have it fetched again"
 
 
 def load_fashion_mnist(config: DatasetConfig) -> Dataset:
-    """Load all 60,000 + 10,000 images, downloading them if they are nowhere on this machine.
+    """Load all 60,000 + 10,000 images, downloading them if they are not on this machine.
 
-    Raises UserError when they cannot be found or fetched, or when a file has other contents.
+    Raises UserError when they cannot be found or downloaded, and when a file has other contents.
     """
-    folder = _find(config.root)
-    if folder is None:
-        folder = _download(config)
-    return load_idx_folder(folder, OFFICIAL)
+    return load_idx_folder(_find(config.root) or _download(config), OFFICIAL)
 
 
 def load_fashion_mnist_mini(config: DatasetConfig) -> Dataset:
-    """Load the bundled 6,000 + 1,000 images: 600 and 100 of each class. `config.root` is not used."""
+    """Load the bundled 6,000 + 1,000 images: 600 and 100 of each class. `config.root` is ignored."""
     return load_idx_folder(BUNDLED, MINI, remedy="reinstall imclass")
 
 
 def load_idx_folder(folder: Path, checksums: Mapping[str, str], *, remedy: str = REMEDY) -> Dataset:
     """Read the four files named by `checksums` from `folder`, verified, plain or gzipped.
 
-    `remedy` is the advice in the UserError about a file that is missing, damaged or another.
+    remedy: what the UserError about a missing or damaged file advises.
     """
     arrays = {
         name: parse_idx(read_verified(idx_file(folder, name), digest, remedy))
         for name, digest in checksums.items()
     }
     train, test = (
-        Split(
-            arrays[f"{part}-images-idx3-ubyte"].unsqueeze(1), arrays[f"{part}-labels-idx1-ubyte"].long(), None
-        )
+        Split(arrays[f"{part}-images-idx3-ubyte"].unsqueeze(1), arrays[f"{part}-labels-idx1-ubyte"].long())
         for part in ("train", "t10k")
     )
     return Dataset(train, test, CLASSES)
 
 
 def read_verified(path: Path, sha256: str, remedy: str = REMEDY) -> bytes:
-    """Return the uncompressed contents of `path`; UserError naming it if they are not `sha256`."""
+    """Return the uncompressed contents of `path`. Raises UserError unless their digest is `sha256`."""
     try:
         with path.open("rb") as file:
             packed = file.peek(2).startswith(b"\x1f\x8b")
-            content = (gzip.GzipFile(fileobj=file) if packed else file).read(LARGEST)  # a bomb is cut short
+            content = (gzip.GzipFile(fileobj=file) if packed else file).read(LARGEST)  # no gzip bombs
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -102,17 +96,7 @@ def parse_idx(content: bytes) -> Tensor:
     """Return the uint8 array of an idx file: two zero bytes, type 8, rank, big-endian sizes, values."""
     rank = content[3]
     shape = struct.unpack_from(f">{rank}I", content, 4)
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
-    return torch.from_numpy(values.reshape(shape).copy())  # a copy: bytes are read-only
-
-
-def _find(root: str | None) -> Path | None:
-    """Return the first folder that has all four files."""
-    folders = (base / sub for base in data_roots(root) for sub in SUBFOLDERS)
-    return next(
-        (folder for folder in folders if all(is_file(idx_file(folder, name)) for name in OFFICIAL)),
-        None,
-    )
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=4 + 4 * rank).view(shape)
 
 
 def idx_file(folder: Path, name: str) -> Path:
@@ -121,17 +105,23 @@ def idx_file(folder: Path, name: str) -> Path:
     return plain if is_file(plain) else folder / f"{name}.gz"
 
 
+def _find(root: str | None) -> Path | None:
+    """Return the first folder that has all four files."""
+    folders = (base / sub for base in data_roots(root) for sub in SUBFOLDERS)
+    return next((folder for folder in folders if not _missing(folder)), None)
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for name in OFFICIAL if not is_file(idx_file(folder, name))]
+
+
 def _download(config: DatasetConfig) -> Path:
-    folder = download_root(config.root) / "FashionMNIST" / "raw"  # torchvision's place for them
-    files = [f"{name}.gz" for name in OFFICIAL]
-    if not config.download:
-        raise not_found("fashion_mnist", config.root, files, folder, "dataset.download=false")
-    try:
-        for name, digest in OFFICIAL.items():
-            if is_file(idx_file(folder, name)):
-                continue
-            urls = [f"{mirror}{name}.gz" for mirror in MIRRORS]
-            fetch(urls, folder / f"{name}.gz", partial(read_verified, sha256=digest))
-    except OSError as error:
-        raise not_found("fashion_mnist", config.root, files, folder, error) from error
+    folder = data_roots(config.root)[0] / "FashionMNIST" / "raw"  # torchvision's place for them
+    sources = {
+        f"{name}.gz": Source(
+            [f"{mirror}{name}.gz" for mirror in MIRRORS], partial(read_verified, sha256=OFFICIAL[name])
+        )
+        for name in _missing(folder)
+    }
+    download(config, folder, sources)
     return folder
