@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from imclass.config.components import SyntheticConfig
 from imclass.config.groups import config_dir
-from imclass.config.schema import DatasetConfig, SyntheticConfig
+from imclass.config.schema import DatasetConfig
 from imclass.data import datasets
 from imclass.data.dataset import Dataset, Split, fingerprint
 from imclass.data.datasets import DATASETS, load_dataset

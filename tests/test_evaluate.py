@@ -9,7 +9,8 @@ import torch
 from conftest import records
 from pictures import make_folder, save
 
-from imclass.config.schema import DatasetConfig, SyntheticConfig
+from imclass.config.components import SyntheticConfig
+from imclass.config.schema import DatasetConfig
 from imclass.data.datasets import load_dataset
 from imclass.runs.checkpoint import read_checkpoint
 

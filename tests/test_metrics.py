@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from imclass.config.schema import AugmentConfig, DatasetConfig, DeviceConfig, SyntheticConfig
+from imclass.config.components import SyntheticConfig
+from imclass.config.schema import AugmentConfig, DatasetConfig, DeviceConfig
 from imclass.data.augment import Augment
 from imclass.data.datasets import load_dataset
 from imclass.data.loader import EvalLoader, Images, TrainLoader

@@ -12,7 +12,8 @@ from PIL import Image
 
 from imclass.commands import predict
 from imclass.commands.predict import Prediction
-from imclass.config.schema import DatasetConfig, SyntheticConfig
+from imclass.config.components import SyntheticConfig
+from imclass.config.schema import DatasetConfig
 from imclass.data.datasets import load_dataset
 
 SYNTHETIC = SyntheticConfig(shape=[1, 16, 16], classes=4, train=160, test=64)
