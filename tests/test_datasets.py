@@ -37,19 +37,6 @@ def test_synthetic_is_balanced_repeatable_and_learnable() -> None:
     assert (nearest == data.test.labels).double().mean() > 0.9
 
 
-@pytest.mark.parametrize(
-    ("change", "key"),
-    [
-        ({"shape": [3, 32]}, "shape"),
-        ({"shape": [3, 0, 4]}, "shape"),
-        ({"classes": 1}, "classes"),
-        ({"test": 0}, "test"),
-    ],
-)
-def test_impossible_synthetic_sizes_name_their_key(change: dict[str, Any], key: str) -> None:
-    assert f"dataset.synthetic.{key}=" in fails(name="synthetic", synthetic=SyntheticConfig(**change))
-
-
 def test_fingerprint_changes_with_each_part_of_the_contents() -> None:
     def made(pixel: int = 0, label: int = 0, name: str = "a", shape: tuple[int, ...] = (2, 1, 2, 4)) -> str:
         images = torch.zeros(shape, dtype=torch.uint8)

@@ -221,11 +221,6 @@ def test_no_choice_of_stem_where_there_is_one(name: str) -> None:
         build(name, stem="cifar")
 
 
-def test_misspelled_stem() -> None:
-    with pytest.raises(UserError, match=r"model\.stem=cifer is not one of .*did you mean 'cifar'"):
-        build("resnet18", stem="cifer")
-
-
 # Size of the models
 
 

@@ -144,18 +144,8 @@ def test_fraction_keeps_at_least_one_image_of_each_class() -> None:
         ({"val_split": 100}, "takes 100 of 100"),
         ({"val_split": 0.999}, "takes 100 of 100"),
         ({"val_split": 0.001}, "takes 0 of 100"),
-        ({"val_split": 0}, "dataset.val_split=0: expected a fraction"),
-        ({"val_split": -3}, "dataset.val_split=-3"),
-        ({"val_split": 1.5}, "dataset.val_split=1.5"),
-        ({"val_split": True}, "dataset.val_split=True"),
-        ({"val_split": "tset"}, "dataset.val_split='tset'"),
-        ({"val_split": None}, "dataset.val_split=None"),
         ({"val_split": ["batch_9"]}, r"'batch_9' matches no file; there are b0, b1, b2, b3, b4, ..."),
-        ({"val_split": []}, "at least one file name pattern"),
-        ({"val_split": [3]}, "at least one file name pattern"),
         ({"val_split": ["*"]}, "nothing is left to train on"),
-        ({"fraction": 0.0}, "dataset.fraction=0.0"),
-        ({"fraction": 1.1}, "dataset.fraction=1.1"),
     ],
 )
 def test_settings_that_cannot_be_met_are_one_clear_line(change: dict[str, object], words: str) -> None:

@@ -6,6 +6,7 @@ imclass check [the same as imclass train or imclass sweep]
 from collections.abc import Sequence
 
 from imclass.config.compose import run_hydra
+from imclass.config.conflicts import unused
 from imclass.config.help import train_help
 from imclass.config.overrides import override_problem
 from imclass.config.schema import Config
@@ -31,6 +32,8 @@ def _report(config: Config) -> None:
     run = open_run(config)
     where = f"continues {run.path}" if run.exists else f"into {run.path}"
     print(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}")
+    for line in unused(run.config):
+        print(f"warning: {line}")
 
 
 def _check_sweep(argv: Sequence[str]) -> None:
@@ -50,3 +53,5 @@ def _check_sweep(argv: Sequence[str]) -> None:
     keys = ", ".join(request.space)
     where = f"continues {request.folder}" if there else f"into {request.folder}"
     print(f"ok: {request.trials} trials over {keys}, {where}")
+    for line in unused(request.config):
+        print(f"warning: {line}")

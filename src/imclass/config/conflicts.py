@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.durations import parse_duration
-from imclass.config.groups import group_choices, plugin_names
+from imclass.config.groups import group_choices, is_shipped
 from imclass.config.plan import Plan
-from imclass.config.schema import SETTINGS, Config, value_of
+from imclass.config.schema import SETTINGS, SWEEP_SETTINGS, Config, SweepConfig, values_of
 from imclass.config.setting import Setting, show
 from imclass.errors import did_you_mean
 
@@ -71,39 +71,39 @@ def torchvision_models() -> set[str]:
 
 def _of_other_choices(config: Config) -> Iterator[tuple[str, str]]:
     """Yield each setting that the chosen component does not read and that is not at its default."""
-    for setting, value, choice in _with_choices(config):
+    for setting, value, group, choice in _with_choices(config):
         if choice not in setting.only_with and value != setting.default:
-            group = setting.key.split(".")[0]
             others = " or ".join(", ".join(setting.only_with).rsplit(", ", 1))
             yield setting.key, f"{setting.key}: has no effect with {group}={choice}, only with {others}"
 
 
 def _needs_value(config: Config) -> Iterator[str]:
-    for setting, value, choice in _with_choices(config):
+    for setting, value, group, choice in _with_choices(config):
         if choice in setting.only_with and value is None and not setting.optional:
-            yield f"{setting.key}=null: {setting.key.split('.')[0]}={choice} needs a value"
+            yield f"{setting.key}=null: {group}={choice} needs a value"
 
 
-def _with_choices(config: Config) -> Iterator[tuple[Setting, Any, str]]:
-    """Yield the settings that only some choices of their group have, their values, and what is chosen.
+def _with_choices(config: Config) -> Iterator[tuple[Setting, Any, str, str]]:
+    """Yield the settings that only some choices read, their values, their groups and what is chosen there.
 
-    A plug-in's own settings are its own matter.
+    A plug-in reads what it likes.
     """
+    values = values_of(config)
+    groups = {group: values[f"{group}.name"] for group in ("dataset", "optimizer", "scheduler")}
+    shipped = {group: name for group, name in groups.items() if is_shipped(group, name)}
     for setting in SETTINGS.values():
-        if setting.only_with:
-            group = setting.key.split(".")[0]
-            choice = getattr(config, group).name
-            if choice not in plugin_names(group):
-                yield setting, value_of(config, setting.key), choice
+        group = setting.key.split(".")[0]
+        if setting.only_with and group in shipped:
+            yield setting, values[setting.key], group, shipped[group]
 
 
-def unused(config: Config) -> list[str]:
-    """Return a line for each setting that waits for another one, which is off."""
-    waiting = [s for s in SETTINGS.values() if s.needs and not value_of(config, s.needs)]
+def unused(config: Config | SweepConfig) -> list[str]:
+    """Return a line for each setting that has no effect because another one is off."""
+    values, settings = values_of(config), SETTINGS | SWEEP_SETTINGS
     return [
-        f"{s.key}={show(value_of(config, s.key))} has no effect without {s.needs}"
-        for s in waiting
-        if value_of(config, s.key) != s.default
+        f"{key}={show(value)} has no effect without {settings[key].needs}"
+        for key, value in values.items()
+        if settings[key].needs and value != settings[key].default and not values[settings[key].needs]
     ]
 
 

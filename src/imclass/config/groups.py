@@ -23,6 +23,10 @@ def group_choices(group: str, *extra_dirs: Path) -> list[str]:
     return sorted({*files, *plugin_names(group)})
 
 
+def is_shipped(group: str, choice: str) -> bool:
+    return (config_dir() / group / f"{choice}.yaml").is_file()
+
+
 def described_choices(group: str) -> dict[str, str]:
     """Return each choice of a config group with the first sentence of its file, "" for a plug-in's."""
     return {name: _first_sentence(config_dir() / group / f"{name}.yaml") for name in group_choices(group)}

@@ -12,6 +12,7 @@ from imclass.config.setting import Setting, show
 from imclass.config.yaml_file import read_yaml
 
 WIDTH = 80
+_NO_BREAK = "\u00a0"
 TRAIN = """\
 imclass {command} [group=choice ...] [key=value ...] [-m]
 
@@ -106,7 +107,8 @@ def _choices(group: str, default: str | None = None) -> Iterator[str]:
 
 def _rows(settings: Iterable[Setting], defaults: Mapping[str, Any]) -> Iterator[str]:
     for setting in settings:
-        notes = [_accepted(setting)]
+        accepted = _accepted(setting)
+        notes = [accepted.replace(" ", _NO_BREAK) if len(accepted) < 25 else accepted]
         notes += [f"only {', '.join(setting.only_with)}"] if setting.only_with else []
         notes += [f"with {setting.needs}"] if setting.needs else []
         note = "; ".join(filter(None, notes))
@@ -148,4 +150,4 @@ def _row(name: str, text: str, column: int) -> list[str]:
     beside = len(name) + 2 <= column
     start = name.ljust(column) if beside else " " * column
     rows = textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * column)
-    return [*([] if beside else [name]), *(rows or [name])]
+    return [*([] if beside else [name]), *(row.replace(_NO_BREAK, " ") for row in rows or [name])]

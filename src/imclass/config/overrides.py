@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.check import all_keys, sections, show, unknown_key, value_problem
+from imclass.config.conflicts import torchvision_models
 from imclass.config.groups import group_choices
 from imclass.config.user_files import check_config_dir, read_user_file
 from imclass.errors import UserError, did_you_mean
@@ -154,6 +155,8 @@ def _choice_problem(group: str, value: object, config_dirs: Sequence[Path]) -> s
             if not Path(str(choice)).exists():
                 return f"{group}={show(choice)}: no such file"
         elif (choice is None and group != "experiment") or (choice is not None and str(choice) not in known):
+            if group == "model" and choice in torchvision_models():
+                return f"model={choice}: no such choice, but torchvision has it; type model.name={choice}"
             near = did_you_mean(str(choice), known)
             among = f" among {', '.join(known)}" if len(known) <= 8 or not near else ""
             return f"{group}={show(choice)}: no such choice{among}{near}"

@@ -196,6 +196,8 @@ def is_compared(key: str) -> bool:
     return affects_results(key) and (key not in SETTINGS or SETTINGS[key].compared)
 
 
-def value_of(config: Config, key: str) -> Any:
-    """Return the value of a dotted key."""
-    return functools.reduce(getattr, key.split("."), config)
+def values_of(config: Config | SweepConfig) -> dict[str, Any]:
+    """Return {key: value} of every setting."""
+    settings = SETTINGS if isinstance(config, Config) else SWEEP_SETTINGS
+    paths = {key: key.removeprefix("sweep.").split(".") for key in settings}
+    return {key: functools.reduce(getattr, path, config) for key, path in paths.items()}

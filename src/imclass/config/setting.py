@@ -100,8 +100,8 @@ class Setting:
 
     def _is_allowed(self, value: Any) -> bool:
         items = value if isinstance(value, list) else [value]
-        if self.length is not None and len(items) != self.length:
-            return False
+        if len(items) != (self.length or len(items) or 1):  # a list of any length has an entry
+            return value == self.default
         return all(map(self._is_within, items)) and self.accepts(value)
 
     def _is_within(self, value: Any) -> bool:
@@ -120,7 +120,7 @@ class Setting:
 
     def _problem(self, value: Any) -> str:
         shown, expected = f"{self.key}={show(value)}", self.expected
-        if self.options[0] is str and isinstance(value, bool | float):
+        if self.options[0] is str and not self.unit and isinstance(value, bool | float):
             return f"{shown}: expected text; put it in quotes: \"{self.key}='{show(value)}'\""
         with contextlib.suppress(ValueError):
             expected = "a duration above 0" if self.unit and parse_duration(value, self.unit) else expected

@@ -7,7 +7,7 @@ applied to each batch, so that it takes no memory; only image folders are resize
 from collections.abc import Callable
 from importlib.metadata import entry_points
 
-from imclass.config.schema import DatasetConfig
+from imclass.config.schema import SETTINGS, DatasetConfig
 from imclass.data.cifar import load_cifar10, load_cifar100
 from imclass.data.dataset import Data, Dataset, channel_mean_std
 from imclass.data.fashion_mnist import load_fashion_mnist, load_fashion_mnist_mini
@@ -27,7 +27,7 @@ DATASETS: dict[str, Callable[[DatasetConfig], Dataset]] = {
     "synthetic": load_synthetic,
 }
 
-WITHOUT_ROOT = ("fashion_mnist_mini", "synthetic")  # they ignore `dataset.root`
+WITHOUT_ROOT = DATASETS.keys() - {*SETTINGS["dataset.root"].only_with}
 
 
 def prepare_data(config: DatasetConfig, seed: int) -> Data:

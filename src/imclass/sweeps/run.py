@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from imclass.config.conflicts import unused
 from imclass.errors import Interrupted, PartialFailure, UserError
 from imclass.machine.signals import STOP
 from imclass.runs.locks import lock_folder
@@ -76,4 +77,4 @@ def header(request: Request, workers: Sequence[Worker]) -> str:
     if config.sampler == "cmaes":
         drawn = [key for key, parameter in request.space.items() if not parameter.is_number]
         lines += [f"cmaes handles numbers only and draws {', '.join(drawn)} at random"] if drawn else []
-    return "\n".join(lines)
+    return "\n".join([*lines, *unused(config)])

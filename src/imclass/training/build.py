@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from imclass.config.conflicts import unused
 from imclass.config.plan import Plan
 from imclass.config.schema import Config, ModelConfig
 from imclass.data.augment import Augment
@@ -65,7 +66,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     threads = old.get("threads") if old.get("processes") == processes.size else None
     device = resolve_device(config.device, steps=plan.steps, threads=threads, processes=processes)
     header = header_of(config, data, device)
-    warnings += compare_headers(old, header, run.path)
+    warnings += [*compare_headers(old, header, run.path), *unused(config)]
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch, resumed=bool(state))
     _check_batch(config, learner)
     splits = (data.train, data.val, data.test)

@@ -52,8 +52,7 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     fixed seed. Raises UserError on a folder that is missing or inconsistent, a class without training
     images, and on damaged images.
     """
-    if config.root is None:
-        raise UserError("dataset.root=null: dataset=image_folder needs the folder; add dataset.root=FOLDER")
+    assert config.root is not None
     root = Path(config.root).expanduser()
     classes, found = scan_folder(root, f"dataset.root={config.root}")
     parts = {
