@@ -1,18 +1,15 @@
-"""A folder of images: ROOT/{train,val,test}/<class>/**, or ROOT/<class>/** with a test part held out.
+"""A folder of images: ROOT/{train,val,test}/<class>/**, or ROOT/<class>/** with a test set held out.
 
-The first time, every image is decoded, brought to one size and kept (see `image_cache`); from then on
-the set is one memory-mapped array.
+The first time, every image is decoded, resized and cached; from then on the data set is one memory-mapped
+array.
 """
 
-import os
 import statistics
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import PIL
@@ -23,18 +20,15 @@ from torch import Tensor
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split, fingerprint
 from imclass.data.folder.cache import Shape, cache_key, cached_images, cached_text
-from imclass.data.folder.decode import Header, decode_image, read_header, strict_images
+from imclass.data.folder.decode import Header, decode_image, read_files, read_header
 from imclass.data.folder.scan import ImageFile, scan_folder
 from imclass.data.splits import stratified
 from imclass.errors import UserError
 
-FORMAT = 1  # raise it when the same files would give other pixels
-HOLD_OUT_SEED = 0  # the test part belongs to the data, not to the run's seed
+FORMAT = 1  # increment it when the same files give other pixels
+HOLD_OUT_SEED = 0  # the test set does not depend on the run's seed
 AT_ONCE = 512  # images between two writes
-PER_TASK = 32  # images a thread takes at once
-SIDE_STEP, LEAST_SIDE, LARGEST_SIDE = 32, 32, 224  # where the sides differ
-
-Result = TypeVar("Result")
+SIDE_STEP, LEAST_SIDE, LARGEST_SIDE = 32, 32, 224  # where sizes differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +38,13 @@ class _Part:
 
 
 def load_image_folder(config: DatasetConfig) -> Dataset:
-    """Load `config.root`; the layouts are described in `folder_scan`.
+    """Load `config.root`, in one of the layouts that `scan` describes.
 
-    Grey images only give 1 channel, else 3. Side: `config.resize`; else the side of all if they are
-    squares of one size; else the median of the shorter sides, rounded to a multiple of 32 in 32..224.
-    Without test images, a stratified `config.test_split` of the training images is held out with a
-    fixed seed. Raises UserError on a folder that is missing or inconsistent, a class without training
-    images, and on damaged images.
+    Channels: 1 if all images are greyscale, else 3. Side: `config.resize`; else that of all images if they
+    are squares of one size; else the median shorter side, rounded to a multiple of 32 in 32..224.
+    Without test images, a stratified `config.test_split` of the training images is held out with a fixed
+    seed. Raises UserError when the folder is missing or inconsistent, a class has no training images, or
+    an image is damaged.
     """
     assert config.root is not None
     root = Path(config.root).expanduser()
@@ -68,15 +62,13 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     files = list(chain.from_iterable(part.files for part in parts.values()))
     key = cache_key(FORMAT, PIL.__version__, str(root.resolve()), config.resize, files)
     images = _images(root, files, config.resize, key)
-    splits: dict[str, Split] = {}
-    start = 0
-    for name, part in parts.items():
-        stop = start + len(part.files)
-        splits[name] = Split(images[start:stop], part.labels, tuple(file.name for file in part.files))
-        start = stop
-    train, test, val = splits["train"], splits["test"], splits.get("val")
-    # kept as well: hashing a large set's images takes longer than all else here
     counts = {name: len(part.files) for name, part in parts.items()}
+    splits = {
+        name: Split(own, part.labels, tuple(file.name for file in part.files))
+        for (name, part), own in zip(parts.items(), images.split(list(counts.values())), strict=True)
+    }
+    train, test, val = splits["train"], splits["test"], splits.get("val")
+    # cached too: hashing the images of a large data set takes longer than all else here
     digest = cached_text(cache_key(key, counts, classes), lambda: fingerprint((train, test, val), classes))
     return Dataset(train, test, classes, val, digest)
 
@@ -97,46 +89,25 @@ def _hold_out(part: _Part, fraction: float) -> tuple[_Part, _Part]:
 
 
 def _images(root: Path, files: Sequence[ImageFile], resize: int | None, key: str) -> Tensor:
-    """Return all images as uint8 (N, C, S, S), from the cache where they are in it."""
+    """Return all images as uint8 (N, C, S, S), from the cache if they are there."""
+    names = [file.name for file in files]
 
     def make() -> tuple[Shape, Iterator[NDArray[np.uint8]]]:
-        headers = _parallel(lambda file: _named(file, lambda: read_header(root / file.name)), files)
+        headers = read_files(names, lambda name: read_header(root / name))
         channels = 1 if all(header.grey for header in headers) else 3
         size = resize if resize is not None else _common_side(headers)
-        return (len(files), channels, size, size), _decoded(root, files, size, channels)
+        return (len(files), channels, size, size), _decoded(root, names, size, channels)
 
     array = cached_images(key, make)
-    with warnings.catch_warnings():  # torch has no read-only tensors and says so
+    with warnings.catch_warnings():  # torch warns that it has no read-only tensors
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
 
 
-def _decoded(root: Path, files: Sequence[ImageFile], size: int, channels: int) -> Iterator[NDArray[np.uint8]]:
-    def decode(file: ImageFile) -> NDArray[np.uint8]:
-        return _named(file, lambda: decode_image(root / file.name, size, channels))
-
-    for start in range(0, len(files), AT_ONCE):
-        yield np.stack(_parallel(decode, files[start : start + AT_ONCE]))
-
-
-def _named(file: ImageFile, read: Callable[[], Result]) -> Result:
-    try:
-        return read()
-    except UserError as error:
-        raise UserError(
-            f"{file.name}: damaged or unreadable image ({error}); replace or delete it"
-        ) from error
-
-
-def _parallel(function: Callable[[ImageFile], Result], files: Sequence[ImageFile]) -> list[Result]:
-    """Return function(file) for each file; as many threads as cores, since decoders release the GIL."""
-    tasks = [files[start : start + PER_TASK] for start in range(0, len(files), PER_TASK)]
-    with strict_images(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            results = pool.map(lambda task: [function(file) for file in task], tasks)
-            return list(chain.from_iterable(results))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)  # after a failure, do not decode the rest
+def _decoded(root: Path, names: Sequence[str], size: int, channels: int) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, len(names), AT_ONCE):
+        chunk = names[start : start + AT_ONCE]
+        yield np.stack(read_files(chunk, lambda name: decode_image(root / name, size, channels)))
 
 
 def _common_side(headers: Sequence[Header]) -> int:

@@ -1,12 +1,14 @@
-"""One image file of any kind to one uint8 array: folders and `imclass predict` see the same pixels."""
+"""Image files to uint8 arrays: training on a folder and `imclass predict` see the same pixels."""
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +17,16 @@ from PIL import Image, ImageOps
 from imclass.errors import UserError
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
-# Not opened: EPS would run Ghostscript on a stranger's program; the others Pillow knows by name only.
+# Not opened: EPS would run Ghostscript on an untrusted program; Pillow only knows the others by name.
 REFUSED = ("EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5")
 USUAL = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")  # tried first: opening is faster
+PER_TASK = 32  # files that a thread takes at once
+
+Result = TypeVar("Result")
 
 
 class Header(NamedTuple):
-    """What a file says about itself, before its pixels are decoded."""
+    """What the header of a file says."""
 
     grey: bool
     width: int
@@ -30,7 +35,7 @@ class Header(NamedTuple):
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Return the formats that are tried on each file's contents, the usual ones first."""
+    """Return the formats that are tried on each file, the usual ones first."""
     Image.init()
     known = [name for name in Image.ID if name not in REFUSED]
     return tuple(sorted(known, key=lambda name: USUAL.index(name) if name in USUAL else len(USUAL)))
@@ -44,9 +49,9 @@ def extensions() -> frozenset[str]:
 
 @contextmanager
 def strict_images() -> Iterator[None]:
-    """Make images over Pillow's pixel limit an error and keep its remarks on odd files quiet.
+    """Make images over Pillow's pixel limit an error, and silence its warnings about odd files.
 
-    Enter it once around threads that decode: the filters of `warnings` belong to the process.
+    Enter it once around all threads that decode: warning filters are global to the process.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -54,28 +59,46 @@ def strict_images() -> Iterator[None]:
         yield
 
 
+def read_files(names: Sequence[str], read: Callable[[str], Result]) -> list[Result]:
+    """Return read(name) of each file, with a thread per core: decoders release the GIL.
+
+    Raises UserError naming the file that is damaged.
+    """
+    tasks = [names[start : start + PER_TASK] for start in range(0, len(names), PER_TASK)]
+    with strict_images(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            return list(chain.from_iterable(pool.map(lambda task: [_named(n, read) for n in task], tasks)))
+        finally:
+            pool.shutdown(cancel_futures=True)  # after a failure, do not decode the rest
+
+
+def _named(name: str, read: Callable[[str], Result]) -> Result:
+    try:
+        return read(name)
+    except UserError as error:
+        raise UserError(f"{name}: damaged or unreadable image ({error}); replace or delete it") from error
+
+
 def read_header(path: str | Path) -> Header:
-    """Return mode and size without decoding. Raises UserError, without the file's name, if unreadable."""
+    """Return mode and size without decoding. Raises UserError, without the file's name."""
     try:
         with _open(path) as image:
             return Header(image.mode in GREY_MODES, image.width, image.height)
-    except Exception as error:  # Pillow's readers raise nearly anything on damaged files
+    except Exception as error:  # on damaged files, Pillow raises nearly anything
         raise UserError(_reason(error)) from error
 
 
 def decode_image(path: str | Path, size: int | None, channels: int) -> NDArray[np.uint8]:
     """Return a file's pixels as uint8 (channels, H, W), upright.
 
-    channels: 1 (grey) or 3 (RGB); transparency is dropped, 16 bits keep their upper 8. size: the shorter
-    side is resized to it (bicubic, antialiased) and the centre square cut out; None keeps the size.
-    Raises UserError, without the file's name, if it is damaged, too large or of an unknown kind.
+    channels: 1 (greyscale) or 3 (RGB); alpha is dropped, 16 bits keep the upper 8. size: resize the shorter
+    side to it (bicubic, antialiased) and crop the centre square; None: keep the size.
+    Raises UserError, without the file's name, if it is damaged, too large or not an image.
     """
     try:
         with _open(path) as image:
             if size is not None:
-                image.draft(
-                    None, (2 * size, 2 * size)
-                )  # JPEG: decode at a half, quarter, ... if that is plenty
+                image.draft(None, (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4 or 1/8 of the size
             ImageOps.exif_transpose(image, in_place=True)
             pixels = _to_mode(image, "L" if channels == 1 else "RGB")
             if size is not None and pixels.size != (size, size):
@@ -109,7 +132,7 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
-    """Say what is wrong in a few words, without the path that Pillow and the system put in."""
+    """Return the message of an error without the path that Pillow and the system put into it."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image that Pillow can read"
     if isinstance(error, OSError) and error.errno is not None:

@@ -1,8 +1,6 @@
-"""Image files for a network that is trained already: the pixels that its own data set would have given."""
+"""Image files for a trained network, preprocessed as the data set that it was trained on."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -11,17 +9,17 @@ from torchvision.transforms.v2.functional import center_crop
 
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Split, resize_images
-from imclass.data.folder.decode import decode_image, strict_images
+from imclass.data.folder.decode import decode_image, read_files
 from imclass.data.folder.scan import difference, folder_name, part_folders, scan_folder
 from imclass.errors import UserError
 
 
 def read_picture(path: str | Path, config: DatasetConfig, shape: tuple[int, int, int]) -> Tensor:
-    """Return a file's pixels as the run's data set would: uint8 (C, H, W) of `shape`.
+    """Return a file's pixels as uint8 (C, H, W) of `shape`.
 
-    config: of the data set that the network was trained on. An image folder's files are resized as they are
-    decoded; images of the other sets as tensors, after the largest centre of the right shape was cut out.
-    Raises UserError, without the file's name, if it is damaged, too large or no image.
+    config: of the data set that the network was trained on. For an image folder, files are resized as they
+    are decoded; for other data sets, as tensors, after cropping the largest centre of the right shape.
+    Raises UserError, without the file's name, if it is damaged, too large or not an image.
     """
     channels, height, width = shape
     if config.name == "image_folder":
@@ -35,11 +33,11 @@ def read_picture(path: str | Path, config: DatasetConfig, shape: tuple[int, int,
 def split_of_class_folders(
     root: str, name: str, classes: Sequence[str], config: DatasetConfig, shape: tuple[int, int, int]
 ) -> Split | None:
-    """Return the images of ROOT/<name>/<class>/, or of ROOT/<class>/ where there are no such parts.
+    """Return the images of ROOT/<name>/<class>/, or of ROOT/<class>/ if it is not divided into parts.
 
-    A class is looked for under its `folder_name`. None: no folder there is called so, and the run's data set
-    is no image folder either. Raises UserError when the classes are not those of the network, the part is
-    not there, a file is damaged.
+    Class folders are named as `folder_name` says. None: there are none, and the run's data set is not an
+    image folder either. Raises UserError when the classes are not the network's, the part is missing, or a
+    file is damaged.
     """
     folder = Path(root).expanduser()
     below = {path.name for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_dir()}
@@ -47,7 +45,7 @@ def split_of_class_folders(
     if config.name != "image_folder" and not below & set(expected):
         return None
     alone = part_folders(folder) if folder.is_dir() else {}
-    if name in alone and "train" not in alone:  # nothing but the part that is asked for
+    if name in alone and "train" not in alone:  # test/ without train/ beside it
         folder = alone[name]
     found, parts = scan_folder(folder, f"--data {root}")
     require_classes(expected, found, f"--data {root}")
@@ -58,19 +56,12 @@ def split_of_class_folders(
         raise UserError(f"--split {name}: {root} is not divided into parts; leave it out")
     files = parts.get(name, parts["train"])
     labels = torch.tensor([expected.index(found[file.label]) for file in files])
-
-    def decode(file: str) -> Tensor:
-        try:
-            return read_picture(folder / file, config, shape)
-        except UserError as error:
-            raise UserError(f"{file}: damaged or unreadable image ({error}); replace or delete it") from error
-
     names = tuple(file.name for file in files)
-    with strict_images(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        return Split(torch.stack(list(pool.map(decode, names))), labels, names)
+    images = read_files(names, lambda file: read_picture(folder / file, config, shape))
+    return Split(torch.stack(images), labels, names)
 
 
 def require_classes(expected: Sequence[str], found: Sequence[str], given: str) -> None:
-    """Raise UserError, naming what the user has `given`, where the classes are not those of the model."""
+    """Raise UserError unless the classes are the model's. given: what the user typed, for the message."""
     if sorted(expected) != sorted(found):
         raise UserError(f"{given}: its classes are not the model's: it {difference(found, expected)}")

@@ -1,12 +1,11 @@
-"""Which images of which classes a folder holds, without opening any of them.
+"""Lists the classes and images of a folder without opening any file.
 
     ROOT/train/<class>/**   ROOT/val/<class>/** (or valid, validation)   ROOT/test/<class>/**
-    ROOT/<class>/**         no split folders: everything is training data
+    ROOT/<class>/**         not divided into parts: everything is training data
 
-Classes are the sorted names of the class folders of the training part; the other parts must have the
-same ones, some of which may be empty. Files whose extension Pillow does not know, and hidden files and
-folders, are passed over; links are followed. Names of split folders may be in any case, and `training` and
-`testing` also count.
+Classes are the sorted names of the class folders in train/; val/ and test/ must have the same ones, which
+may be empty. Hidden files and folders are skipped, as are files whose extension Pillow does not know; links
+are followed. Names of parts may be in any case; `training` and `testing` also count.
 """
 
 import os
@@ -25,7 +24,7 @@ PART_NAMES = {
 
 
 class ImageFile(NamedTuple):
-    """One image by its path under the root, with '/' on every system."""
+    """An image file. name: its path below the root, with '/' on every system."""
 
     name: str
     label: int
@@ -36,9 +35,8 @@ class ImageFile(NamedTuple):
 def scan_folder(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]]:
     """Return class names and the images of `train` and, if there are any, `test` and `val`.
 
-    given: how the user named the folder, for messages. Images are ordered by class, then by name. Raises
-    UserError when the folder is missing or unreadable, a part has no images at all, or the parts have
-    different classes.
+    given: what the user typed, for messages. Images are ordered by class, then by name. Raises UserError
+    when the folder is missing or unreadable, a part has no images, or the parts have different classes.
     """
     try:
         if not root.is_dir():
@@ -67,10 +65,10 @@ def scan_folder(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, list
 
 
 def image_files(folder: Path) -> tuple[list[Path], int]:
-    """Return the images in a folder and below, in order, and the number of other files.
+    """Return the images in a folder and below, sorted, and the number of other files.
 
-    Images are told by their extensions; those without any are opened. Hidden files and folders are passed
-    over, and not counted; links are followed. Raises UserError when a folder cannot be read.
+    Extensions decide; files without one are opened. Hidden files and folders are skipped and not counted;
+    links are followed. Raises UserError when a folder cannot be read.
     """
     try:
         files = sorted(_files_under(folder, "."))
@@ -81,12 +79,12 @@ def image_files(folder: Path) -> tuple[list[Path], int]:
 
 
 def folder_name(name: str) -> str:
-    """Return what the folder of a class is called: Fashion-MNIST's `T-shirt/top` is found in T-shirt_top/."""
+    """Return the name of a class's folder: T-shirt_top for Fashion-MNIST's `T-shirt/top`."""
     return name.replace("/", "_")
 
 
 def part_folders(root: Path) -> dict[str, Path]:
-    """Return {part: folder} for the split folders that exist; {'train': root} where there are none."""
+    """Return {part: folder} for the parts that exist; {'train': root} if there are none."""
     found: dict[str, Path] = {}
     for name in _subfolders(root):
         for part, aliases in PART_NAMES.items():
@@ -107,7 +105,7 @@ def _subfolders(folder: Path) -> tuple[str, ...]:
 
 
 def difference(present: Sequence[str], expected: Sequence[str]) -> str:
-    """Return "lacks 'a' and adds 'b'" where `present` classes are not the `expected` ones, else ""."""
+    """Return "lacks 'a' and adds 'b'", or "" if the `present` classes are the `expected` ones."""
     missing = sorted(set(expected) - set(present))
     unknown = sorted(set(present) - set(expected))
     return " and ".join(
@@ -134,19 +132,19 @@ def _part_images(root: Path, folder: Path, classes: tuple[str, ...]) -> list[Ima
 
 
 def _images_under(folder: Path, prefix: str, label: int) -> Iterator[ImageFile]:
-    """Yield the images in `folder` and below; `prefix`: what their names begin with."""
+    """Yield the images in `folder` and below. prefix: of their names."""
     for name, entry in _files_under(folder, prefix):
         if _is_image(name):
-            status = entry.stat()  # a dangling link is an error: half a data set is worse
+            status = entry.stat()  # raises on a dangling link: better than half a data set
             yield ImageFile(name, label, status.st_size, status.st_mtime_ns)
 
 
 def _files_under(
     folder: Path, prefix: str, above: tuple[tuple[int, int], ...] = ()
 ) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
-    """Yield `prefix`/... and entry of all files in `folder` and below that are not hidden.
+    """Yield the name, `prefix`/..., and the entry of every file in `folder` and below that is not hidden.
 
-    above: the folders it lies in, so that no link goes round.
+    above: the folders that contain it, so that no link is followed in a circle.
     """
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
@@ -168,7 +166,7 @@ def _is_image(name: str) -> bool:
 
 
 def _looks_like_image(file: Path) -> bool:
-    """Tell whether a file without extension is an image."""
+    """Return whether a file without extension is an image."""
     if file.suffix or not file.is_file():
         return False
     try:
