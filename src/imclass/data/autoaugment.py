@@ -1,8 +1,7 @@
 """RandAugment and TrivialAugment for a batch: fourteen image operations on uint8 tensors.
 
-Which operation each image gets is drawn on the CPU. The host therefore knows how many images share
-an operation: it sorts the batch by operation, runs each operation once on its slice, and sorts back.
-Every image is processed once, and the host never waits for the device.
+Operations are drawn on the CPU, so that the host knows how many images share one: it sorts the batch by
+operation, runs each operation once on its slice, and sorts back, without synchronising with the device.
 
 Images are uint8, (N, C, H, W), of one or three channels. Operations, strengths and arithmetic are
 those of torchvision.transforms.v2, so that published settings mean the same here.

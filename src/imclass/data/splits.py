@@ -1,4 +1,4 @@
-"""Training, validation and test parts: a function of (data set, configuration, seed) alone."""
+"""Splits the training data into training and validation: a function of (data set, configuration, seed)."""
 
 import fnmatch
 import re
@@ -17,14 +17,12 @@ DEFAULT_VAL_SPLIT = DatasetConfig().val_split
 def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> tuple[Split, Split, str]:
     """Return training split, validation split, and where the latter comes from (`Data.val_source`).
 
-    Validation data are held out as `config.val_split` says, then `config.fraction` of the rest is kept.
-
+    Validation images are held out as `config.val_split` says, then `config.fraction` of the rest is kept.
     val_split: `test`; a list of patterns for the names in `dataset.train.files` ('data_batch_5',
-    'train/*/1*.png'; `*` also crosses slashes); else the source's own val/ folder if it has one; else a
-    fraction in (0, 1) or a count of training images, stratified. The same seed gives the same split,
-    whatever the global generators did, and each smaller `fraction` is a part of a larger one's images.
-    Parts that are whole share memory with `dataset`; the others are one copy, in the original order.
-    Raises UserError on a part without images, labels out of range, and settings that cannot be met.
+    'train/*/1*.png'; `*` also matches slashes); else, unless the data set comes with validation images, a
+    fraction in (0, 1) or a number of training images, stratified. A smaller `fraction` is a subset of a
+    larger one. Splits that are taken whole share memory with `dataset`; others are copies in the original
+    order. Raises UserError on an empty split, labels out of range, and settings that cannot be met.
     """
     _check_parts(dataset)
     generator = torch.Generator().manual_seed(seed)
@@ -51,9 +49,9 @@ def stratified(
 ) -> Tensor:
     """Choose exactly `count` of the labels at random, from each class in proportion to its size.
 
-    labels: int64 (N,). Returns a bool mask (N,). Each class is within one image of its exact share,
-    unless that would take all of its images while others have some to spare, or, with `every_class`,
-    none of them. For one generator state, fewer are a subset of more as far as the shares allow.
+    labels: int64 (N,). Returns a bool mask (N,). Each class gets its exact share, rounded up or down,
+    unless that would be all of its images while others have some to spare, or, with `every_class`, none.
+    With the same generator state, a smaller choice is a subset of a larger one as far as shares allow.
     """
     sizes = torch.bincount(labels).tolist()
     chosen = torch.zeros(len(labels), dtype=torch.bool)
@@ -65,9 +63,9 @@ def stratified(
 
 
 def _shares(sizes: list[int], count: int, least: int) -> list[int]:
-    """Divide `count` in proportion to `sizes` by largest remainders; ties go to the first.
+    """Divide `count` in proportion to `sizes` by largest remainders; ties go to the first class.
 
-    No share is below `least` or takes a whole class, as far as `count` allows.
+    No share is below `least` or a whole class, as far as `count` allows.
     """
     total = sum(sizes)
     fewest = [min(size, least) for size in sizes]
@@ -80,7 +78,7 @@ def _shares(sizes: list[int], count: int, least: int) -> list[int]:
         step = 1 if missing > 0 else -1
         open_ = [i for i, share in enumerate(shares) if (share < most[i] if step > 0 else share > fewest[i])]
         if not open_:
-            break  # fewer than one image per class were asked for: every class keeps one
+            break  # `count` is below one image per class: every class keeps one
         shares[max(open_, key=lambda i: step * (exact[i] - shares[i]))] += step
     return shares
 

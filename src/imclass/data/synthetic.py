@@ -1,4 +1,4 @@
-"""Made-up pictures that a small network learns in seconds: tests and trying things out."""
+"""Generated images that a small network learns in seconds, for tests and trying things out."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,8 @@ from torch.nn.functional import interpolate
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split
 
-SEED = 20171117  # fixed: the data belong to the configuration, not to the run's seed
-BLOBS = 4  # a class's pattern is this many by this many random colours, blown up smoothly
+SEED = 20171117  # the data do not depend on the run's seed
+BLOBS = 4  # the pattern of a class is BLOBS x BLOBS random colours, upsampled
 
 
 def load_synthetic(config: DatasetConfig) -> Dataset:
@@ -28,7 +28,7 @@ def load_synthetic(config: DatasetConfig) -> Dataset:
 
 
 def _draw(patterns: Tensor, count: int, generator: torch.Generator) -> Split:
-    """Add noise in 0..128 to `patterns`, uint8 (classes, C, H, W) in 0..127: the same on every machine."""
+    """Add noise in 0..128 to `patterns`, uint8 (classes, C, H, W) in 0..127: exact on every machine."""
     labels = torch.arange(count) % len(patterns)
     images = torch.randint(0, 129, (count, *patterns.shape[1:]), dtype=torch.uint8, generator=generator)
     return Split(images.add_(patterns[labels]), labels)

@@ -1,4 +1,4 @@
-"""A trained model, opened from its run folder: nothing about model, data or preprocessing is typed again."""
+"""A trained model, opened from its run folder with its data and its preprocessing."""
 
 import contextlib
 import dataclasses
@@ -33,7 +33,7 @@ from imclass.runs.weights import load_weights
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model in evaluation mode on its device, and how its images are prepared."""
+    """A model in evaluation mode on its device, and how its images are preprocessed."""
 
     path: Path
     config: Config
@@ -46,21 +46,22 @@ class Trained:
     header: Mapping[str, Any]  # of the checkpoint: how its numbers were computed
 
     def loader(self, split: Split) -> EvalLoader:
-        """Return the batches that validation made of such a split."""
-        images = Images(split, self.device, self.shape[1:], self.mean, self.std)
-        return EvalLoader(images, self.device.micro_batch or self.config.train.batch_size)
+        """Return a split in batches as the run's validation had them."""
+        return EvalLoader(self._images(split), self.device.micro_batch or self.config.train.batch_size)
 
     def train_loader(self, split: Split) -> TrainLoader:
-        """Return the batches that training made of such a split."""
-        images = Images(split, self.device, self.shape[1:], self.mean, self.std)
+        """Return a split in batches as the run's training had them."""
         augment = Augment(self.config.augment, len(self.classes))
-        return TrainLoader(images, self.config.train.batch_size, augment, self.config.seed)
+        return TrainLoader(self._images(split), self.config.train.batch_size, augment, self.config.seed)
+
+    def _images(self, split: Split) -> Images:
+        return Images(split, self.device, self.shape[1:], self.mean, self.std)
 
     def split(self, name: str, root: str | None = None) -> tuple[Split, bool]:
         """Return train, val or test, and whether these are the images of the run's own split.
 
-        root: where the run's data lie now, or other images in class folders: the part of that name, or all of
-        them where there are no parts. Raises UserError when there are none, or of other classes.
+        root: where the run's data are now, or other images in class folders: the part of that name, or all
+        of them if there are no parts. Raises UserError when there are none, or of other classes.
         """
         if root is not None and not self._is_own_root(root) and not self._own_folder(root):
             folders = split_of_class_folders(root, name, self.classes, self.config.dataset, self.shape)
@@ -77,8 +78,8 @@ class Trained:
         require_classes(self.classes, data.classes, self.config.dataset.root or "the data")
         if not own:
             print(
-                "imclass: warning: these images are not those that the run was trained on; where it chose "
-                "the parts itself, some of these may have been among its training images",
+                "imclass: warning: these images are not those that the run was trained on; unless the data "
+                "come in parts, some of these may have been among its training images",
                 file=sys.stderr,
             )
         return {"train": data.train, "val": data.val, "test": data.test}[name], own
@@ -88,39 +89,39 @@ class Trained:
         return own is not None and Path(root).expanduser().resolve() == Path(own).expanduser().resolve()
 
     def _own_folder(self, root: str) -> bool:
-        """Tell whether `root` is a copy of the folder that the run was trained on."""
+        """Return whether `root` is a copy of the folder that the run was trained on."""
         if self.config.dataset.name != "image_folder":
             return False
         try:
             return self._data(root).fingerprint == self.header["data_fingerprint"]
-        except UserError:  # it cannot even be split like it
+        except UserError:
             return False
 
     def _data(self, root: str | None = None) -> Data:
-        """Return the run's data, from another place if `root` names one."""
+        """Return the run's data, read from `root` if given."""
         own = dataclasses.replace(self.config.dataset, mean=self.mean, std=self.std)
         if root is not None:
             return prepare_data(dataclasses.replace(own, root=root, download=False), self.config.seed)
         try:
             return prepare_data(own, self.config.seed)
         except UserError as error:
-            raise UserError(f"{error} (--data DIR says where the run's data are now)") from error
+            raise UserError(f"{error} (if the run's data have moved, add --data DIR)") from error
 
 
 def open_trained(path: Path, weights: str = "best") -> Trained:
     """Build the model of a run and load its weights.
 
-    weights: best, last, or a file that `read_model_weights` reads; any sound checkpoint of the run then says
-    what model that is for. It computes as the run did where the hardware is the same, else as `auto` chooses.
+    weights: best, last, or a file that `read_model_weights` reads; the model is then that of any undamaged
+    checkpoint of the run. On the run's hardware it computes as the run did, elsewhere as `auto` chooses.
     Raises UserError for a folder without checkpoints, a damaged file, and weights that do not fit.
     """
     own = [path / "checkpoints" / f"{name}.pt" for name in ("best", "last", "previous")]
     chosen = {"best": own[:1], "last": own[1:2]}.get(weights, own)
     present = [file for file in chosen if file.exists()]
     if not present:
-        raise UserError(f"{chosen[0]}: no such file; was the run trained to its first evaluation?")
+        raise UserError(f"{chosen[0]}: no such file; did the run reach its first evaluation?")
     try:
-        header, about = _first_sound(present)
+        header, about = _first_undamaged(present)
         source = present[0] if weights in ("best", "last") else Path(weights)
         tensors = read_model_weights(source)
     except DamagedCheckpoint as error:
@@ -140,8 +141,8 @@ def open_trained(path: Path, weights: str = "best") -> Trained:
     return Trained(path, config, model, device, classes, shape, about["mean"], about["std"], header)
 
 
-def _first_sound(files: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return header and `about` of the first whole checkpoint. Raises DamagedCheckpoint where none is."""
+def _first_undamaged(files: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return header and `about` of the first undamaged checkpoint. Raises DamagedCheckpoint."""
     for file in files[:-1]:
         with contextlib.suppress(DamagedCheckpoint):
             return read_header(file), read_checkpoint(file)["about"]
@@ -149,7 +150,7 @@ def _first_sound(files: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def _device(config: DeviceConfig, header: Mapping[str, Any]) -> Device:
-    """Return the device of the run as it computed there, or what `auto` chooses on another machine."""
+    """Return the device as the run used it, or what `auto` chooses on other hardware."""
     anywhere = DeviceConfig(type=config.type, channels_last=config.channels_last, compile=False)
     try:
         device = resolve_device(anywhere, steps=1)
