@@ -330,7 +330,7 @@ def test_a_signal_in_an_evaluation_stops_all_at_the_same_batch(here: Path) -> No
 def test_what_the_backend_itself_lacks_is_no_lost_peer() -> None:
     with pytest.raises(dist.DistBackendError), lost_peers_named():
         raise dist.DistBackendError("NCCL error: unhandled system error\nno space left on device")
-    told = r"cannot be reached \(NCCL: remote process exited\); what it said"
+    told = r"cannot be reached \(NCCL: remote process exited\); its own message says why"
     with pytest.raises(LostPeer, match=told), lost_peers_named():
         raise dist.DistBackendError("ncclRemoteError\nNCCL: remote process exited")
     with pytest.raises(LostPeer), lost_peers_named():
