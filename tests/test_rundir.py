@@ -91,6 +91,18 @@ def test_resume_takes_the_settings_from_the_run(imclass, run) -> None:
     assert "model=" in refused.err
 
 
+def test_a_run_of_the_time_when_durations_needed_no_unit_is_resumed_and_evaluated(imclass, run) -> None:
+    config = (run / "config.yaml").read_text()
+    old = config.replace("eval_every: 1ep", "eval_every: 1").replace("test_split: 0.1", "test_split: 0.2")
+    assert "eval_every: 1\n" in old and "test_split: 0.2\n" in old  # which has no effect on this data set
+    (run / "config.yaml").write_text(old)
+    outcome = imclass("train", "resume=outputs/run", "train.epochs=3")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert [r["step"] for r in records(run, split="val")] == [9, 18, 27]
+    assert "eval_every: 1ep\n" in (run / "config.yaml").read_text()
+    assert imclass("evaluate", "run").code == 0
+
+
 def test_resume_never_does_not_touch_a_run(imclass, run) -> None:
     before = tree(run)
     outcome = imclass("train", "name=run", "resume=never", *QUICK)

@@ -134,7 +134,9 @@ class OptimizerConfig:
     momentum: float | None = setting(
         None, "decay of the running gradient", at_least=0, below=1, only_with=("sgd", "rmsprop", "muon")
     )
-    nesterov: bool | None = setting(None, "Nesterov momentum", only_with=("sgd", "muon"))
+    nesterov: bool | None = setting(
+        None, "Nesterov momentum", only_with=("sgd", "muon"), needs="optimizer.momentum"
+    )
     betas: list[float] | None = setting(
         None,
         "decay of the running means of the gradient and its square",

@@ -98,13 +98,17 @@ def _with_choices(config: Config) -> Iterator[tuple[Setting, Any, str, str]]:
 
 
 def unused(config: Config | SweepConfig) -> list[str]:
-    """Return a line for each setting that has no effect because another one is off."""
-    values, settings = values_of(config), SETTINGS | SWEEP_SETTINGS
-    return [
-        f"{key}={show(value)} has no effect without {settings[key].needs}"
-        for key, value in values.items()
-        if settings[key].needs and value != settings[key].default and not values[settings[key].needs]
-    ]
+    """Return a line for each setting that has no effect because of another one."""
+    values, lines = values_of(config), []
+    for setting in (SETTINGS | SWEEP_SETTINGS).values():
+        value, needs, rival = values.get(setting.key), setting.needs, setting.overridden_by
+        if setting.key not in values or value in (None, setting.default):
+            continue
+        if needs and not values[needs]:
+            lines.append(f"{setting.key}={show(value)} has no effect without {needs}")
+        if rival and values[rival]:
+            lines.append(f"{setting.key}={show(value)} has no effect with {rival}={show(values[rival])}")
+    return lines
 
 
 def _length(config: Config) -> Iterator[str]:
@@ -118,14 +122,13 @@ def _length(config: Config) -> Iterator[str]:
     steps_per_epoch = images // train.batch_size
     total = Plan.of(config, steps_per_epoch).steps
     shown = f"training ({total} steps)"
-    units = ("ep", "st", "%")
-    warmup = parse_duration(scheduler.warmup, units).steps(steps_per_epoch, total)
+    warmup = parse_duration(scheduler.warmup).steps(steps_per_epoch, total)
     if warmup > total:
         yield f"scheduler.warmup={scheduler.warmup}: longer than {shown}; shorten it, or train longer"
     previous = -1.0
     milestones = scheduler.milestones or []
     for milestone in milestones:
-        at = parse_duration(milestone, units).steps(steps_per_epoch, total)
+        at = parse_duration(milestone).steps(steps_per_epoch, total)
         if at < previous or milestones.count(milestone) > 1:  # in so few steps, others may fall together
             yield f"scheduler.milestones={scheduler.milestones}: expected rising values"
         elif at > total:

@@ -111,6 +111,7 @@ def _rows(settings: Iterable[Setting], defaults: Mapping[str, Any]) -> Iterator[
         notes = [accepted.replace(" ", _NO_BREAK) if len(accepted) < 25 else accepted]
         notes += [f"only {', '.join(setting.only_with)}"] if setting.only_with else []
         notes += [f"with {setting.needs}"] if setting.needs else []
+        notes += [f"without {setting.overridden_by}"] if setting.overridden_by else []
         note = "; ".join(filter(None, notes))
         default = _shown(defaults.get(setting.key, setting.default))
         text = f"{setting.meaning} ({note})" if note else setting.meaning

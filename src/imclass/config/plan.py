@@ -25,7 +25,7 @@ class Plan:
     def of(cls, config: Config, steps_per_epoch: int) -> "Plan":
         """Turn the durations of a checked configuration into steps and seconds."""
         train = config.train
-        save = parse_duration(config.checkpoint.every, ("ep", "st", "s"))
+        save = parse_duration(config.checkpoint.every)
         by_clock = save.unit == "s"
         return cls(
             steps=train.steps or max(1, round((train.epochs or 0) * steps_per_epoch)),
@@ -33,7 +33,7 @@ class Plan:
             log_every=max(1, parse_duration(train.log_every).steps(steps_per_epoch)),
             save_every=None if by_clock else max(1, save.steps(steps_per_epoch)),
             save_seconds=save.value if by_clock else None,
-            max_seconds=parse_duration(train.max_time, ("s",)).value if train.max_time is not None else None,
+            max_seconds=parse_duration(train.max_time).value if train.max_time is not None else None,
             patience=train.early_stopping,
             metric=config.checkpoint.metric,
             max_norm=train.grad_clip or math.inf,

@@ -61,7 +61,9 @@ class DeviceConfig:
 
 @dataclass(slots=True, kw_only=True)
 class TrainConfig:
-    epochs: float | None = setting(3, "length of the training; may be a fraction", above=0, lengthens=True)
+    epochs: float | None = setting(
+        3, "length of the training; may be a fraction", above=0, lengthens=True, overridden_by="train.steps"
+    )
     steps: int | None = setting(
         None, "length in optimizer steps; overrides epochs", at_least=1, lengthens=True
     )

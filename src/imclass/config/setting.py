@@ -48,6 +48,7 @@ class Setting:
     only_with: tuple[str, ...] = ()  # the choices of its group that read it; all, if empty
     optional: bool = False  # null is a value of its own where `only_with` applies
     needs: str = ""  # the setting without which it has no effect
+    overridden_by: str = ""  # the setting with which it has none
     affects_results: bool = True  # false: the figures of a run do not depend on it
     free_on_resume: bool = False  # a continuation may have another value
     lengthens: bool = False  # a continuation may have a larger one, and then trains longer

@@ -92,5 +92,5 @@ def _longer(config: Config, summary: Summary) -> str:
     """Return the override that doubles what limited the training."""
     train = config.train
     if train.max_time is not None and "max_time" in (summary["stopped"] or ""):
-        return f"train.max_time={2 * parse_duration(train.max_time, ('s',)).value:g}s"
+        return f"train.max_time={2 * parse_duration(train.max_time).value:g}s"
     return f"train.steps={2 * train.steps}" if train.steps else f"train.epochs={2 * (train.epochs or 0):g}"

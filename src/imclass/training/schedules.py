@@ -104,7 +104,7 @@ def build_schedule(config: SchedulerConfig, *, steps: int, steps_per_epoch: int)
     """Build the schedule of a training of `steps` steps."""
 
     def in_steps(duration: object) -> int:
-        return parse_duration(duration, ("ep", "st", "%")).steps(steps_per_epoch, steps)
+        return parse_duration(duration).steps(steps_per_epoch, steps)
 
     warmup = in_steps(config.warmup)
     gamma, final = config.gamma or 1.0, config.final or 0.0
