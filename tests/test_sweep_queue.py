@@ -115,7 +115,7 @@ def test_failures_of_four_kinds_do_not_end_the_rest(sweep) -> None:
     assert "12 trials failed, see above" in outcome.err
     assert Counter(row["state"] for row in rows()) == {"complete": 48, "failed": 12}
     causes = {
-        "raise": "exit 1, an error: RuntimeError: the sky is falling",
+        "raise": "exit 1: RuntimeError: the sky is falling",
         "exit 7": "exit 7: start 1 of",
         "kill": "SIGKILL (kill -9, or out of memory)",
         "abort": "SIGABRT",
@@ -416,7 +416,7 @@ def test_a_failed_repetition_is_a_failure(sweep) -> None:
     outcome = sweep(*argv)
     assert outcome.code == 1
     assert "a trial failed, see above; sweep.retries=1 tries again" in outcome.err
-    assert "trial_0001_seed_1 failed: exit 1, an error: RuntimeError" in outcome.out
+    assert "trial_0001_seed_1 failed: exit 1: RuntimeError" in outcome.out
     assert sorted(row["seeds"] for row in rows()) == ["1", "2"]
     plan()
     assert sweep(*argv[:-1], "sweep.retries=1").code == 0

@@ -17,7 +17,7 @@ from imclass.errors import UserError
 if TYPE_CHECKING:
     from imclass.runs.records import RunRecord
 
-PLACES = (Path(), Path("outputs"))  # where a name is looked for
+PLACES = (Path(), Path("outputs"), Path("outputs", "sweeps"))  # where a name is looked for
 
 
 def report_command(argv: Sequence[str]) -> None:
@@ -26,16 +26,18 @@ def report_command(argv: Sequence[str]) -> None:
     Any other folder stands for the runs in it. Raises UserError if there are none.
     """
     options = _parse(argv)
-    if (sweep := _sweep(options.runs)) is not None:
-        _report_sweep(sweep, options.out)
+    if options.out is not None:
+        _check_out(options.out)
+    folders = [_find(name) for name in options.runs]
+    if len(folders) == 1 and _is_sweep(folders[0]):
+        _report_sweep(folders[0], options.out)
         return
-    runs = list({run.resolve(): run for argument in options.runs for run in _runs(argument)}.values())
+    runs = list({run.resolve(): run for folder in folders for run in _runs_in(folder)}.values())
     from imclass.reports.comparison import write_comparison_page
     from imclass.reports.run_page import write_run_page
 
     if len(runs) == 1:
         file = options.out or runs[0] / "report.html"
-        _require_folder(file)
         lacking = write_run_page(runs[0], file)
         print(file)
         if lacking:
@@ -43,7 +45,6 @@ def report_command(argv: Sequence[str]) -> None:
             print(f"imclass: missing plots: {', '.join(lacking)}; to draw them: {command}", file=sys.stderr)
         return
     file = options.out or _shared_folder(runs) / "comparison.html"
-    _require_folder(file)
     rows = write_comparison_page(_readable(runs), file)
     for row in (row for row in rows if row.finished):
         deviation = row.deviation("test_accuracy")
@@ -58,23 +59,12 @@ def report_command(argv: Sequence[str]) -> None:
     print(f"{file} {file.with_suffix('.csv')}")
 
 
-def _sweep(arguments: Sequence[str]) -> Path | None:
-    """Return the folder of the one sweep that the arguments name; None if they name runs."""
-    if len(arguments) > 1:
-        return None
-    paths = [place / arguments[0] for place in (*PLACES, Path("outputs", "sweeps"))]
-    found = next((path for path in paths if (path / "sweep.yaml").is_file() or _runs_in(path)), None)
-    return found if found is not None and (found / "sweep.yaml").is_file() else None
-
-
 def _report_sweep(folder: Path, out: Path | None) -> None:
     from imclass.sweeps import require_optuna
 
     require_optuna()
     from imclass.sweeps.page import summary, write_report
 
-    if out is not None:
-        _require_folder(out)
     page = out or folder / "sweep.html"
     print(summary(write_report(folder, page), page))
 
@@ -96,11 +86,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _runs(argument: str) -> list[Path]:
-    for place in PLACES:
-        if found := _runs_in(place / argument):
-            return found
-    raise UserError(f"{argument}: no run, and no folder with runs, here or in outputs/")
+def _find(name: str) -> Path:
+    """Return the run, sweep or folder of runs with this name."""
+    folders = [place / name for place in PLACES]
+    found = next((folder for folder in folders if _is_sweep(folder) or _runs_in(folder)), None)
+    if found is None:
+        raise UserError(f"{name}: no run, and no folder with runs, here or in outputs/")
+    return found
+
+
+def _is_sweep(folder: Path) -> bool:
+    return (folder / "sweep.yaml").is_file()
 
 
 def _runs_in(path: Path) -> list[Path]:
@@ -134,7 +130,7 @@ def _shared_folder(runs: Sequence[Path]) -> Path:
     return shared if shared != Path(shared.anchor) else Path()
 
 
-def _require_folder(file: Path) -> None:
+def _check_out(file: Path) -> None:
     if file.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out {file}: expected the name of a page, such as {file.stem or 'report'}.html")
     if file.is_dir():

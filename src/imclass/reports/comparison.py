@@ -1,20 +1,19 @@
 """Several runs side by side: which settings differ, and mean and standard deviation over seeds."""
 
-import csv
-import io
 import json
 import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from imclass.config.check import show
 from imclass.config.metric import METRICS
 from imclass.config.schema import is_compared
 from imclass.reports.html import embedded, template
 from imclass.reports.plots import plot_comparison
-from imclass.runs.atomic import write_atomically
+from imclass.runs.atomic import write_atomically, write_csv
 from imclass.runs.records import RunRecord
 
 SPLITS = {"val": "best", "test": "test"}  # the entry of summary.json that has the figures of a split
@@ -70,18 +69,15 @@ def differing_settings(runs: Sequence[RunRecord]) -> list[str]:
     return [key for key in keys if len({json.dumps(run.settings.get(key)) for run in runs}) > 1]
 
 
-def write_csv(rows: Sequence[Row], file: Path) -> None:
-    """Write one row per configuration: runs, settings, mean and standard deviation of each figure."""
-    settings = list(rows[0].settings)
+def table(rows: Sequence[Row]) -> list[list[Any]]:
+    """Return the rows of comparison.csv: runs, settings, mean and standard deviation of each figure."""
     names = [name for figure in FIGURES for name in (figure, f"{figure}_std")]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["runs", "count", "status", *settings, *names])
+    lines: list[list[Any]] = [["runs", "count", "status", *rows[0].settings, *names]]
     for row in rows:
+        runs, status = " ".join(run.name for run in row.runs), row.runs[0].status
         figures = [value for figure in FIGURES for value in (row.mean(figure), row.deviation(figure))]
-        runs = " ".join(run.name for run in row.runs)
-        writer.writerow([runs, len(row.runs), row.runs[0].status, *row.settings.values(), *figures])
-    write_atomically(file, text.getvalue())
+        lines.append([runs, len(row.runs), status, *row.settings.values(), *figures])
+    return lines
 
 
 def _row(runs: Sequence[RunRecord], differing: Sequence[str]) -> Row:
@@ -114,7 +110,7 @@ def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
         on_test=any(run.settings.get("dataset.val_split") == "test" for run in runs),
     )
     write_atomically(file, page)
-    write_csv(rows, file.with_suffix(".csv"))
+    write_csv(file.with_suffix(".csv"), table(rows))
     return rows
 
 

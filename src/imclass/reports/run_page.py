@@ -6,6 +6,7 @@ from pathlib import Path
 
 from imclass.config.check import flatten, show
 from imclass.config.compose import compose_config
+from imclass.config.metric import METRICS
 from imclass.reports.html import embedded, template
 from imclass.reports.plots import plot_curves
 from imclass.reports.split_report import draw_scores
@@ -41,6 +42,7 @@ def write_run_page(path: Path, file: Path, *, redraw: bool = True) -> list[str]:
         plots = {name: (PLOTS[name], embedded(p)) for name, p in found.items() if p is not None}
     page = template("run.html").render(
         run=run,
+        metrics=METRICS.values(),
         changed=_changed(run),
         settings={key: show(value) for key, value in run.settings.items()},
         classes=sorted(run.scores.get("classes", []), key=lambda row: row["f1"]),

@@ -1,10 +1,13 @@
 """Files that are replaced atomically: a reader finds the old or the new one, never a part."""
 
 import contextlib
+import csv
+import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 TEMPORARY = ".tmp-"
 
@@ -36,6 +39,13 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a small text file; what is not Unicode, as in names of old files, is escaped."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Replace a CSV file; the first row is the header, None an empty field."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomically(path, text.getvalue())
 
 
 def sweep_debris(folder: Path, name: str = "") -> None:

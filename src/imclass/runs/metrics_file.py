@@ -1,12 +1,11 @@
 """metrics.jsonl and metrics.csv."""
 
-import csv
-import io
 import json
 import math
 import os
 from pathlib import Path
 
+from imclass.runs.atomic import write_csv
 from imclass.runs.records import Record, evaluation_rows, read_metrics
 
 
@@ -31,11 +30,7 @@ class MetricsFile:
     def write_csv(self) -> Record:
         """Write the row of every evaluation; return the last one."""
         rows = evaluation_rows(read_metrics(self.path))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        self.path.with_suffix(".csv").write_text(text.getvalue())
+        write_csv(self.path.with_suffix(".csv"), [rows[0], *(row.values() for row in rows)])
         return rows[-1]
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +11,10 @@ from typing import Any
 from imclass.config.check import flatten
 from imclass.config.metric import METRICS
 from imclass.config.stored import read_settings
-from imclass.errors import UserError, did_you_mean
+from imclass.errors import UserError, did_you_mean, first_line
 
 Record = dict[str, Any]
-# What readers may rely on; a run that was killed early has not written all of it.
-SUMMARY = (
-    "status",
-    "stopped",
-    "best",
-    "test",
-    "seconds",
-    "images_per_second",
-    "parameters",
-    "peak_memory_bytes",
-)
+# What a page needs.
 SETTINGS = ("model.name", "dataset.name", "dataset.val_split")
 SCORES = (
     "images",
@@ -80,7 +71,7 @@ class RunRecord:
 
     path: Path
     settings: dict[str, Any]  # {'train.epochs': 5, ...}
-    summary: dict[str, Any]
+    summary: dict[str, Any]  # an entry that is not there yet is None
     provenance: dict[str, Any]
     metrics: list[Record]
     scores: dict[str, Any]  # evaluation.json
@@ -117,12 +108,12 @@ def read_run(path: Path) -> RunRecord:
         file = path / "metrics.jsonl"
         metrics = read_metrics(file)
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as a run's record ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{file}: cannot be read as a run's record ({first_line(error)})") from error
     summary, provenance, scores = parts
     _require(settings, SETTINGS, path / "config.yaml")
     if scores:
         _require(scores, SCORES, path / "evaluation.json")
-    return RunRecord(path, settings, dict.fromkeys(SUMMARY) | summary, provenance, metrics, scores)
+    return RunRecord(path, settings, defaultdict(lambda: None, summary), provenance, metrics, scores)
 
 
 def _read_json(file: Path) -> dict[str, Any]:

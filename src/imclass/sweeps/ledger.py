@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
 from imclass.runs.locks import locked, try_lock
@@ -164,11 +163,15 @@ class Ledger:
         distributions = {key: parameter.distribution() for key, parameter in request.space.items()}
         if request.config.sampler == "grid":
             return self._add(study, params=_grid_point(request, drawn), distributions=distributions)
-        study.sampler = build_sampler(request.config.sampler, request.config.seed, drawn)
-        pruner, study.pruner = study.pruner, NopPruner()  # Hyperband shows a sampler its own bracket only
-        study.ask(distributions)
-        study.pruner = pruner
-        return self._take_newest(study)
+        # Drawn in a copy, and written as one line: a process that is killed leaves no half of a trial.
+        sampler = build_sampler(request.config.sampler, request.config.seed, drawn)
+        copy = optuna.create_study(direction=study.direction, sampler=sampler)
+        copy.add_trials(trials_of(study))
+        copy.ask(distributions)
+        trial = copy.trials[-1]
+        return self._add(
+            study, params=trial.params, distributions=distributions, system_attrs=trial.system_attrs
+        )
 
     def _repeat(self) -> Ticket | None:
         config, searched = self.request.config, trials_of(self.search)
@@ -183,11 +186,8 @@ class Ledger:
         return None
 
     def _add(self, study: optuna.Study, **fields: Any) -> Ticket:
-        """Create a trial whose parameters nobody has to draw, and take it."""
+        """Create a trial and take it."""
         study.add_trial(optuna.create_trial(state=TrialState.RUNNING, **fields))
-        return self._take_newest(study)
-
-    def _take_newest(self, study: optuna.Study) -> Ticket:
         ticket = self._take(study, trials_of(study)[-1])
         assert ticket is not None, "another process holds the lock of a trial that was created just now"
         return ticket
@@ -200,13 +200,12 @@ class Ledger:
         trial, space = optuna.Trial(study, found._trial_id), self.request.space
         if found.user_attrs.get("failed"):
             trial.set_user_attr("failed", False)
+        attrs = found.user_attrs
         if study is self.search:
-            for parameter in space.values():  # what a process killed in `_new` has not drawn
-                parameter.draw(trial)
-            overrides = settings_of(trial.params, space)
+            overrides = settings_of(found.params, space)
         else:
-            repeated = trials_of(self.search)[found.user_attrs["repeats"]]
-            overrides = [*settings_of(repeated.params, space), f"seed={found.user_attrs['seed']}"]
+            repeated = trials_of(self.search)[attrs["repeats"]]
+            overrides = [*settings_of(repeated.params, space), f"seed={attrs['seed']}"]
         return Ticket(trial, folder_of(found), overrides, lock, len(found.intermediate_values))
 
 

@@ -6,21 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imclass.errors import (
-    EXIT_BUG,
-    EXIT_DIVERGED,
-    EXIT_INTERRUPTED,
-    EXIT_MISTAKE,
-    EXIT_STORAGE,
-)
+from imclass.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_MISTAKE
 
 _LOG_TAIL = 20_000  # bytes
-_EXITS = {
-    EXIT_BUG: "an error",
-    EXIT_MISTAKE: "a mistake",
-    EXIT_STORAGE: "storage failed",
-    EXIT_INTERRUPTED: "stopped from outside",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +51,8 @@ def outcome_of(
 
 def _exit_text(code: int) -> str:
     if code >= 0:
-        return f"exit {code}, {_EXITS[code]}" if code in _EXITS else f"exit {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
+        return f"exit {code}"
+    name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
     return f"{name} (kill -9, or out of memory)" if -code == signal.SIGKILL else name
 
 

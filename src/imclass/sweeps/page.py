@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from imclass.errors import UserError
+from imclass.errors import UserError, first_line
 from imclass.reports.html import embedded, template
 from imclass.reports.plots.search import (
     Axis,
@@ -19,10 +19,10 @@ from imclass.reports.plots.search import (
     plot_learning_curves,
     plot_slices,
 )
-from imclass.runs.atomic import write_atomically
+from imclass.runs.atomic import write_atomically, write_csv
 from imclass.runs.records import read_metrics
 from imclass.sweeps.best import train_command, write_best
-from imclass.sweeps.results import Results, Row, read_results, table, write_csv
+from imclass.sweeps.results import Results, Row, csv_rows, read_results, table
 
 ENOUGH = 12  # trials, before importance says anything
 BEST_PART = 0.25  # of the trials is what importance looks at
@@ -35,7 +35,7 @@ def write_report(folder: Path, page: Path) -> Results:
     Raises UserError if a sweep did not write the folder.
     """
     results = read_results(folder)
-    write_csv(results, page.with_suffix(".csv"))
+    write_csv(page.with_suffix(".csv"), csv_rows(results))
     best = results.best
     experiment = _write_best(results, best) if best else None
     with tempfile.TemporaryDirectory() as scratch:
@@ -66,7 +66,7 @@ def _write_best(results: Results, best: Row) -> str | None:
     try:
         write_best(results, best, file)
     except UserError as error:
-        print(f"imclass: {file}: cannot be written: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"imclass: {file}: cannot be written: {first_line(error)}", file=sys.stderr)
         return None
     return train_command(file)
 

@@ -189,11 +189,11 @@ def _contradictions(config: SweepConfig, space: Mapping[str, Parameter]) -> list
 
 
 def _most_evaluations(configs: Sequence[Config]) -> int | None:
-    counts = [_evaluations(config) for config in configs]
-    return None if None in counts else max(count for count in counts if count is not None)
-
-
-def _evaluations(config: Config) -> int | None:
-    """Return how often a trial evaluates; None if that is not known before the data are read."""
-    images = train_images(config)
-    return None if images is None else Plan.of(config, max(1, images // config.train.batch_size)).evaluations
+    """Return how often a trial evaluates at most; None if that is not known before the data are read."""
+    counts = []
+    for config in configs:
+        images = train_images(config)
+        if images is None:
+            return None
+        counts.append(Plan.of(config, max(1, images // config.train.batch_size)).evaluations)
+    return max(counts)

@@ -1,7 +1,5 @@
 """What a sweep has found, read back from its folder: one row per configuration."""
 
-import csv
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from optuna.trial import FrozenTrial
 
 from imclass.config.metric import ACCURACY, METRICS, Metric
 from imclass.config.overrides import key_of
-from imclass.runs.atomic import write_atomically
 from imclass.sweeps.space import Parameter, settings_of, stored_space
 from imclass.sweeps.stored import read_stored
 from imclass.sweeps.study import (
@@ -162,22 +159,20 @@ def _row(
     )
 
 
-def write_csv(results: Results, file: Path) -> None:
-    """Write one row per configuration, in the order of the table."""
+def csv_rows(results: Results) -> list[list[Any]]:
+    """Return the rows of sweep.csv: one per configuration, in the order of the table."""
     metric = f"val_{results.metric.name}"
     head = ["trial", "state", metric, "test_accuracy", "seconds", "attempts", *results.space]
     spreads = ["seeds", f"{metric}_mean", f"{metric}_std", "test_accuracy_mean", "test_accuracy_std"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*head, *spreads, "cause", "log"])
+    lines: list[list[Any]] = [[*head, *spreads, "cause", "log"]]
     for row in results.rows:
-        settings = [row.settings.get(key) for key in results.space]
         tests = row.repeats_test
         spread = [statistics.fmean(tests) if tests else None, statistics.stdev(tests) if tests[1:] else None]
-        seeds = [len(row.repeats) or None, row.mean, row.deviation, *spread]
         begin = [row.number, row.state, row.value, (row.test or {}).get("accuracy"), round(row.seconds, 1)]
-        writer.writerow([*begin, row.attempts, *settings, *seeds, row.cause, results.log(row)])
-    write_atomically(file, text.getvalue())
+        settings = [row.settings.get(key) for key in results.space]
+        seeds = [len(row.repeats) or None, row.mean, row.deviation, *spread]
+        lines.append([*begin, row.attempts, *settings, *seeds, row.cause, results.log(row)])
+    return lines
 
 
 def table(results: Results, file: Path, most: int = 25) -> str:

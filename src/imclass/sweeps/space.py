@@ -9,7 +9,6 @@ from imclass.config.overrides import key_of, override_problem, parse, sweep_valu
 from imclass.config.schema import SETTINGS
 
 if TYPE_CHECKING:
-    from optuna import Trial
     from optuna.distributions import BaseDistribution
 
 _GRAMMAR = "choice(a,b), range(from,to,step), interval(from,to) or tag(log,interval(from,to))"
@@ -45,16 +44,6 @@ class Parameter:
         if self.whole:
             return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step) or 1)
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step or None)
-
-    def draw(self, trial: "Trial") -> None:
-        """Draw this parameter, unless the trial has it already."""
-        if not self.is_number:
-            trial.suggest_categorical(self.key, self.values)
-        elif self.whole:
-            step = int(self.step) or 1
-            trial.suggest_int(self.key, int(self.low), int(self.high), log=self.log, step=step)
-        else:
-            trial.suggest_float(self.key, self.low, self.high, log=self.log, step=self.step or None)
 
     def value(self, text: str) -> Any:
         """Return one of `values` as Optuna stores it."""

@@ -17,6 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from imclass.config.metric import Metric
+from imclass.errors import UserError
 from imclass.runs.locks import locked, try_lock
 from imclass.sweeps.journal import JournalLock
 from imclass.sweeps.request import CLAIMS
@@ -25,17 +26,23 @@ SEARCH, REPEATS = "search", "repeats"  # the two studies of a journal
 
 
 def open_study(folder: Path, kind: str, metric: Metric) -> optuna.Study:
-    """Open a study, `SEARCH` or `REPEATS`, of a sweep's folder; it is created if there is none."""
+    """Open a study, `SEARCH` or `REPEATS`, of a sweep's folder; it is created if there is none.
+
+    Raises UserError for a sweep in which imclass 0.1 recorded failures: its numbers counted attempts.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     journal = folder / "journal.log"
     with locked(folder / CLAIMS):
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(journal), JournalLock(journal))),
             study_name=kind,
             direction="maximize" if metric.maximize else "minimize",
             pruner=optuna.pruners.NopPruner(),
             load_if_exists=True,
         )
+    if study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
+        raise UserError(f"{folder}: has failed trials of imclass 0.1; repeat it under another sweep.name=")
+    return study
 
 
 def trials_of(study: optuna.Study) -> list[FrozenTrial]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imclass.config.metric import METRICS
+
 
 @dataclass(slots=True)
 class Progress:
@@ -29,8 +31,8 @@ class Progress:
     def record(self, figures: Mapping[str, float], epoch: float, metric: str) -> bool:
         """Take note of a validation; return whether it is strictly better than all before it."""
         self.evaluated, self.val = self.step, dict(figures)
-        sign = -1 if metric == "loss" else 1
-        improved = not self.best or sign * self.val[metric] > sign * self.best[metric]
+        rank = METRICS[metric].rank
+        improved = not self.best or rank(self.val[metric]) < rank(self.best[metric])
         self.waited = 0 if improved else self.waited + 1
         if improved:
             self.best = {"step": self.step, "epoch": round(epoch, 6), **self.val}
