@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from pictures import colours, pixels
 from PIL import Image
 
+from imclass.config.metric import ACCURACY, LOSS, METRICS, Metric
 from imclass.reports.plots import (
     Picture,
     confusion,
@@ -18,7 +19,10 @@ from imclass.reports.plots import (
     plot_confusion_matrix,
     plot_curves,
     plot_pictures,
+    search,
 )
+from imclass.reports.plots.search import Axis, Point, plot_slices
+from imclass.runs.records import evaluation_rows
 
 ODD = ["$x_1$", "a\nb", "名前", "a very long name of a class that goes on", "%", "\\", "<b>"]
 
@@ -133,3 +137,44 @@ def test_the_curve_of_accuracy_rises_where_the_accuracy_does(tmp_path: Path) -> 
     line = ((left[0] < 40) & (left[1] > 90) & (left[1] < 140) & (left[2] > 150)).nonzero()
     first, last = (line[line[:, 1] == column, 0].float().mean() for column in line[:, 1].aminmax())
     assert last < first - 100  # pixels count from the top
+
+
+def test_another_metric_is_drawn_and_tabled_where_it_was_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(curves, "save", lambda figure, file: figures.append(figure))
+    monkeypatch.setitem(METRICS, "recall", Metric("recall", "mean recall", maximize=True, percent=True))
+    rows = records([0.2, 0.9])
+    plot_curves(rows, rows[3], tmp_path / "curves.png")
+    rows = [row | {"recall": 0.4} for row in rows if row["split"] == "val"]
+    plot_curves(rows, rows[1], tmp_path / "curves.png")
+    titles = [[axes.get_title(loc="left") for axes in figure.axes] for figure in figures]
+    assert len(titles[0]) == 3
+    assert titles[1][2] == "Mean recall: best 40.0% at epoch 2"
+    assert evaluation_rows(rows)[0]["val_recall"] == 0.4
+
+
+def test_slices_have_every_trial_at_its_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(search, "save", lambda figure, file: figures.append(figure))
+    points = [
+        Point(1, "complete", 0.2, {"lr": "0.1", "model": "b"}, []),
+        Point(0, "pruned", 0.7, {"lr": "0.001", "model": "a"}, []),
+        Point(2, "pruned", 50.0, {"lr": "10", "model": "a"}, []),
+    ]
+    plot_slices(points, [Axis("lr", log=True), Axis("model", ("a", "b"))], LOSS, tmp_path / "slices.png")
+    rates, models = figures[0].axes
+    assert rates.get_xscale() == "log"
+    drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in rates.lines}
+    assert drawn["trained to the end"] == drawn["the best"] == ([0.1], [0.2])
+    assert drawn["pruned (its last value)"] == ([0.001, 10.0], [0.7, 50.0])
+    assert [label.get_text() for label in models.get_xticklabels()] == ["a", "b"]
+    assert list(models.lines[0].get_xdata()) == [1]
+    assert rates.get_ylim()[1] < 3  # one that diverged does not flatten the others
+
+
+def test_a_metric_knows_which_way_is_better_and_how_it_is_written() -> None:
+    assert sorted([0.2, 0.9, 0.5], key=ACCURACY.rank) == [0.9, 0.5, 0.2]
+    assert sorted([0.2, 0.9, 0.5], key=LOSS.rank) == [0.2, 0.5, 0.9]
+    assert (ACCURACY.show(0.12345), LOSS.show(0.12345)) == ("12.35 %", "0.1235")
