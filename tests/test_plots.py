@@ -167,8 +167,8 @@ def test_slices_have_every_trial_at_its_value(tmp_path: Path, monkeypatch: pytes
     rates, models = figures[0].axes
     assert rates.get_xscale() == "log"
     drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in rates.lines}
-    assert drawn["trained to the end"] == drawn["the best"] == ([0.1], [0.2])
-    assert drawn["pruned (its last value)"] == ([0.001, 10.0], [0.7, 50.0])
+    assert drawn["completed"] == drawn["the best"] == ([0.1], [0.2])
+    assert drawn["pruned (last value)"] == ([0.001, 10.0], [0.7, 50.0])
     assert [label.get_text() for label in models.get_xticklabels()] == ["a", "b"]
     assert list(models.lines[0].get_xdata()) == [1]
     assert rates.get_ylim()[1] < 3  # one that diverged does not flatten the others

@@ -54,7 +54,7 @@ def _comment(results: Results, row: Row, file: Path) -> str:
     trained = results.count("complete")
     lines = [
         train_command(file),
-        f"The best of {len(results.rows)} configurations ({trained} trained to their end) of the sweep "
+        f"The best of {len(results.rows)} configurations ({trained} completed) of the sweep "
         f"{results.stored['name']}: {figure} in trial {row.number}.",
     ]
     if row.repeats:

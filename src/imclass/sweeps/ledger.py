@@ -73,10 +73,11 @@ class Ledger:
         self.search.pruner = build_pruner(config.pruner, request.evaluations)
         self.exhausted = False  # the last claim found nothing to take, and nothing running anywhere
         if not config.join:
-            self._renew_attempts()
+            with locked(request.folder / CLAIMS):
+                self._renew_attempts()
 
     def _renew_attempts(self) -> None:
-        """Allow what earlier sessions gave up `sweep.retries` further attempts, refused settings included."""
+        """Grant trials that earlier sessions gave up on `sweep.retries` more attempts, whatever the cause."""
         for study in (self.search, self.repeats):
             for trial in (t for t in trials_of(study) if state_of(t) == "failed"):
                 allowed = trial.user_attrs["failures"] + self.request.config.retries - 1

@@ -24,8 +24,8 @@ from imclass.runs.records import read_metrics
 from imclass.sweeps.best import train_command, write_best
 from imclass.sweeps.results import Results, Row, csv_rows, read_results, table
 
-ENOUGH = 12  # trials, before importance says anything
-BEST_PART = 0.25  # of the trials is what importance looks at
+ENOUGH = 12  # trials for importance to mean anything
+BEST_PART = 0.25  # of the trials, compared with all of them by importance
 
 
 def write_report(folder: Path, page: Path) -> Results:
@@ -72,7 +72,7 @@ def _write_best(results: Results, best: Row) -> str | None:
 
 
 def _draw(results: Results, scratch: Path) -> dict[str, Path]:
-    """Draw what there is enough for; return the pictures by a sentence on each."""
+    """Draw the plots that the trials suffice for; return {what it shows: file}."""
     metric, parameters = results.metric, results.space.values()
     points = [
         Point(row.number, row.state, row.value, row.settings, _curve(results, row))
@@ -84,19 +84,19 @@ def _draw(results: Results, scratch: Path) -> dict[str, Path]:
         return drawn
     plot_history(points, metric, file := scratch / "history.png")
     drawn[
-        "How the search went. A pruned trial was stopped at an evaluation at which it was behind those that "
-        "the pruner compares it with: all (median), or its bracket, which may prune late (hyperband)."
+        "How the search went. A pruned trial was stopped when it fell behind the trials that the pruner "
+        "compares it with: all of them (median) or its bracket (hyperband, which may prune late)."
     ] = file
     if shares := importance(results.study):
         plot_importance(shares, file := scratch / "importance.png")
         drawn[
-            "What mattered: how differently each setting is spread in the best quarter of the trials and in "
-            "all of them (PED-ANOVA, arXiv:2304.10255; pruned ones count with their last value). With few "
-            "trials, a hint at most."
+            "What mattered: how far the distribution of a setting in the best quarter of the trials differs "
+            "from that in all trials (PED-ANOVA, arXiv:2304.10255). Pruned trials count with their last "
+            "value. With few trials, this is only a hint."
         ] = file
     axes = [Axis(p.key, () if p.is_number else p.values, p.log) for p in parameters]
     plot_slices(points, axes, metric, file := scratch / "slices.png")
-    drawn["Which values go with good figures: every trial, over each setting."] = file
+    drawn["Which values work: every trial over each setting."] = file
     if any(point.curve for point in points):
         plot_learning_curves(points, metric, file := scratch / "curves.png")
         drawn["The validation figures of all trials, over epochs."] = file
@@ -104,9 +104,9 @@ def _draw(results: Results, scratch: Path) -> dict[str, Path]:
 
 
 def importance(study: optuna.Study) -> dict[str, float]:
-    """Return the share of each parameter, adding up to 1; empty if the trials are too few or too equal.
+    """Return the share of each parameter, adding up to 1; empty if the trials are too few or all equal.
 
-    Pruned trials count with their last value: left out, the bad regions would be missing.
+    Pruned trials count with their last value: without them, the bad regions would be missing.
     """
     ended = optuna.create_study(direction=study.direction)
     for trial in study.get_trials(deepcopy=True, states=(TrialState.COMPLETE, TrialState.PRUNED)):
@@ -117,7 +117,7 @@ def importance(study: optuna.Study) -> dict[str, float]:
         return {}
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST_PART)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that few trials say little is in the page's own words
+        warnings.simplefilter("ignore")  # the page itself warns that few trials say little
         shares = optuna.importance.get_param_importances(ended, evaluator=evaluator)
     return dict(shares) if sum(shares.values()) > 0 else {}
 

@@ -68,7 +68,7 @@ class Results:
     folder: Path
     stored: Mapping[str, Any]  # sweep.yaml
     space: Mapping[str, Parameter]
-    rows: tuple[Row, ...]  # the best first; those that did not run to their end last
+    rows: tuple[Row, ...]  # the best first, those that did not complete last
     failures: tuple[Failure, ...]
     study: optuna.Study
 

@@ -67,7 +67,7 @@ def states_of(folder: Path, study: optuna.Study) -> list[tuple[FrozenTrial, str]
 
 
 def ranked(trials: Sequence[FrozenTrial], metric: Metric) -> list[FrozenTrial]:
-    """Return the trials that ran to their end, the best first."""
+    """Return the completed trials, the best first."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return sorted(complete, key=lambda trial: metric.rank(trial.values[0]))
 

@@ -1,4 +1,4 @@
-"""Plots of a sweep: how it went, which settings mattered, and which values go with good figures."""
+"""Plots of a sweep: how it went, which settings mattered, and which values work."""
 
 import itertools
 import math
@@ -14,8 +14,8 @@ from imclass.config.metric import Metric
 from imclass.reports.plots.style import BLUE, GREY, ORANGE, RED, as_metric, new_figure, save, shortened, style
 
 STATES = {  # color, marker, line, name in the legend
-    "complete": (BLUE, "o", "-", "trained to the end"),
-    "pruned": (ORANGE, "v", "--", "pruned (its last value)"),
+    "complete": (BLUE, "o", "-", "completed"),
+    "pruned": (ORANGE, "v", "--", "pruned (last value)"),
     "diverged": (RED, "x", ":", "diverged"),
 }
 COLUMNS = 4  # of slices
@@ -42,7 +42,7 @@ class Axis:
 
 
 def plot_history(points: Sequence[Point], metric: Metric, file: Path) -> None:
-    """Draw the metric of each configuration in the order in which they were begun, and the best so far."""
+    """Draw the metric of each configuration in the order of their start, and the best so far."""
     figure = new_figure(11, 3.8)
     axes = figure.subplots()
     _scatter(axes, points, [point.number for point in points])
@@ -51,7 +51,7 @@ def plot_history(points: Sequence[Point], metric: Metric, file: Path) -> None:
     if done:
         numbers = [*(p.number for p in done), max(p.number for p in points)]
         axes.plot(numbers, [*best, best[-1]], color=GREY, drawstyle="steps-post", label="best so far")
-    style(axes, "Every trial, in the order in which they were begun", "trial", f"validation {metric.name}")
+    style(axes, "Every trial, in order", "trial", f"validation {metric.name}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _limit(axes, [p.value for p in points], metric)
     axes.legend(loc="best", frameon=False, fontsize=8)
@@ -126,7 +126,7 @@ def _scatter(axes: Axes, points: Sequence[Point], places: Sequence[float]) -> No
 
 
 def _limit(axes: Axes, values: Sequence[float], metric: Metric) -> None:
-    """Write the metric along the axis; high losses are cut off: they would flatten the rest."""
+    """Format the axis of the metric; cut off high losses, which would flatten the rest."""
     as_metric(axes, metric)
     low, middle = min(values), statistics.median(values)
     if not metric.maximize and middle > low:
