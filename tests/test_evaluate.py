@@ -152,7 +152,7 @@ def test_an_exported_folder_of_the_test_images_gives_the_figures_of_the_data_set
     assert exported["loss"] == pytest.approx(own["loss"], rel=1e-6)
 
 
-def test_changed_data_are_told(imclass, tmp_path: Path) -> None:
+def test_changed_data_are_reported(imclass, tmp_path: Path) -> None:
     folder_run(imclass, tmp_path)
     make_folder(tmp_path / "pictures", {"test": 1}, size=(16, 16), mode="L")
     text = (tmp_path / "outputs/run/evaluation.json").read_text()

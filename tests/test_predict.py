@@ -76,9 +76,7 @@ def test_csv_has_the_file_names_as_they_are(imclass, run, tmp_path: Path) -> Non
     assert [row["file"] for row in csv.DictReader(io.StringIO(outcome.out))] == [name]
 
 
-def test_what_is_passed_over_in_a_folder_is_told_and_doubles_are_predicted_once(
-    imclass, run, tmp_path: Path
-) -> None:
+def test_skipped_files_are_counted_and_doubles_are_predicted_once(imclass, run, tmp_path: Path) -> None:
     save(tmp_path / "in/1.png", (16, 16))
     for name in ("notes.txt", "IMG_1", ".hidden"):
         (tmp_path / "in" / name).write_text("no image")

@@ -89,7 +89,7 @@ def test_debug_shows_the_traceback_of_a_mistake(imclass) -> None:
     assert "\nimclass: seed=-1: expected a whole number" in outcome.err
 
 
-def test_all_mistakes_are_told_at_once(imclass) -> None:
+def test_all_mistakes_are_reported_at_once(imclass) -> None:
     outcome = imclass("sweep", "sweep=lr", "sweep.trials=x", "optimizer.lr=0,1", "seed=-1", "model=lenett")
     assert outcome.code == 2
     assert outcome.err.count("\n") == 4
@@ -103,7 +103,7 @@ def test_answers_do_not_import_torch() -> None:
     assert run_python(code) == "False"
 
 
-def test_without_optuna_the_way_to_get_it_is_told(imclass, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_optuna_the_message_says_how_to_install_it(imclass, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     outcome = imclass("sweep", "sweep=lr")
     assert (outcome.code, outcome.err) == (
@@ -204,7 +204,7 @@ def test_a_grid_runs_every_point_once(imclass, stubs) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["cmaes", "tpe"])
-def test_samplers_go_on_from_what_was_found(imclass, stubs, sampler: str) -> None:
+def test_samplers_continue_from_what_was_found(imclass, stubs, sampler: str) -> None:
     argv = ("sweep.name=c", f"sweep.sampler={sampler}", RATE, "optimizer.momentum=interval(0.5,0.9)")
     argv = (*argv, "augment.crop=0,4", "sweep.workers=2", "sweep.pruner=none")
     assert imclass("sweep", *argv, "sweep.trials=8").code == 0

@@ -101,7 +101,7 @@ def finished(name: str = "s") -> list[str]:
 
 
 def runs(pid: int) -> bool:
-    """Tell whether a process runs: one that nobody has waited for yet does not."""
+    """Return whether a process runs; a zombie does not."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
@@ -156,10 +156,10 @@ def test_the_same_command_again_runs_nothing(sweep) -> None:
     assert sweep("sweep.trials=5").code == 0
     assert len(starts()) == 5
     rates = [row["optimizer.lr"] for row in rows()]
-    assert len(set(rates)) == 5, "what goes on must not draw the first ones again"
+    assert len(set(rates)) == 5, "a resumed sweep must not draw the first ones again"
 
 
-def test_a_killed_sweep_goes_on_and_runs_nothing_twice(sweep, imclass) -> None:
+def test_a_killed_sweep_resumes_and_runs_nothing_twice(sweep, imclass) -> None:
     plan(pace=0.15, trial_0002=["wait", ""])
     argv = ("sweep.trials=8", "sweep.workers=2")
     process = start(*argv)
@@ -277,8 +277,8 @@ def test_who_has_joined_stays_and_takes_over_from_one_that_is_killed(sweep) -> N
     wait_until(lambda: list(Path("outputs/sweeps/s").glob("trial_0000/checkpoint")))
     second = start(*argv)
     assert second.stdout is not None
-    told = [second.stdout.readline() for _ in range(2)]
-    assert "1 running" in told[1], told  # it has found nothing to take
+    lines = [second.stdout.readline() for _ in range(2)]
+    assert "1 running" in lines[1], lines  # it has found nothing to take
     first.kill()
     first.communicate()
     _, err = second.communicate(timeout=60)
@@ -290,7 +290,7 @@ def test_who_has_joined_stays_and_takes_over_from_one_that_is_killed(sweep) -> N
 def test_only_a_session_that_has_not_joined_tries_again_what_was_given_up(sweep) -> None:
     plan(trial_0000=["raise"], trial_0001=["exit 2"])
     argv = ("sweep.trials=2", "sweep.retries=2")
-    for _ in range(2):  # an array of jobs that is requeued does not go on for ever
+    for _ in range(2):  # an array of jobs that is requeued does not retry forever
         outcome = sweep(*argv, "sweep.join=true")
         assert outcome.code == 1
         assert "the same command without sweep.join=true tries again" in outcome.err
@@ -319,7 +319,7 @@ def test_what_figures_do_not_depend_on_may_change(sweep) -> None:
     assert [int(row["trial"]) for row in rows()] in ([0, 1], [1, 0])
 
 
-def test_a_sweep_that_was_renamed_goes_on(sweep) -> None:
+def test_a_renamed_sweep_resumes(sweep) -> None:
     assert sweep("sweep.trials=2").code == 0
     Path("outputs/sweeps/s").rename("outputs/sweeps/t")
     outcome = sweep("sweep.trials=3", "sweep.name=t")
