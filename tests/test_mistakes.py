@@ -90,7 +90,7 @@ MISTAKES = [
     (["dataset=cifar10", "dataset.root=/no/such/folder"], ["dataset.root=/no/such/folder", "no such folder"]),
     (["model.weights=none.pt"], ["model.weights=none.pt", "no such file"]),
     (["resume=outputs/none"], ["resume=outputs/none", "run folder"]),
-    (["output_dir=/dev/null/x"], ["output_dir=/dev/null/x", "written"]),
+    (["output_dir=/dev/null/x"], ["output_dir=/dev/null/x", "not a writable folder"]),
     (["--config-dir", "/no/such/folder"], ["--config-dir", "no such folder"]),
     # usage
     (["optimizer.lr"], ["optimizer.lr", "key=value"]),

@@ -73,7 +73,7 @@ def test_every_command_that_made_a_run_is_in_its_report(imclass, train) -> None:
     ]
     page = (run / "report.html").read_text()
     assert page.index("train.epochs=0.2\n") < page.index("train.epochs=0.4\n") < page.index("resume=outputs")
-    assert "One after the other" in page
+    assert "In this order: each resumed the run." in page
 
 
 def test_a_shorter_training_is_refused(imclass, run) -> None:

@@ -193,7 +193,7 @@ def test_the_launcher_makes_a_job_of_each_run_and_tells_which_failed(place: Path
     options = "hydra.launcher.cpus_per_task=1", "name=null", "dataset.val_split=16,9999"
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "imclass: dataset.val_split=9999: leaves nothing of the training images" in done.stderr
+    assert "imclass: dataset.val_split=9999: leaves no training images" in done.stderr
     finished = [run for run in (place / "outputs").glob("slurm*") if (run / "report.html").exists()]
     assert len(finished) == 1
 

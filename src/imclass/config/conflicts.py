@@ -1,5 +1,6 @@
-"""Settings that are each allowed but cannot stand together. No torch here: answers must be quick."""
+"""Settings that are each allowed but conflict with one another, with the data or with this machine."""
 
+import contextlib
 import ctypes
 import importlib.util
 import os
@@ -60,7 +61,7 @@ def _names(config: Config) -> Iterator[str]:
 def torchvision_models() -> set[str]:
     """Return the names of torchvision's classification models, read from its files without importing it.
 
-    There, each is a function `def name(` under the decorator `@register_model()`.
+    Each is a function under the decorator `@register_model()`.
     """
     spec = importlib.util.find_spec("torchvision")
     folders = (spec.submodule_search_locations or []) if spec else []
@@ -130,7 +131,7 @@ def _length(config: Config) -> Iterator[str]:
     for milestone in milestones:
         at = parse_duration(milestone).steps(steps_per_epoch, total)
         if at < previous or milestones.count(milestone) > 1:  # in so few steps, others may fall together
-            yield f"scheduler.milestones={scheduler.milestones}: expected rising values"
+            yield f"scheduler.milestones=[{','.join(milestones)}]: expected rising values"
         elif at > total:
             yield f"scheduler.milestones: {milestone} is after the end of {shown}; remove it, or train longer"
         previous = at
@@ -139,25 +140,25 @@ def _length(config: Config) -> Iterator[str]:
 def _sizes(config: Config) -> Iterator[str]:
     data, images = config.dataset, train_images(config)
     if images is not None and images <= 0:
-        yield f"dataset.val_split={data.val_split}: leaves nothing of the training images"
+        yield f"dataset.val_split={data.val_split}: leaves no training images"
     elif images is not None and config.train.batch_size > images:
         yield f"train.batch_size={config.train.batch_size}: larger than the training split ({images} images)"
     micro = config.device.micro_batch
     if isinstance(micro, int) and micro > config.train.batch_size:
         yield f"device.micro_batch={micro}: larger than train.batch_size={config.train.batch_size}"
     if data.mean is not None and data.std is not None and len(data.mean) != len(data.std):
-        yield f"dataset.mean, dataset.std: {len(data.mean)} and {len(data.std)} channels; give equally many"
+        yield f"dataset.mean, dataset.std: {len(data.mean)} and {len(data.std)} values; expected equally many"
     if (data.mean is None) != (data.std is None):
-        yield "dataset.mean, dataset.std: set both, or neither (then they come from the training split)"
+        yield "dataset.mean, dataset.std: set both, or neither to compute them from the training images"
     if data.name == "image_folder" and data.root is None:
-        yield "dataset.root=null: image_folder needs the folder with your class folders: dataset.root=FOLDER"
+        yield "dataset.root=null: image_folder needs the folder of your class folders: dataset.root=FOLDER"
 
 
 def _augmentation(config: Config) -> Iterator[str]:
     augment = config.augment
     for key in ("mixup", "cutmix"):
         if getattr(augment, key) > 0 and config.train.batch_size == 1:
-            yield f"augment.{key}: mixes the images of a batch; train.batch_size=1 has only one"
+            yield f"augment.{key}: mixes images of a batch, but train.batch_size=1"
     if augment.randaugment and augment.trivialaugment:
         yield "augment.randaugment, augment.trivialaugment: choose one of the two"
 
@@ -167,7 +168,7 @@ def _device(config: Config) -> Iterator[str]:
     if device.type.startswith("cuda") and not _has_gpu_driver():
         yield f"device.type={device.type}: this machine has no CUDA driver; use device=cpu or device=auto"
     if device.type == "mps" and not _is_apple():
-        yield "device.type=mps: needs an Apple computer with its own GPU; use device=cpu or device=auto"
+        yield "device.type=mps: needs an Apple silicon Mac; use device=cpu or device=auto"
     if device.type == "cpu" and device.precision == "fp16":
         yield "device.precision=fp16: needs a GPU; use bf16, fp32 or auto on device.type=cpu"
     if device.sync_batch_norm and device.type in ("cpu", "mps"):
@@ -182,7 +183,7 @@ def _files(config: Config) -> Iterator[str]:
     if weights is not None and config.model.weights_required and not Path(weights).expanduser().is_file():
         yield f"model.weights={weights}: no such file (model.weights_required=false starts without it)"
     if weights is not None and config.model.pretrained:
-        yield "model.weights, model.pretrained: both say where to start from; choose one"
+        yield "model.weights, model.pretrained: two sources of initial weights; choose one"
     if root is not None and not Path(root).expanduser().is_dir():
         yield f"dataset.root={root}: no such folder"
     if config.resume not in ("auto", "never") and not Path(config.resume).is_dir():
@@ -191,7 +192,7 @@ def _files(config: Config) -> Iterator[str]:
         p for p in [Path(config.output_dir), *Path(config.output_dir).absolute().parents] if p.exists()
     )
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
-        yield f"output_dir={config.output_dir}: {existing} is not a folder that can be written to"
+        yield f"output_dir={config.output_dir}: {existing} is not a writable folder"
 
 
 def _is_apple() -> bool:
@@ -199,12 +200,9 @@ def _is_apple() -> bool:
 
 
 def _has_gpu_driver() -> bool:
-    """Look for the driver's library without importing torch."""
-    names = ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll")
-    for name in names:
-        try:
+    """Return whether the driver's library loads; torch is not imported."""
+    for name in ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll"):
+        with contextlib.suppress(OSError):
             ctypes.CDLL(name)
-        except OSError:
-            continue
-        return True
+            return True
     return False

@@ -101,9 +101,8 @@ class Setting:
 
     def _is_allowed(self, value: Any) -> bool:
         items = value if isinstance(value, list) else [value]
-        if len(items) != (self.length or len(items) or 1):  # a list of any length has an entry
-            return value == self.default
-        return all(map(self._is_within, items)) and self.accepts(value)
+        enough = len(items) == self.length if self.length else bool(items) or self.default == []
+        return enough and all(map(self._is_within, items)) and self.accepts(value)
 
     def _is_within(self, value: Any) -> bool:
         if self.unit:
