@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from imclass.config.check import flatten, show
 from imclass.config.durations import parse_duration
-from imclass.config.schema import SETTINGS, Config
+from imclass.config.schema import SETTINGS, Config, values_of
 from imclass.config.stored import read_settings
 from imclass.errors import UserError
 from imclass.runs.atomic import TEMPORARY, sweep_debris, write_atomically
@@ -152,7 +152,7 @@ def _name_of_job(job: str, config: Config) -> str:
 def _resume(path: Path, config: Config) -> RunFolder:
     """Compare with what the run was started with; differences that are safe are applied and noted."""
     stored = flatten(read_settings(path))
-    wanted = flatten(dataclasses.asdict(config))
+    wanted = values_of(config)
     differing = [k for k in wanted if k in stored and stored[k] != wanted[k] and k not in ("name", "resume")]
     changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
     refused = [line for key, line in changes.items() if not _may_change(key, stored, wanted)]
