@@ -47,6 +47,7 @@ def test_defaults_are_those_of_the_dataclasses() -> None:
         ("scheduler.warmup", 0, 0),
         ("train.max_time", "2h", "2h"),
         ("train.max_time", None, None),
+        ("output_dir", "with\na line break", "with\na line break"),
     ],
 )
 def test_values_that_are_accepted(key: str, value: Any, read: Any) -> None:
@@ -64,8 +65,8 @@ def test_values_that_are_accepted(key: str, value: Any, read: Any) -> None:
         ("seed", -1, "expected a whole number of at least 0 and at most 4294967295"),
         ("optimizer.lr", float("inf"), "expected a number above 0"),
         ("optimizer.momentum", 1, "expected a number of at least 0 and below 1"),
-        ("optimizer.betas", [0.9], "expected two numbers of at least 0 and below 1"),
-        ("optimizer.betas", [0.9, 1], "expected two numbers of at least 0 and below 1"),
+        ("optimizer.betas", [0.9], "expected a list of 2 numbers of at least 0 and below 1"),
+        ("optimizer.betas", [0.9, 1], "expected a list of 2 numbers of at least 0 and below 1"),
         ("dataset.mean", [], "expected a list of numbers from 0 to 1, one per channel"),
         ("dataset.mean", [True], "expected a list of numbers from 0 to 1, one per channel"),
         ("dataset.std", [0.5, 0], "expected a list of numbers above 0 and at most 1, one per channel"),

@@ -74,19 +74,15 @@ class DatasetConfig:
         allowed="a fraction between 0 and 1, a count, test, or a list of file patterns",
     )
     test_split: float = setting(
-        0.1,
-        "fraction held out for the test where a folder has no test images",
-        above=0,
-        below=1,
-        only_with=("image_folder",),
+        0.1, "fraction held out where there are no test images", above=0, below=1, only_with=("image_folder",)
     )
     fraction: float = setting(1.0, "train on this stratified part of the training data", above=0, at_most=1)
     resize: int | None = setting(
         None,
-        "side in pixels of what the network sees; null: as the images are",
+        "side in pixels for the network; null: as they are",
         at_least=8,
         at_most=4096,
-        also_called=("image_size", "size"),
+        also_called=("size",),
     )
     mean: list[float] | None = setting(
         None,
@@ -138,28 +134,16 @@ class OptimizerConfig:
         None, "Nesterov momentum", only_with=("sgd", "muon"), needs="optimizer.momentum"
     )
     betas: list[float] | None = setting(
-        None,
-        "decay of the running means of the gradient and its square",
-        at_least=0,
-        below=1,
-        length=2,
-        allowed="two numbers of at least 0 and below 1",
-        only_with=("adam", "adamw"),
+        None, "decays of the two running means", at_least=0, below=1, length=2, only_with=("adam", "adamw")
     )
     eps: float | None = setting(
-        None,
-        "added to the denominator, against division by zero",
-        above=0,
-        only_with=("adam", "adamw", "rmsprop"),
+        None, "added to the denominator", above=0, only_with=("adam", "adamw", "rmsprop")
     )
     alpha: float | None = setting(
-        None, "decay of the running mean of the squared gradient", at_least=0, below=1, only_with=("rmsprop",)
+        None, "decay of the mean squared gradient", at_least=0, below=1, only_with=("rmsprop",)
     )
     adamw_lr: float | None = setting(
-        None,
-        "peak rate of the AdamW that trains norms, biases, first and last layer",
-        above=0,
-        only_with=("muon",),
+        None, "peak rate of AdamW for norms, biases, first and last layer", above=0, only_with=("muon",)
     )
 
 

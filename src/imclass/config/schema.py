@@ -43,16 +43,13 @@ class DeviceConfig:
     )
     threads: int | Literal["auto"] = setting(
         "auto",
-        "CPU threads of torch; auto: the cores of this process",
+        "CPU threads; auto: the cores of this process",
         at_least=1,
         free_on_resume=True,
         compared=False,
     )
     micro_batch: int | Literal["auto"] = setting(
-        "auto",
-        "images per forward pass; auto: the whole batch, halved while memory runs out",
-        at_least=1,
-        free_on_resume=True,
+        "auto", "images per forward pass; auto: as many as fit in memory", at_least=1, free_on_resume=True
     )
     sync_batch_norm: bool = setting(
         False, "with several GPUs, batch norm over the whole batch, not each GPU's slice", free_on_resume=True
@@ -80,7 +77,7 @@ class TrainConfig:
     )
     max_time: str | None = setting(
         None,
-        "stop training after this time, then test; schedules are not shortened",
+        "stop after this time, then test; schedules keep their length",
         unit=("s",),
         free_on_resume=True,
         lengthens=True,
@@ -91,7 +88,7 @@ class TrainConfig:
 class CheckpointConfig:
     every: str = setting(
         "1ep",
-        "time between checkpoints; each validation saves one too",
+        "time between checkpoints, beside those of validations",
         unit=("ep", "st", "s"),
         affects_results=False,
     )

@@ -46,14 +46,14 @@ class Setting:
     accepts: Callable[[Any], bool] = lambda value: True  # what the limits above cannot say
     allowed: str = ""  # what is accepted, in words, where type and limits do not say it well
     only_with: tuple[str, ...] = ()  # the choices of its group that read it; all, if empty
-    optional: bool = False  # null is a value of its own where `only_with` applies
+    optional: bool = False  # null is also fine with the choices of `only_with`
     needs: str = ""  # the setting without which it has no effect
     overridden_by: str = ""  # the setting with which it has none
     affects_results: bool = True  # false: the figures of a run do not depend on it
-    free_on_resume: bool = False  # a continuation may have another value
-    lengthens: bool = False  # a continuation may have a larger one, and then trains longer
+    free_on_resume: bool = False  # a resumed run may have another value
+    lengthens: bool = False  # a resumed run may have a larger value, to train longer
     compared: bool = True  # false: runs that differ in it alone are repeats of one configuration
-    also_called: tuple[str, ...] = ()  # elsewhere
+    also_called: tuple[str, ...] = ()  # names from other tools
 
     @property
     def options(self) -> tuple[Any, ...]:
@@ -81,6 +81,9 @@ class Setting:
             return f"one of {', '.join(self.choices)}"
         if kind is bool and self.choices:
             return f"one of true, false, {', '.join(self.choices)}"
+        if kind == list[float]:
+            count = f"{self.length} " if self.length else ""
+            return f"a list of {count}numbers{self._limits}"
         return ", or ".join([_TYPE_NAMES[get_origin(kind) or kind] + self._limits, *self.choices])
 
     @property
@@ -110,7 +113,7 @@ class Setting:
         if isinstance(value, int | float) and not isinstance(value, bool):
             inside = self.at_least <= value <= self.at_most and self.above < value < self.below
             return inside and math.isfinite(value)
-        return not isinstance(value, str) or re.fullmatch(self.pattern, value) is not None
+        return not isinstance(value, str) or re.fullmatch(self.pattern, value, re.DOTALL) is not None
 
     def _is_duration(self, value: Any) -> bool:
         try:
