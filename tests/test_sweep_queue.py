@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import stub_trial
 from conftest import Outcome
+from optuna.trial import TrialState
 from stub_trial import score
 
 from imclass.config.metric import ACCURACY
@@ -449,3 +451,36 @@ def test_a_torn_journal_is_mended(sweep) -> None:
     outcome = sweep("sweep.trials=4")
     assert outcome.code == 0, outcome.err
     assert len(rows()) == 4
+
+
+def test_failures_recorded_by_an_earlier_version_are_refused(sweep, imclass) -> None:
+    assert sweep("sweep.trials=2").code == 0
+    study = open_study(Path("outputs/sweeps/s"), SEARCH, ACCURACY)
+    study.tell(study.ask(), state=TrialState.FAIL)
+    for outcome in (sweep("sweep.trials=4"), imclass("report", "s")):
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert "has failed trials of imclass 0.1" in outcome.err
+
+
+@pytest.mark.soak
+def test_a_sweep_killed_at_random_moments_loses_nothing(sweep) -> None:
+    plan(pace=0.03)
+    argv = ("sweep.trials=12", "sweep.workers=2", "optimizer.momentum=interval(0,0.9)")
+    moments, kills, ended = random.Random(0), 0, False
+    while not ended:
+        process = start(*argv)
+        try:
+            _, err = process.communicate(timeout=moments.uniform(1, 4))
+            ended = True
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _, err = process.communicate()
+            kills += 1
+        assert err == ""
+        assert kills < 100
+    assert kills >= 2
+    assert process.returncode == 0
+    assert [row["state"] for row in rows()] == ["complete"] * 12
+    assert len({(row["optimizer.lr"], row["optimizer.momentum"]) for row in rows()}) == 12
+    for file in Path("outputs/sweeps/s").glob("trial_*/metrics.jsonl"):  # each evaluation once
+        assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [0, 1, 2, 3]
