@@ -220,21 +220,18 @@ def _draw_box(
     )
 
 
-def normalize(
-    images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype = torch.float32, channels_last: bool = False
-) -> Tensor:
-    """Return (images / 255 - mean) / std, contiguous in the memory format asked for.
+def normalize(images: Tensor, mean: Tensor, std: Tensor, channels_last: bool = False) -> Tensor:
+    """Return (images / 255 - mean) / std in float32, contiguous in its memory format.
 
     images: uint8, (N, C, H, W). mean, std: float32, (C,), on a scale of 0 to 1, on the images' device.
-    Computed in float32 as one product and one sum per pixel, then cast to dtype.
     """
     scale = 1 / (255 * std)
     shift = -mean / std
     if not channels_last:
-        return (images * scale[:, None, None]).add_(shift[:, None, None]).to(dtype)
+        return (images * scale[:, None, None]).add_(shift[:, None, None])
     # Move channels while they are bytes, and scale rows of W * C values as one vector: on a CPU, an inner
     # loop over three channels is several times slower.
     width = images.shape[3]
     rows = torch.stack(images.unbind(1), dim=3).flatten(2)
-    rows = (rows * scale.repeat(width)).add_(shift.repeat(width)).to(dtype)
+    rows = (rows * scale.repeat(width)).add_(shift.repeat(width))
     return rows.unflatten(2, (width, -1)).permute(0, 3, 1, 2)

@@ -8,7 +8,7 @@ from torch import nn
 from imclass.config.schema import ModelConfig
 from imclass.errors import UserError
 from imclass.models.pretrained import torchvision_model, uses_imagenet_input
-from imclass.models.stem import adapt_conv, first_conv, resolve_stem
+from imclass.models.stem import adapt_conv, first_conv
 
 # The default truncated normal is slow to draw, and batch norm undoes its scale anyway.
 _OPTIONS: dict[str, dict[str, Any]] = {"inception_v3": {"aux_logits": False, "init_weights": False}}
@@ -26,7 +26,6 @@ def build_generic(config: ModelConfig, in_channels: int, classes: int, size: int
         raise UserError(
             f"model.stem=cifar: {config.name} has only its own stem; use model.stem=auto, dataset.resize=224"
         )
-    resolve_stem(config, size)  # rejects a misspelled one
     model = torchvision_model(config.name, config, classes, **_OPTIONS.get(config.name, {}))
     if hasattr(model, "AuxLogits"):  # inception_v3's auxiliary head, built for pretrained weights
         options = {

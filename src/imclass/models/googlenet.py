@@ -1,13 +1,11 @@
 """GoogLeNet (Szegedy et al. 2014, arXiv:1409.4842) from torchvision, with batch norm, no auxiliary heads."""
 
-from functools import partial
-
 from torch import nn
 from torchvision.models import GoogLeNet
 
 from imclass.config.schema import ModelConfig
 from imclass.models.pretrained import torchvision_model, uses_imagenet_input
-from imclass.models.stem import Builder, adapt_conv, resolve_stem
+from imclass.models.stem import Builder, adapt_stem
 
 
 def _googlenet(config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
@@ -21,14 +19,7 @@ def _googlenet(config: ModelConfig, in_channels: int, classes: int, size: int) -
     model = torchvision_model("googlenet", config, classes, aux_logits=False, init_weights=False)
     assert isinstance(model, GoogLeNet)
     model.transform_input = uses_imagenet_input(config, in_channels)
-    adapt = partial(adapt_conv, model.conv1.conv, in_channels, keep_weights=config.pretrained)
-    if resolve_stem(config, size) == "cifar":
-        model.conv1.conv = adapt(kernel_size=3, stride=1, padding=1)
-        model.maxpool1 = nn.Identity()
-        model.maxpool2 = nn.Identity()
-    else:
-        model.conv1.conv = adapt()
-    return model
+    return adapt_stem(model, config, in_channels, size, conv="conv1.conv", pools=["maxpool1", "maxpool2"])
 
 
 MODELS: dict[str, Builder] = {"googlenet": _googlenet}

@@ -3,11 +3,10 @@
 from functools import partial
 
 from torch import nn
-from torchvision.models import ResNet
 
 from imclass.config.schema import ModelConfig
 from imclass.models.pretrained import torchvision_model
-from imclass.models.stem import Builder, adapt_conv, resolve_stem
+from imclass.models.stem import Builder, adapt_stem
 
 _init = partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu")  # as torchvision's ResNet
 
@@ -19,14 +18,7 @@ def _resnet(depth: int, config: ModelConfig, in_channels: int, classes: int, siz
     cifar stem: conv 3x3 stride 1, features at size/8.
     """
     model = torchvision_model(f"resnet{depth}", config, classes)
-    assert isinstance(model, ResNet)
-    adapt = partial(adapt_conv, model.conv1, in_channels, keep_weights=config.pretrained, init=_init)
-    if resolve_stem(config, size) == "cifar":
-        model.conv1 = adapt(kernel_size=3, stride=1, padding=1)
-        model.maxpool = nn.Identity()
-    else:
-        model.conv1 = adapt()
-    return model
+    return adapt_stem(model, config, in_channels, size, conv="conv1", pools=["maxpool"], init=_init)
 
 
 MODELS: dict[str, Builder] = {f"resnet{depth}": partial(_resnet, depth) for depth in (18, 34, 50, 101, 152)}

@@ -1,6 +1,6 @@
 """The first layers of a network: input channels and how fast they shrink the image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import torch
@@ -33,6 +33,31 @@ def reject_variants(config: ModelConfig) -> None:
         )
     if config.stem != "auto":
         raise UserError(f"model.stem={config.stem}: {config.name} has only its own stem; use model.stem=auto")
+
+
+def adapt_stem(
+    model: nn.Module,
+    config: ModelConfig,
+    in_channels: int,
+    size: int,
+    *,
+    conv: str,
+    pools: Sequence[str],
+    init: Callable[[Tensor], Tensor] | None = None,
+) -> nn.Module:
+    """Fit a network's stem to the images: its input channels, and for cifar conv 3x3 stride 1, no pooling.
+
+    conv, pools: names of the modules. init: the family's initialisation, if it is not nn.Conv2d's.
+    """
+    cifar = resolve_stem(config, size) == "cifar"
+    smaller = {"kernel_size": 3, "stride": 1, "padding": 1} if cifar else {}
+    old = model.get_submodule(conv)
+    assert isinstance(old, nn.Conv2d)
+    new = adapt_conv(old, in_channels, keep_weights=config.pretrained, init=init, **smaller)
+    model.set_submodule(conv, new)
+    for pool in pools if cifar else ():
+        model.set_submodule(pool, nn.Identity())
+    return model
 
 
 def adapt_conv(
