@@ -74,6 +74,26 @@ def test_all_commands_run_in_order(imclass, tmp_path: Path) -> None:
             assert list(run.rglob(Path(name).name)), name
 
 
+def test_the_model_of_another_package_trains(
+    imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    entry_point, group = 'tiny = "my_package:tiny"', "imclass.models"
+    assert f"`{entry_point}`" in README and f"`{group}`" in README
+    (tmp_path / "my_package.py").write_text(code)
+    metadata = tmp_path / "my_package-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my_package\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[{group}]\n{entry_point}\n".replace('"', ""))
+    monkeypatch.syspath_prepend(tmp_path)
+    outcome = imclass(*merged(["train", *SHORT], ["model=tiny", "train.epochs=1"]))
+    assert outcome.code == 0, outcome.err
+
+
+def test_the_readme_is_no_manual() -> None:
+    assert len(README.splitlines()) <= 160
+
+
 def test_the_picture_of_the_readme_exists() -> None:
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
@@ -81,7 +101,8 @@ def test_the_picture_of_the_readme_exists() -> None:
 
 def test_the_scripts_run_what_the_readme_says() -> None:
     assert "imclass train" in (ROOT / "scripts/train.sh").read_text()
-    assert "scripts/test.sh" in (ROOT / ".ci/run").read_text()
+    for file in (".ci/run", ".github/workflows/ci.yml", ".github/CONTRIBUTING.md"):
+        assert "scripts/test.sh" in (ROOT / file).read_text()
 
 
 def test_the_top_level_holds_what_the_design_says() -> None:
