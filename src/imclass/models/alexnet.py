@@ -5,7 +5,7 @@ from torchvision.models import AlexNet
 
 from imclass.config.schema import ModelConfig
 from imclass.models.pretrained import torchvision_model
-from imclass.models.stem import Builder, adapt_conv, resolve_stem
+from imclass.models.stem import Builder, adapt_stem, resolve_stem
 
 
 def _alexnet(config: ModelConfig, in_channels: int, classes: int, size: int) -> nn.Module:
@@ -17,16 +17,10 @@ def _alexnet(config: ModelConfig, in_channels: int, classes: int, size: int) -> 
     """
     model = torchvision_model("alexnet", config, classes)
     assert isinstance(model, AlexNet)
-    features = model.features
-    first = features[0]
-    assert isinstance(first, nn.Conv2d)
+    adapt_stem(model, config, in_channels, size, conv="features.0", pools=["features.2"])
     if resolve_stem(config, size) == "cifar":
-        features[0] = adapt_conv(first, in_channels, kernel_size=3, stride=1, padding=1)
-        features[2] = nn.Identity()
         model.avgpool = nn.AdaptiveAvgPool2d(1)
         model.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(256, classes))
-    else:
-        features[0] = adapt_conv(first, in_channels, keep_weights=config.pretrained)
     return model
 
 

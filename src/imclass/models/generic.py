@@ -35,8 +35,5 @@ def build_generic(config: ModelConfig, in_channels: int, classes: int, size: int
         }
         for name, value in options.items():
             setattr(model, name, value)
-    name = first_conv(model)
-    conv = model.get_submodule(name)
-    assert isinstance(conv, nn.Conv2d)
-    model.set_submodule(name, adapt_conv(conv, in_channels, keep_weights=config.pretrained))
+    adapt_conv(model, first_conv(model), in_channels, keep_weights=config.pretrained)
     return model

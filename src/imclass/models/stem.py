@@ -45,57 +45,49 @@ def adapt_stem(
     pools: Sequence[str],
     init: Callable[[Tensor], Tensor] | None = None,
 ) -> nn.Module:
-    """Fit a network's stem to the images: its input channels, and for cifar conv 3x3 stride 1, no pooling.
+    """Adapt a network's first layers: input channels, and for the cifar stem conv 3x3 stride 1, no pools.
 
     conv, pools: names of the modules. init: the family's initialisation, if it is not nn.Conv2d's.
     """
-    cifar = resolve_stem(config, size) == "cifar"
-    smaller = {"kernel_size": 3, "stride": 1, "padding": 1} if cifar else {}
-    old = model.get_submodule(conv)
-    assert isinstance(old, nn.Conv2d)
-    new = adapt_conv(old, in_channels, keep_weights=config.pretrained, init=init, **smaller)
-    model.set_submodule(conv, new)
-    for pool in pools if cifar else ():
+    small = resolve_stem(config, size) == "cifar"
+    adapt_conv(model, conv, in_channels, small=small, keep_weights=config.pretrained, init=init)
+    for pool in pools if small else ():
         model.set_submodule(pool, nn.Identity())
     return model
 
 
 def adapt_conv(
-    conv: nn.Conv2d,
+    model: nn.Module,
+    name: str,
     in_channels: int,
     *,
-    kernel_size: int | None = None,
-    stride: int | None = None,
-    padding: int | None = None,
+    small: bool = False,
     keep_weights: bool = False,
     init: Callable[[Tensor], Tensor] | None = None,
-) -> nn.Conv2d:
-    """Return `conv` with other input channels, kernel size, stride or padding; itself if nothing changes.
+) -> None:
+    """Replace the convolution `name` by one with other input channels; small: also 3x3 stride 1.
 
     keep_weights: reuse the weights if the kernel size is unchanged, otherwise initialise new ones.
     init: the family's initialisation, if it is not nn.Conv2d's.
     """
-    kernel = (kernel_size, kernel_size) if kernel_size else conv.kernel_size
-    strides = (stride, stride) if stride else conv.stride
-    pads = (padding, padding) if padding is not None else conv.padding
-    if (in_channels, kernel, strides, pads) == (
-        conv.in_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-    ):
-        return conv
-    new = nn.Conv2d(in_channels, conv.out_channels, kernel, strides, pads, bias=conv.bias is not None)  # type: ignore[arg-type]
+    old = model.get_submodule(name)
+    assert isinstance(old, nn.Conv2d)
+    current = old.kernel_size, old.stride, old.padding
+    kernel, stride, padding = ((3, 3), (1, 1), (1, 1)) if small else current
+    if in_channels == old.in_channels and (kernel, stride, padding) == current:
+        return
+    bias = old.bias is not None
+    new = nn.Conv2d(in_channels, old.out_channels, kernel, stride, padding, bias=bias)  # type: ignore[arg-type]
     with torch.no_grad():
-        if keep_weights and kernel == conv.kernel_size:
-            new.weight.copy_(adapt_channels(conv.weight, in_channels))
-            if new.bias is not None and conv.bias is not None:
-                new.bias.copy_(conv.bias)
+        if keep_weights and kernel == old.kernel_size:
+            new.weight.copy_(adapt_channels(old.weight, in_channels))
+            if new.bias is not None and old.bias is not None:
+                new.bias.copy_(old.bias)
         elif init is not None:
             init(new.weight)
             if new.bias is not None:
                 nn.init.zeros_(new.bias)
-    return new
+    model.set_submodule(name, new)
 
 
 def adapt_channels(weight: Tensor, in_channels: int) -> Tensor:

@@ -13,7 +13,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from imclass.config.schema import ModelConfig
 from imclass.models.pretrained import torchvision_model
-from imclass.models.stem import Builder, adapt_conv, resolve_stem
+from imclass.models.stem import Builder, adapt_stem, resolve_stem
 
 _LAYOUT = {11: "A", 13: "B", 16: "D", 19: "E"}  # columns of the paper's table 1
 _REDUCTION = 32  # by five 2x2 max pools
@@ -31,12 +31,8 @@ def _vgg(depth: int, config: ModelConfig, in_channels: int, classes: int, size: 
     else:
         model = torchvision_model(f"vgg{depth}_bn", config, classes)
     assert isinstance(model, VGG)
-    features = model.features
-    assert isinstance(features, nn.Sequential)
-    first = features[0]
-    assert isinstance(first, nn.Conv2d)
-    features[0] = adapt_conv(first, in_channels, keep_weights=config.pretrained, init=_init)
-    for layer in features:
+    adapt_stem(model, config, in_channels, size, conv="features.0", pools=[], init=_init)
+    for layer in model.features:
         if isinstance(layer, nn.MaxPool2d):
             layer.ceil_mode = size < _REDUCTION
     return model
