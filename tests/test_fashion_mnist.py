@@ -168,10 +168,13 @@ def test_download_is_verified_before_it_gets_its_name(
             shutil.copy(small_fashion_mnist / url.rpartition("/")[2], target)
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", deliver)
+    raw = tmp_path / "new/FashionMNIST/raw"
+    raw.mkdir(parents=True)
+    (raw / ".tmp-01234567-train-images-idx3-ubyte.gz.0a1b.partial").write_text("left by a killed process")
     data = load_dataset(DatasetConfig(name="fashion_mnist", root=str(tmp_path / "new")))
     assert len(data.train) == 6000
     assert all(url.startswith("https://") for url in asked)
-    found = {path.name for path in (tmp_path / "new/FashionMNIST/raw").iterdir() if path.suffix != ".lock"}
+    found = {path.name for path in raw.iterdir() if path.suffix != ".lock"}
     assert found == {f"{name}.gz" for name in fashion_mnist.OFFICIAL}
     asked.clear()
     load_dataset(DatasetConfig(name="fashion_mnist", root=str(tmp_path / "new")))
