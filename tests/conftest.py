@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +51,6 @@ def imclass(
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)  # it would name the runs
 
     def run(*argv: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["imclass", *argv])
         capfd.readouterr()
         try:
             code = cli.main(list(argv))
@@ -82,7 +80,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(tmp_path_factory.mktemp("finished"))
         patch.delenv("SLURM_JOB_ID", raising=False)
         argv = ["train", "name=run", *QUICK]
-        patch.setattr(sys, "argv", ["imclass", *argv])
         assert cli.main(argv) == 0
         return Path.cwd() / "outputs/run"
 

@@ -8,7 +8,6 @@ import torch
 from imclass.config.components import SyntheticConfig
 from imclass.config.groups import config_dir
 from imclass.config.schema import DatasetConfig
-from imclass.data import datasets
 from imclass.data.dataset import Dataset, Split, fingerprint
 from imclass.data.datasets import DATASETS, load_dataset
 from imclass.errors import UserError
@@ -66,12 +65,13 @@ def test_other_packages_add_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
 
     data = load_dataset(DatasetConfig(name="synthetic"))
     monkeypatch.setattr(
-        datasets, "entry_points", lambda group: [Point(data)] if group == "imclass.datasets" else []
+        "imclass.config.groups.entry_points",
+        lambda group: [Point(data)] if group == "imclass.datasets" else [],
     )
     assert isinstance(load_dataset(DatasetConfig(name="mine")), Dataset)
     assert "did you mean 'mine'" in fails(name="mina")
-    monkeypatch.setattr(datasets, "entry_points", lambda group: [Point(None)])
-    assert "package:load returned no Dataset" in fails(name="mine")
+    monkeypatch.setattr("imclass.config.groups.entry_points", lambda group: [Point(None)])
+    assert "package:load returns NoneType; expected load(config: DatasetConfig) ->" in fails(name="mine")
 
 
 def test_every_data_set_has_a_configuration() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from imclass.config.compose import run_hydra
+from imclass.config.app import run_app
+from imclass.config.invocation import Invocation
 from imclass.errors import ConfigError
 
 # What is typed -> what the message must contain: the key, and what helps.
@@ -168,5 +169,5 @@ def test_escape_codes_in_a_value_are_not_printed_raw(imclass) -> None:
 
 def test_config_error_carries_every_problem() -> None:
     with pytest.raises(ConfigError) as caught:
-        run_hydra(lambda config: None, "check", ["seed=-1", "train.epochs=0"])
+        run_app(lambda *_: None, Invocation("check", overrides=("seed=-1", "train.epochs=0")))
     assert len(caught.value.problems) == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import QUICK, merged
 
-from imclass.config.multirun import scratch_of
+from imclass.config.app import record_folder
 from imclass.config.overrides import quoted
 from imclass.config.stored import read_settings
 
@@ -137,13 +137,13 @@ def test_folders_may_have_any_name(
 
 def test_what_submitted_jobs_read_stays_where_they_see_it(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with scratch_of(["-m"], ["hydra/launcher=slurm"]) as first:
+    with record_folder(["hydra/launcher=slurm"]) as first:
         assert first.parent == tmp_path / "outputs/.submitit"
-    with scratch_of(["--multirun"], ["hydra/launcher=slurm"]) as second:
+    with record_folder(["seed=0,1", "hydra/launcher=slurm"]) as second:
         assert second != first
     assert first.exists()
-    for flags, typed in ((["-m"], ["hydra/launcher=basic"]), (["-m"], []), ([], ["hydra/launcher=slurm"])):
-        with scratch_of(flags, typed) as scratch:
+    for overrides in (["hydra/launcher=basic"], []):
+        with record_folder(overrides) as scratch:
             assert tmp_path not in scratch.parents
         assert not scratch.exists()
 

@@ -156,13 +156,13 @@ def test_unknown_name_is_refused() -> None:
 
 def test_a_plugin_adds_an_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
     class Point:
-        name = "mine"
+        name, value = "mine", "package:build"
 
         def load(self):
             return lambda config, model: torch.optim.SGD(model.parameters(), lr=config.lr)
 
     points = {"imclass.optimizers": [Point()]}
-    monkeypatch.setattr("imclass.training.optimizers.entry_points", lambda group: points[group])
+    monkeypatch.setattr("imclass.config.groups.entry_points", lambda group: points[group])
     optimizer = build_optimizer(OptimizerConfig(name="mine", lr=0.3), network())
     assert optimizer.param_groups[0]["initial_lr"] == 0.3
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from imclass.config.check import check_config
+from imclass.config.invocation import Invocation
 from imclass.runs.folder import open_run
 from imclass.training.build import build_job
 from imclass.training.lifecycle import begin, conclude, record_failure
@@ -63,6 +64,7 @@ def main() -> None:
         "logger": {"quiet": True},
     }
     bare, training, whole = [], [], []
+    invocation = Invocation("train")
     for _ in range(2):
         with tempfile.TemporaryDirectory() as folder:
             config = dataclasses.replace(check_config(settings), output_dir=folder)
@@ -70,8 +72,8 @@ def main() -> None:
             job = build_job(run)
             images, targets = job.trainer.loader.batch(0)
             bare.append(bare_images_per_second(job.trainer.learner, images, targets, options.steps // 2))
-            with record_failure(job):
-                begin(job)
+            with record_failure(job, invocation):
+                begin(job, invocation)
                 start = time.perf_counter()
                 job.trainer.fit()
                 whole.append(options.steps * options.batch / (time.perf_counter() - start))

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from imclass.config.app import run_app
+from imclass.config.invocation import Invocation
 from imclass.config.schema import Config
 from imclass.errors import UserError
 from imclass.machine.signals import STOP, catch_signals
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from imclass.machine.processes import Processes
 
 
-def train(config: Config) -> None:
+def train(config: Config, invocation: Invocation) -> None:
     """Train, pick the best model on validation data, read the test set once; one run folder comes out.
 
     Raises UserError, Diverged, Interrupted, StorageError.
@@ -25,10 +27,10 @@ def train(config: Config) -> None:
     from imclass.machine.processes import joined_processes
 
     with joined_processes(config.device.type) as processes, STOP.shared_by(processes):
-        _train(config, processes)
+        _train(config, invocation, processes)
 
 
-def _train(config: Config, processes: "Processes") -> None:
+def _train(config: Config, invocation: Invocation, processes: "Processes") -> None:
     from imclass.machine.processes import lost_peers_named
     from imclass.runs.folder import open_run
     from imclass.training.build import build_job
@@ -41,25 +43,19 @@ def _train(config: Config, processes: "Processes") -> None:
         return
     with contextlib.ExitStack() as held:
         processes.broadcast(lambda: held.enter_context(run.locked()))
-        with record_failure(job := build_job(run, processes)), lost_peers_named():
-            begin(job)
+        with record_failure(job := build_job(run, processes), invocation), lost_peers_named():
+            begin(job, invocation)
             job.trainer.fit()
             conclude(job)
 
 
 def train_command(argv: Sequence[str]) -> None:
     """Train what `argv` composes; with `-m` one run after the other, which takes one process."""
-    if {"--help", "-h"} & set(argv):
-        from imclass.config.help import train_help
-
-        print(train_help())
-        return
-    if {"-m", "--multirun"} & set(argv) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    invocation = Invocation.read("train", argv)
+    if invocation.multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("-m: several runs take one process; with torchrun, start each run by itself")
     with catch_signals():
-        from imclass.config.compose import run_hydra
-
-        run_hydra(train, "train", argv)
+        run_app(train, invocation)
 
 
 if __name__ == "__main__":

@@ -5,30 +5,24 @@ imclass check [the same as imclass train or imclass sweep]
 
 from collections.abc import Sequence
 
-from imclass.config.compose import run_hydra
+from imclass.config.app import run_app
 from imclass.config.conflicts import unused
-from imclass.config.help import train_help
-from imclass.config.overrides import override_problem
+from imclass.config.invocation import Invocation
 from imclass.config.schema import Config
-from imclass.errors import ConfigError
 from imclass.runs.folder import open_run
 
 
 def check_command(argv: Sequence[str]) -> None:
     """Print whether a training or a sweep could start, and where. Raises ConfigError, UserError."""
-    if {"--help", "-h"} & set(argv):
-        print(train_help("check"))
-        return
-    if any(word.startswith(("sweep=", "sweep.")) for word in argv):
+    invocation = Invocation.read("check", argv)
+    of_sweep = any(word.startswith(("sweep=", "sweep.")) for word in invocation.overrides)
+    if of_sweep and invocation.option("--help") is None:
         _check_sweep(argv)
-        return
-    submitted = [word for word in argv if word.startswith(("hydra/launcher=", "hydra.launcher."))]
-    if problems := list(filter(None, (override_problem(word, ()) for word in submitted))):
-        raise ConfigError(problems)
-    run_hydra(_report, "check", [word for word in argv if word not in submitted])
+    else:
+        run_app(_report, invocation, submit=False)
 
 
-def _report(config: Config) -> None:
+def _report(config: Config, invocation: Invocation) -> None:
     run = open_run(config)
     where = f"continues {run.path}" if run.exists else f"into {run.path}"
     print(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}")

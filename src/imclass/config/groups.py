@@ -1,8 +1,22 @@
-"""The config groups: where their YAML files are, and which choices each has. No torch here."""
+"""The config groups: their YAML files, their choices, and what other packages add. No torch here."""
 
+import inspect
 import re
-from importlib.metadata import entry_points
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any, TypeVar
+
+from imclass.errors import ImclassError, UserError, first_line
+
+T = TypeVar("T")
+
+# How the functions look that other packages add through the entry points imclass.models and the like.
+SIGNATURES = {
+    "model": "build(config: ModelConfig, in_channels: int, classes: int, size: int) -> torch.nn.Module",
+    "dataset": "load(config: DatasetConfig) -> imclass.data.dataset.Dataset",
+    "optimizer": "build(config: OptimizerConfig, model: torch.nn.Module) -> torch.optim.Optimizer",
+}
 
 
 def config_dir() -> Path:
@@ -18,9 +32,9 @@ def group_names() -> list[str]:
 
 
 def group_choices(group: str, *extra_dirs: Path) -> list[str]:
-    """Return the choices of a config group: its YAML files and the names that plugins add."""
+    """Return the choices of a config group: its YAML files, and the names that plug-ins add."""
     files = [p.stem for folder in (config_dir(), *extra_dirs) for p in (folder / group).glob("*.yaml")]
-    return sorted({*files, *plugin_names(group)})
+    return sorted({*files, *plugins(group)})
 
 
 def is_shipped(group: str, choice: str) -> bool:
@@ -40,6 +54,38 @@ def _first_sentence(file: Path) -> str:
     return re.split(r"(?<=[a-z0-9)%])\. (?=[A-Z])", text)[0].rstrip(".")
 
 
-def plugin_names(group: str) -> list[str]:
-    """Return the names that other packages add to a group through entry points."""
-    return sorted(entry_points(group=f"imclass.{group}s").names)
+def plugins(group: str) -> dict[str, EntryPoint]:
+    """Return what installed packages add to a group through entry points: imclass.models and the like."""
+    return {point.name: point for point in entry_points(group=f"imclass.{group}s")}
+
+
+def load_plugin(group: str, name: str, returns: type[T]) -> Callable[..., T]:
+    """Return the function of another package that a group calls as `SIGNATURES` says.
+
+    Raises UserError, and the function does, for whatever is wrong with it: one line that names it.
+    """
+    plugin = plugins(group)[name]
+    source = f"{group}.name={name}: the plug-in {plugin.value}"
+    expected = f"expected {SIGNATURES[group]}"
+    try:
+        function = plugin.load()
+    except Exception as error:  # whatever importing somebody's package raises
+        raise UserError(f"{source} cannot be imported ({first_line(error)})") from error
+
+    def call(*arguments: Any) -> T:
+        try:
+            inspect.signature(function).bind(*arguments)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{source} has another signature ({first_line(error)}); {expected}") from error
+        try:
+            result = function(*arguments)
+        except ImclassError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise UserError(f"{source} raises {reason} (debug=true shows where); {expected}") from error
+        if not isinstance(result, returns):
+            raise UserError(f"{source} returns {type(result).__name__}; {expected}")
+        return result
+
+    return call

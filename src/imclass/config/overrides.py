@@ -1,7 +1,4 @@
-"""Overrides as they are typed, looked at one by one: what is wrong with each, and what a sweep stands for.
-
-No torch here.
-"""
+"""Overrides as they are typed: what is wrong with each, and the values of a sweep. No torch here."""
 
 import itertools
 import re
@@ -12,56 +9,19 @@ from typing import Any
 from imclass.config.check import all_keys, sections, show, unknown_key, value_problem
 from imclass.config.conflicts import torchvision_models
 from imclass.config.groups import group_choices
-from imclass.config.user_files import check_config_dir, read_user_file
-from imclass.errors import UserError, did_you_mean
+from imclass.errors import did_you_mean
 
-# Flags of Hydra's own command line that take a value.
-_VALUED_FLAGS = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c"}
-_VALUED_FLAGS |= {"--package", "-p", "--hydra-help-choice"}
-_PLAIN_FLAGS = {"--help", "-h", "--hydra-help", "--version", "--multirun", "-m", "--run", "-r", "--resolve"}
-_PLAIN_FLAGS |= {"--info", "-i", "--shell-completion", "-sc", "--experimental-rerun"}
-
-# How many values of one sweep are composed before anything starts, at a twentieth of a second each.
+# How many values of one sweep are composed before anything starts, at about 50 ms each.
 _TRIED = 40
 
 
-def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], list[Path]]:
-    """Return Hydra's flags with their values, the overrides, and the folders given by --config-dir.
-
-    Raises UserError for a flag that Hydra does not have, or a folder that does not exist.
-    """
-    flags: list[str] = []
-    overrides: list[str] = []
-    dirs: list[Path] = []
-    rest = iter(argv)
-    for word in rest:
-        if not word.startswith("-"):
-            overrides.append(word)
-            continue
-        flag, _, value = word.partition("=")
-        if flag not in _VALUED_FLAGS | _PLAIN_FLAGS:
-            near = did_you_mean(flag.strip("-"), all_keys()) or "; settings are typed as key=value"
-            raise UserError(f"{flag}: no such option{near}")
-        flags.append(word)
-        if word in _VALUED_FLAGS:
-            value = next(rest, "")
-            if not value:
-                raise UserError(f"{word}: needs a value after it")
-            flags.append(value)
-        if flag in ("--config-dir", "-cd"):
-            dirs.append(Path(value))
-    for folder in dirs:
-        check_config_dir(folder)
-    return flags, overrides, dirs
-
-
 def key_of(text: str) -> str:
-    """Return the key or group that an override is about."""
+    """Return the key or group that an override sets."""
     return text.split("=")[0].lstrip("+~")
 
 
 def parse(text: str) -> Any:
-    """Return Hydra's `Override` of `text`; None if it is not of Hydra's grammar."""
+    """Return Hydra's `Override` of `text`; None if Hydra's grammar does not know it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -81,7 +41,7 @@ def quoted(path: Path | str) -> str:
 
 
 def is_sweep(text: str) -> bool:
-    """Tell whether an override stands for many values: a,b or choice(), range(), interval(), glob()."""
+    """Return whether an override is a sweep: a,b or choice(), range(), interval(), glob()."""
     override = parse(text)
     return override is not None and override.is_sweep_override()
 
@@ -98,7 +58,7 @@ def sweep_values(override: Any, config_dirs: Sequence[Path]) -> list[str]:
 
 
 def _grammar_problem(text: str) -> str:
-    """Return why Hydra does not read `text`: a function in it, or how it is written."""
+    """Return why Hydra cannot parse `text`: a function in it, or how it is written."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -114,7 +74,7 @@ def _grammar_problem(text: str) -> str:
 
 
 def override_problem(text: str, config_dirs: Sequence[Path]) -> str | None:
-    """Return what is wrong with one override, or None. Of a sweep, every value is looked at."""
+    """Return what is wrong with one override, or None; every value of a sweep is checked."""
     override = parse(text)
     if override is None:
         return _grammar_problem(text)
@@ -164,40 +124,8 @@ def _choice_problem(group: str, value: object, config_dirs: Sequence[Path]) -> s
 
 
 def is_file_name(choice: object) -> bool:
-    """Tell whether a choice of the group `experiment` is the path of a YAML file."""
+    """Return whether a choice of the group `experiment` is the path of a YAML file."""
     return str(choice).endswith((".yaml", ".yml"))
-
-
-def with_experiment_files(overrides: Sequence[str], scratch: Path) -> tuple[list[str], bool]:
-    """Make experiment=some/where.yaml a choice: copy the file into a folder for Hydra's search path.
-
-    Return the overrides with such choices, and whether there are any. Of a sweep, each value is looked at.
-    """
-    changed = [_copied(text, scratch) if key_of(text) == "experiment" else text for text in overrides]
-    return changed, changed != list(overrides)
-
-
-def _copied(text: str, scratch: Path) -> str:
-    override = parse(text)
-    if override is None or override.is_delete():
-        return text
-    texts = sweep_values(override, ()) if override.is_sweep_override() else [text.partition("=")[2]]
-    values = [parse(f"experiment={value}").value() for value in texts]
-    if not any(map(is_file_name, values)):
-        return text
-    (scratch / "experiment").mkdir(exist_ok=True)
-    names = [_copy(Path(v), scratch / "experiment") if is_file_name(v) else str(v) for v in values]
-    return f"{text.partition('=')[0]}={','.join(names)}"
-
-
-def _copy(file: Path, folder: Path) -> str:
-    """Copy a YAML file under a name that is free in `folder`; return it without its ending."""
-    name = "file_" + re.sub(r"[^A-Za-z0-9_]", "_", file.stem)
-    while (folder / f"{name}.yaml").exists():  # of another folder
-        name += "_"
-    text = read_user_file(file, "experiment")
-    (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
-    return name
 
 
 def samples(sweeps: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:

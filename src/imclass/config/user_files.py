@@ -6,12 +6,13 @@ only: choose from our groups, and set our settings. No torch here.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from imclass.config.check import show
 from imclass.config.groups import group_names
+from imclass.config.overrides import is_file_name, key_of, parse, sweep_values
 from imclass.config.yaml_file import parse_yaml, read_text
 from imclass.errors import UserError
 
@@ -103,3 +104,34 @@ def _value_problems(value: Any, key: str) -> Iterator[str]:
             yield from _value_problems(item, key)
     elif isinstance(value, str) and "${" in _PLAIN_INTERPOLATION.sub("", value):
         yield f"{key}={show(value)}: in a file, ${{...}} can only name a setting, such as ${{seed}}"
+
+
+def with_experiment_files(overrides: Sequence[str], scratch: Path) -> list[str]:
+    """Return the overrides with names in place of the files in experiment=some/where.yaml.
+
+    Each file is checked and copied to `scratch`, which has to be on Hydra's search path.
+    """
+    return [_copied(text, scratch) if key_of(text) == "experiment" else text for text in overrides]
+
+
+def _copied(text: str, scratch: Path) -> str:
+    override = parse(text)
+    if override is None or override.is_delete():
+        return text
+    texts = sweep_values(override, ()) if override.is_sweep_override() else [text.partition("=")[2]]
+    values = [parse(f"experiment={value}").value() for value in texts]
+    if not any(map(is_file_name, values)):
+        return text
+    (scratch / "experiment").mkdir(exist_ok=True)
+    names = [_copy(Path(v), scratch / "experiment") if is_file_name(v) else str(v) for v in values]
+    return f"{text.partition('=')[0]}={','.join(names)}"
+
+
+def _copy(file: Path, folder: Path) -> str:
+    """Copy a YAML file under a name that is free in `folder`; return it without its ending."""
+    name = "file_" + re.sub(r"[^A-Za-z0-9_]", "_", file.stem)
+    while (folder / f"{name}.yaml").exists():  # of another folder
+        name += "_"
+    text = read_user_file(file, "experiment")
+    (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return name

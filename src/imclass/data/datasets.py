@@ -5,8 +5,8 @@ applied to each batch, so that it takes no memory; only image folders are resize
 """
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
 
+from imclass.config.groups import load_plugin, plugins
 from imclass.config.schema import SETTINGS, DatasetConfig
 from imclass.data.cifar import load_cifar10, load_cifar100
 from imclass.data.dataset import Data, Dataset, channel_mean_std
@@ -15,8 +15,6 @@ from imclass.data.folder.dataset import load_image_folder
 from imclass.data.splits import split_dataset
 from imclass.data.synthetic import load_synthetic
 from imclass.errors import ConfigError, UserError, did_you_mean
-
-ENTRY_POINTS = "imclass.datasets"
 
 DATASETS: dict[str, Callable[[DatasetConfig], Dataset]] = {
     "fashion_mnist_mini": load_fashion_mnist_mini,
@@ -60,18 +58,11 @@ def load_dataset(config: DatasetConfig) -> Dataset:
 
     Raises UserError when there is no such data set, or its files are missing, damaged or inconsistent.
     """
-    if config.name in DATASETS:
-        return DATASETS[config.name](config)
-    added = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if config.name not in added:
-        known = [*DATASETS, *added]
+    known = [*DATASETS, *plugins("dataset")]
+    if config.name not in known:
         raise UserError(
             f"dataset.name={config.name!r}: unknown data set{did_you_mean(config.name, known)} "
             f"(known: {', '.join(known)})"
         )
-    dataset = added[config.name].load()(config)
-    if not isinstance(dataset, Dataset):
-        raise UserError(
-            f"dataset.name={config.name!r}: the plug-in {added[config.name].value} returned no Dataset"
-        )
-    return dataset
+    load = DATASETS.get(config.name) or load_plugin("dataset", config.name, Dataset)
+    return load(config)

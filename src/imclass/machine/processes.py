@@ -27,6 +27,7 @@ from imclass.errors import (
     LostPeer,
     ToldElsewhere,
     UserError,
+    first_line,
 )
 
 T = TypeVar("T")
@@ -233,7 +234,7 @@ def _join(size: int, *, on_gpus: bool) -> None:
         )
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR', '(no MASTER_ADDR)')}:{os.environ.get('MASTER_PORT', '')}"
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{size} processes did not find each other at {where} ({reason})") from error
 
 

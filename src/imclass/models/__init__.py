@@ -1,11 +1,19 @@
-"""Models by name: ours, other packages' (entry point group "imclass.models"), torchvision's."""
+"""Models by name: ours, those of other packages, torchvision's.
+
+A package adds a model through the entry point group "imclass.models". Its function is called as ours are,
+`build(config, in_channels, classes, size)`, and returns a module on the CPU that turns images of shape
+(N, in_channels, size, size) into logits of shape (N, classes). In its pyproject.toml:
+
+    [project.entry-points."imclass.models"]
+    mine = "my_package:build"
+"""
 
 import dataclasses
-from importlib.metadata import EntryPoint, entry_points
 
 from torch import nn
 from torchvision.models import GoogLeNet, Inception3
 
+from imclass.config.groups import load_plugin, plugins
 from imclass.config.schema import ModelConfig
 from imclass.errors import UserError, did_you_mean
 from imclass.models import (
@@ -25,8 +33,6 @@ from imclass.models.generic import build_generic, torchvision_names
 from imclass.models.head import set_dropout
 from imclass.models.pretrained import uses_imagenet_input
 from imclass.models.stem import Builder, resolve_stem
-
-ENTRY_POINTS = "imclass.models"
 
 MODELS: dict[str, Builder] = {
     **resnet.MODELS,
@@ -49,7 +55,7 @@ def build_model(config: ModelConfig, *, in_channels: int, classes: int, size: in
     Does not read `config.weights`: see read_weights, load_weights.
     """
     model = _find_builder(config.name)(config, in_channels, classes, size)
-    if _plugin(config.name) is None:
+    if not _is_plugin(config.name):
         set_dropout(model, config.dropout)
     check_fits(model, config.name, (in_channels, size, size), classes)
     return model
@@ -57,7 +63,7 @@ def build_model(config: ModelConfig, *, in_channels: int, classes: int, size: in
 
 def build_trained_model(config: ModelConfig, *, in_channels: int, classes: int, size: int) -> nn.Module:
     """Return build_model's result for weights that are loaded next, without fetching ImageNet's."""
-    if not config.pretrained or _plugin(config.name):
+    if not config.pretrained or _is_plugin(config.name):
         return build_model(config, in_channels=in_channels, classes=classes, size=size)
     fresh = dataclasses.replace(config, pretrained=False, stem=resolve_stem(config, size))
     model = build_model(fresh, in_channels=in_channels, classes=classes, size=size)
@@ -68,35 +74,20 @@ def build_trained_model(config: ModelConfig, *, in_channels: int, classes: int, 
 
 
 def known_models() -> list[str]:
-    """Return every valid `model.name` in lookup order."""
-    names = [*MODELS, *(point.name for point in _plugins()), *torchvision_names()]
-    return list(dict.fromkeys(names))
+    """Return every name that `model.name` may have, in the order in which they are looked up."""
+    return list(dict.fromkeys([*MODELS, *plugins("model"), *torchvision_names()]))
+
+
+def _is_plugin(name: str) -> bool:
+    return name not in MODELS and name in plugins("model")
 
 
 def _find_builder(name: str) -> Builder:
     if name in MODELS:
         return MODELS[name]
-    if point := _plugin(name):
-        return _load(point)
+    if _is_plugin(name):
+        return load_plugin("model", name, nn.Module)
     if name in torchvision_names():
         return build_generic
-    known = known_models()
-    raise UserError(
-        f"model.name={name} is not a known model{did_you_mean(name, known)} (`imclass list models` shows all)"
-    )
-
-
-def _plugins() -> list[EntryPoint]:
-    return list(entry_points(group=ENTRY_POINTS))
-
-
-def _plugin(name: str) -> EntryPoint | None:
-    return next((p for p in _plugins() if p.name == name and name not in MODELS), None)
-
-
-def _load(point: EntryPoint) -> Builder:
-    try:
-        builder: Builder = point.load()
-    except Exception as error:  # whatever importing somebody's package raises
-        raise UserError(f"model.name={point.name}: cannot import {point.value} ({error})") from error
-    return builder
+    near = did_you_mean(name, known_models())
+    raise UserError(f"model.name={name} is not a known model{near} (`imclass list models` shows all)")

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from imclass.errors import UserError
+from imclass.errors import UserError, first_line
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -36,7 +36,7 @@ def check_fits(model: nn.Module, name: str, shape: tuple[int, int, int], classes
     except NotImplementedError:
         return
     except Exception as error:  # any layer may reject the shape with its own type
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"model.name={name} does not work on {size} images ({reason}); try dataset.resize=224"
         ) from error

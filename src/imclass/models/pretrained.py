@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 from imclass.config.schema import ModelConfig
-from imclass.errors import UserError
+from imclass.errors import UserError, first_line
 from imclass.models.head import replace_head
 
 
@@ -40,15 +40,11 @@ def _with_default_weights(name: str) -> nn.Module:
         model: nn.Module = torchvision.models.get_model(name, weights="DEFAULT")
     except (OSError, HTTPException) as error:  # URLError is an OSError
         raise UserError(
-            f"model.pretrained=true: cannot download {url} ({_first_line(error)}); "
+            f"model.pretrained=true: cannot download {url} ({first_line(error)}); "
             f"put the file {file.name} into {file.parent}"
         ) from error
     except Exception as error:  # pickle, zipfile and torch raise different ones for a damaged file
         raise UserError(
-            f"model.pretrained=true: cannot read {file} ({_first_line(error)}); delete it and try again"
+            f"model.pretrained=true: cannot read {file} ({first_line(error)}); delete it and try again"
         ) from error
     return model
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -119,7 +119,6 @@ def open_run(config: Config) -> RunFolder:
 
     Nothing is created. Raises UserError when a run of that name has other settings.
     """
-    config = _found_from_anywhere(config)
     if config.resume not in ("auto", "never"):
         return _resume(Path(config.resume), config)
     name = config.name
@@ -165,14 +164,6 @@ def _resume(path: Path, config: Config) -> RunFolder:
     if run.summary.get("status") == "finished":
         run.changes = {k: line for k, line in changes.items() if _is_longer(k, stored, wanted)}
     return run
-
-
-def _found_from_anywhere(config: Config) -> Config:
-    """Return `config` with the folder of the data in full: the run is opened from other folders too."""
-    root = config.dataset.root and Path(config.dataset.root).expanduser()
-    if not root or not root.is_dir():  # null, or what a data set of another package understands
-        return config
-    return dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, root=str(root.absolute())))
 
 
 def _may_change(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from imclass.errors import UserError
+from imclass.errors import UserError, first_line
 
 SHOWN = 3  # names per kind of difference; a wrong architecture differs in hundreds
 
@@ -27,7 +27,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             return load_file(path, device="cpu")
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip, torch and safetensors each have their own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{path}: cannot be read as weights ({reason})") from error
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]

@@ -11,8 +11,9 @@ from imclass.config.check import check_sweep, flatten
 from imclass.config.compose import compose_samples
 from imclass.config.conflicts import train_images
 from imclass.config.groups import config_dir, group_choices
+from imclass.config.invocation import Invocation
 from imclass.config.metric import METRICS, Metric
-from imclass.config.overrides import is_sweep, key_of, override_problem, parse, split_arguments
+from imclass.config.overrides import is_sweep, key_of, override_problem, parse
 from imclass.config.plan import Plan
 from imclass.config.schema import Config, SweepConfig, affects_results
 from imclass.config.yaml_file import read_yaml
@@ -71,8 +72,9 @@ class Request:
 
 def read_request(argv: Sequence[str]) -> Request:
     """Parse and check `imclass sweep ARGV`. Raises ConfigError with all problems, or UserError."""
-    flags, typed, config_dirs = split_arguments(argv)
-    if unknown := [f for f in flags if f.startswith("-") and f.split("=")[0] not in ("--config-dir", "-cd")]:
+    invocation = Invocation.read("sweep", argv)
+    typed, config_dirs = invocation.overrides, invocation.config_dirs
+    if unknown := [name for name, _ in invocation.options if name != "--config-dir"]:
         raise UserError(f"{unknown[0]}: not an option of imclass sweep; see imclass sweep --help")
     choice, settings, overrides, expressions, problems = _sorted(typed, config_dirs)
     config, faulty = check_sweep(settings)

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import save
 
 from imclass.config.check import flatten
-from imclass.config.multirun import is_multirun
+from imclass.config.invocation import Invocation
 from imclass.errors import Diverged, Interrupted, UserError
 from imclass.evaluation.evaluate import Predictions, predictions_of
 from imclass.evaluation.metrics import Result
@@ -33,7 +33,7 @@ Summary = dict[str, Any]
 
 
 @STOP.at_once()
-def begin(job: Job) -> None:
+def begin(job: Job, invocation: Invocation) -> None:
     """Show what will run, and write provenance, the first summary and TensorBoard's first page."""
     if not job.device.processes.is_first:
         return
@@ -42,7 +42,8 @@ def begin(job: Job) -> None:
     if run.config.model.summary:
         logger.console.line(format_summary(job.trainer.learner.model, job.data.shape))
     weights = None if job.resumed else starting_weights(run.config.model)
-    record_provenance(run.path, provenance(job.device, job.data, weights), resumed=job.resumed)
+    now = provenance(job.device, job.data, weights, invocation)
+    record_provenance(run.path, now, resumed=job.resumed)
     if not job.resumed:
         logger.tensorboard.text("config", f"```yaml\n{OmegaConf.to_yaml(run.settings)}\n```")
         samples = run.plots / "samples.png"
@@ -118,7 +119,7 @@ def repeat_last_block(run: RunFolder) -> None:
 
 
 @contextlib.contextmanager
-def record_failure(job: Job) -> Iterator[None]:
+def record_failure(job: Job, invocation: Invocation) -> Iterator[None]:
     """Within the block, an exception leaves its status in the summary; files are closed in any case.
 
     An interruption is raised again with the command that resumes.
@@ -127,7 +128,7 @@ def record_failure(job: Job) -> Iterator[None]:
         yield
     except BaseException as error:
         if isinstance(error, Interrupted):
-            error = Interrupted(f"{str(error).split(';')[0]}; {_how_to_resume(job)}")
+            error = Interrupted(f"{str(error).split(';')[0]}; {_how_to_resume(job, invocation)}")
         kinds = {Interrupted: "interrupted", Diverged: "diverged"}
         status = next((kinds[kind] for kind in kinds if isinstance(error, kind)), "failed")
         with contextlib.suppress(OSError):  # a full disk: the error itself is reported
@@ -141,8 +142,8 @@ def record_failure(job: Job) -> Iterator[None]:
         job.logger.close()
 
 
-def _how_to_resume(job: Job) -> str:
-    if is_multirun():
+def _how_to_resume(job: Job, invocation: Invocation) -> str:
+    if invocation.multirun:
         return "the same command resumes this and all other jobs"
     command = "torchrun ... -m imclass.train" if job.device.processes.size > 1 else "imclass train"
     return f"to resume: {command} resume={shlex.quote(str(job.run.path))}"

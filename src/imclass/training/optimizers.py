@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from imclass.config.groups import load_plugin, plugins
 from imclass.config.schema import OptimizerConfig
 from imclass.errors import UserError, did_you_mean
 
@@ -17,11 +17,10 @@ Groups = list[dict[str, Any]]
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     """Build the optimizer of all trainable parameters; each group carries its `initial_lr`."""
-    plugins = {p.name: p for p in entry_points(group="imclass.optimizers")}
-    build = OPTIMIZERS.get(config.name) or (config.name in plugins and plugins[config.name].load())
-    if not build:
-        known = [*OPTIMIZERS, *plugins]
+    known = [*OPTIMIZERS, *plugins("optimizer")]
+    if config.name not in known:
         raise UserError(f"optimizer.name={config.name}: no such optimizer{did_you_mean(config.name, known)}")
+    build = OPTIMIZERS.get(config.name) or load_plugin("optimizer", config.name, Optimizer)
     optimizer = build(config, model)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]

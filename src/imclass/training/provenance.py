@@ -6,11 +6,11 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from imclass.config.invocation import Invocation
 from imclass.data.dataset import Data
 from imclass.machine.device import Device
 from imclass.runs.atomic import write_atomically
@@ -18,14 +18,14 @@ from imclass.runs.atomic import write_atomically
 PACKAGES = ("imclass", "torch", "torchvision", "numpy", "hydra-core", "omegaconf")
 
 
-def provenance(device: Device, data: Data, weights: str | None) -> dict[str, Any]:
+def provenance(device: Device, data: Data, weights: str | None, invocation: Invocation) -> dict[str, Any]:
     """Return what is needed to repeat a run, or to see why a repetition differs.
 
     weights: the file that a new run's weights come from; a resumed run recorded it in its first session.
     """
     sizes = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
     return {
-        "command": _command(device.processes.size),
+        "command": _command(invocation, device.processes.size),
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "git": _git(Path(__file__).parent),
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
@@ -51,12 +51,12 @@ def record_provenance(folder: Path, now: dict[str, Any], *, resumed: bool) -> No
     write_atomically(file, json.dumps(now, indent=2) + "\n")
 
 
-def _command(processes: int) -> list[str]:
+def _command(invocation: Invocation, processes: int) -> list[str]:
     if processes == 1:
-        return ["imclass", *sys.argv[0].split()[1:], *sys.argv[1:]]
+        return ["imclass", invocation.command, *invocation.words]
     here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
     size = [f"--nnodes={processes // here}", f"--nproc-per-node={here}"]
-    return ["torchrun", *size, "-m", "imclass.train", *sys.argv[1:]]
+    return ["torchrun", *size, "-m", "imclass.train", *invocation.words]
 
 
 def _file(name: str) -> dict[str, str]:

@@ -1,0 +1,65 @@
+"""What was typed after `imclass`, read once and handed on as one value. No torch here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imclass.config.check import all_keys
+from imclass.config.user_files import check_config_dir
+from imclass.errors import UserError, did_you_mean
+
+# The options of Hydra that commands take which compose a configuration, each under every name it has.
+_PLAIN = {"--help": "--help", "-h": "--help", "--multirun": "-m", "-m": "-m", "--resolve": "--resolve"}
+_VALUED = {"--config-dir": "--config-dir", "-cd": "--config-dir", "--cfg": "--cfg", "-c": "--cfg"}
+_VALUED |= {"--package": "--package", "-p": "--package"}
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A command that composes a configuration, its options, and its overrides in Hydra's grammar."""
+
+    command: str
+    options: tuple[tuple[str, str], ...] = ()  # (name, value); an empty value for those that take none
+    overrides: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, command: str, argv: Sequence[str]) -> "Invocation":
+        """Read what was typed after the command. Raises UserError, also for a faulty file in --config-dir."""
+        options: list[tuple[str, str]] = []
+        overrides: list[str] = []
+        words = iter(argv)
+        for word in words:
+            name, equals, value = word.partition("=")
+            if not word.startswith("-"):
+                overrides.append(word)
+            elif word in _PLAIN:
+                options.append((_PLAIN[word], ""))
+            elif name in _VALUED:
+                value = value if equals else next(words, "")
+                if not value:
+                    raise UserError(f"{name}: needs a value after it")
+                options.append((_VALUED[name], value))
+            else:
+                near = did_you_mean(name.strip("-"), all_keys()) or "; settings are typed as key=value"
+                raise UserError(f"{name}: no such option{near}")
+        invocation = cls(command, tuple(options), tuple(overrides))
+        for folder in invocation.config_dirs:
+            check_config_dir(folder)
+        return invocation
+
+    @property
+    def config_dirs(self) -> tuple[Path, ...]:
+        return tuple(Path(value) for name, value in self.options if name == "--config-dir")
+
+    @property
+    def multirun(self) -> bool:
+        return ("-m", "") in self.options
+
+    @property
+    def words(self) -> list[str]:
+        """The arguments that repeat the command."""
+        return [*(f"{name}={value}" if value else name for name, value in self.options), *self.overrides]
+
+    def option(self, name: str) -> str | None:
+        """Return the value of an option, an empty text if it takes none, None if it was not typed."""
+        return dict(self.options).get(name)
