@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from conftest import QUICK, merged, records
 from same_run import assert_same_run
-from test_resume import SERVER, logged_step, send, slow_down
+from trainings import SERVER, At, Patch
 
 from imclass import cli, errors
 from imclass.config.check import check_config
@@ -34,7 +34,7 @@ from imclass.runs.folder import open_run
 from imclass.training.build import build_job
 from imclass.training.trainer import Trainer
 
-Patch = Callable[[], None]
+pytestmark = pytest.mark.xdist_group("processes")
 MIXED = ["augment.crop=2", "augment.flip=true", "augment.cutout=4", "augment.random_erasing=0.3"]
 MIXED += ["augment.randaugment=1", "augment.mixup=0.4", "augment.cutmix=0.5"]
 
@@ -66,46 +66,51 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(size: int, argv: Sequence[str], *patches: Patch) -> list[Any]:
-    port = free_port()
+def found_its_port_taken(log: str) -> bool:
+    return "EADDRINUSE" in log
+
+
+class OnRank(NamedTuple):
+    rank: int
+    patch: Patch
+
+    def __call__(self) -> None:
+        if os.environ["RANK"] == str(self.rank):
+            self.patch()
+
+
+def launch(size: int, argv: Sequence[str], *patches: Patch) -> Ended:
+    """Run a job of `size` processes to its end; on another port where the first one was taken meanwhile."""
+    for _ in range(3):
+        end = launch_on(free_port(), size, argv, *patches)
+        if not found_its_port_taken(end.logs[0]):
+            break
+    return end
+
+
+def launch_on(port: int, size: int, argv: Sequence[str], *patches: Patch) -> Ended:
     processes = [
         SERVER.Process(target=run_rank, args=(rank, size, port, list(argv), str(Path.cwd()), *patches))
         for rank in range(size)
     ]
     for process in processes:
         process.start()
-    return processes
-
-
-def ended(processes: Sequence[Any], seconds: float = 240) -> Ended:
-    """Wait for all processes; one that hangs is ended, and its exit code tells."""
-    deadline = time.monotonic() + seconds
-    for process in processes:
+    deadline = time.monotonic() + 240
+    for rank, process in enumerate(processes):
         process.join(max(0.1, deadline - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-            process.join()
-    logs = [Path(f"log{rank}.txt").read_text() for rank in range(len(processes))]
+        process.kill()  # one that hangs: its exit code shows it
+        process.join()
+        if rank == 0 and found_its_port_taken(Path("log0.txt").read_text()):
+            deadline = 0.0  # the others wait for it
+    logs = [Path(f"log{rank}.txt").read_text() for rank in range(size)]
     return Ended([process.exitcode for process in processes], logs)
 
 
 def train(size: int, name: str, *overrides: str, code: int = 0, patches: Sequence[Patch] = ()) -> Path:
     """Train the quick run in `size` processes; return its folder. All exit with `code`."""
-    end = ended(start(size, [f"name={name}", *merged(QUICK, overrides)], *patches))
+    end = launch(size, [f"name={name}", *merged(QUICK, overrides)], *patches)
     assert end.codes == [code] * size, end.logs
     return Path("outputs", name)
-
-
-def signalled(
-    size: int, name: str, overrides: Sequence[str], *, rank: int, at: int, how: int = signal.SIGTERM
-) -> Ended:
-    """Train, and send one process a signal once step `at` is logged."""
-    run = Path("outputs", name)
-    processes = start(size, [f"name={name}", *merged(QUICK, overrides)], slow_down)
-    while logged_step(run) < at and all(process.is_alive() for process in processes):
-        time.sleep(0.002)
-    send(processes[rank], how)
-    return ended(processes)
 
 
 @pytest.fixture
@@ -258,10 +263,10 @@ def test_the_first_process_alone_writes_one_run_folder(here: Path, imclass) -> N
     assert [p.name for p in here.iterdir()].count("two") == 1
     assert Path("log1.txt").read_text() == ""
     assert Path("log0.txt").read_text().count("best model") == 1
-    unnamed = ended(start(2, QUICK))
+    unnamed = launch(2, QUICK)
     assert unnamed.codes == [0, 0]
     assert len(list(here.iterdir())) == 3  # one more: its name was chosen once
-    again = ended(start(2, ["name=two", *QUICK]))
+    again = launch(2, ["name=two", *QUICK])
     assert again.codes == [0, 0]
     assert "finished already" in again.logs[0]
     assert again.logs[1] == ""
@@ -275,13 +280,13 @@ LONG += ["checkpoint.every=3st", "train.ema=0.9", "augment.mixup=0.4", "logger.q
 @pytest.mark.parametrize(("size", "rank"), [(2, 1), (3, 0)])
 def test_a_signal_to_one_process_saves_and_stops_all_at_one_step(here: Path, size: int, rank: int) -> None:
     train(size, "whole", *LONG)
-    end = signalled(size, "asked", LONG, rank=rank, at=7)
+    asked = OnRank(rank, At("in a step", 7, signal.SIGTERM))
+    end = launch(size, ["name=asked", *merged(QUICK, LONG)], asked)
     assert end.codes == [75] * size, end.logs
     run = here / "asked"
-    step = json.loads((run / "summary.json").read_text())["step"]
-    assert 7 <= step < 18
-    assert read_checkpoint(run / "checkpoints/last.pt")["progress"]["step"] == step
-    assert f"stopped by SIGTERM at step {step}" in end.logs[0]
+    assert json.loads((run / "summary.json").read_text())["step"] == 7
+    assert read_checkpoint(run / "checkpoints/last.pt")["progress"]["step"] == 7
+    assert "stopped by SIGTERM at step 7" in end.logs[0]
     assert all(log == "" for log in end.logs[1:])
     shutil.copytree(run, here / "elsewhere")
     train(size, "asked", *LONG)
@@ -299,28 +304,11 @@ def test_a_signal_to_one_process_saves_and_stops_all_at_one_step(here: Path, siz
         ]
 
 
-def slow_evaluation() -> None:
-    """Let an evaluation last long enough for a signal to arrive in it, and say when it began."""
-    from imclass.evaluation import evaluate as evaluation
-
-    logits_of = evaluation.logits_of
-
-    def slower(*args: Any) -> torch.Tensor:
-        Path("evaluating").touch()
-        time.sleep(0.3)
-        return logits_of(*args)
-
-    evaluation.logits_of = slower
-
-
 def test_a_signal_in_an_evaluation_stops_all_at_the_same_batch(here: Path) -> None:
     more = [*LONG, "dataset.val_split=64", "train.batch_size=8"]
     train(2, "whole", *more)
-    processes = start(2, ["name=asked", *merged(QUICK, more)], slow_evaluation)
-    while not Path("evaluating").exists() and all(process.is_alive() for process in processes):
-        time.sleep(0.002)
-    send(processes[1], signal.SIGTERM)
-    end = ended(processes)
+    asked = OnRank(1, At("in an evaluation", 2, signal.SIGTERM))
+    end = launch(2, ["name=asked", *merged(QUICK, more)], asked)
     assert end.codes == [75, 75], end.logs
     assert "at step 5, before its evaluation" in end.logs[0]
     train(2, "asked", *more)
@@ -338,7 +326,7 @@ def test_what_the_backend_itself_lacks_is_no_lost_peer() -> None:
 
 
 def test_a_process_that_is_killed_ends_all_in_a_line_each(here: Path) -> None:
-    end = signalled(3, "killed", LONG, rank=1, at=7, how=signal.SIGKILL)
+    end = launch(3, ["name=killed", *merged(QUICK, LONG)], OnRank(1, At("in a step", 7)))
     assert end.codes == [1, -signal.SIGKILL, 1]
     for rank in (0, 2):
         assert end.logs[rank].startswith(f"imclass: rank {rank}: another process of this job ended")
@@ -383,7 +371,7 @@ def out_of_memory_in_the_second() -> None:
     ],
 )
 def test_a_failure_of_one_process_is_told_by_it(here: Path, patch: Patch, code: int, cause: str) -> None:
-    end = ended(start(2, ["name=failing", *QUICK], patch))
+    end = launch(2, ["name=failing", *QUICK], patch)
     assert end.codes == [1, code]
     assert cause in end.logs[1]
     assert "imclass: rank 0: another process of this job ended" in end.logs[0]
@@ -403,7 +391,7 @@ def test_a_failure_of_one_process_is_told_by_it(here: Path, patch: Patch, code: 
 def test_a_mistake_is_told_by_the_first_process(
     here: Path, size: int, typed: list[str], expected: str
 ) -> None:
-    end = ended(start(size, merged(QUICK, typed)))
+    end = launch(size, merged(QUICK, typed))
     assert end.codes == [2] * size
     assert end.logs[0].startswith(f"imclass: {expected}")
     assert end.logs[0].count("\n") == 1
@@ -412,14 +400,14 @@ def test_a_mistake_is_told_by_the_first_process(
 
 def test_what_only_the_first_can_find_ends_all(here: Path) -> None:
     train(2, "same")
-    end = ended(start(2, ["name=same", *merged(QUICK, ["seed=5"])]))
+    end = launch(2, ["name=same", *merged(QUICK, ["seed=5"])])
     assert end.codes == [2, 2]
     assert "has other settings (seed: 0 -> 5)" in end.logs[0]
     assert end.logs[1] == ""
 
 
 def test_divergence_is_noticed_by_all(here: Path) -> None:
-    end = ended(start(2, ["name=high", *merged(QUICK, ["optimizer.lr=1e30"])]))
+    end = launch(2, ["name=high", *merged(QUICK, ["optimizer.lr=1e30"])])
     assert end.codes == [3, 3]
     assert "training diverged" in end.logs[0]
     assert end.logs[1] == ""
@@ -460,6 +448,16 @@ def torchrun(*argv: str) -> subprocess.CompletedProcess[str]:
         timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+def test_a_port_that_was_taken_meanwhile_is_replaced(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The helper of these tests."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = iter([taken.getsockname()[1], free_port()])
+        monkeypatch.setattr(sys.modules[__name__], "free_port", lambda: next(ports))
+        train(2, "second", "train.epochs=0.2")
 
 
 def test_torchrun(here: Path) -> None:
