@@ -90,6 +90,37 @@ def test_report_is_written_again_on_demand(imclass, run, tmp_path: Path) -> None
     assert (tmp_path / "here.html").exists()
 
 
+def test_without_plots_none_is_drawn_and_the_page_names_what_it_lacks(imclass, train) -> None:
+    """A longer training does not keep those of the shorter one."""
+    run = train("run", "train.epochs=0.2", "logger.plots=true")
+    assert Page(run / "report.html").pictures == 6
+    train("run", "train.epochs=0.4", "logger.plots=false")
+    assert [file.name for file in (run / "plots").iterdir()] == ["samples.png"]
+    run = train("none", "logger.plots=false")
+    assert not (run / "plots").exists()
+    assert image_tags(run) == []
+    page = Page(run / "report.html")
+    assert page.pictures == 0
+    assert "Not drawn (logger.plots=false): curves, confusion matrix, calibration," in page.text
+    assert imclass("evaluate", "none").code == 0
+    page = Page(run / "report.html")
+    assert (page.pictures, "Not drawn" in page.text) == (6, False)
+    assert Page(train("bad", "optimizer.lr=1e30", "logger.plots=false", code=3) / "report.html").pictures == 0
+
+
+def image_tags(run: Path) -> list[str]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    return events.Tags()["images"]
+
+
+def test_with_plots_tensorboard_shows_them(run) -> None:
+    names = ["calibration", "confusion_matrix", "curves", "mistakes", "predictions", "samples"]
+    assert sorted(image_tags(run)) == [f"plots/{name}" for name in names]
+
+
 def test_a_diverged_run_has_a_report_too(imclass, train) -> None:
     page = train("run", "optimizer.lr=1e30", "train.log_every=1st", code=3) / "report.html"
     assert "diverged" in Page(page).text

@@ -100,6 +100,7 @@ class CheckpointConfig:
 @dataclass(slots=True, kw_only=True)
 class LoggerConfig:
     tensorboard: bool = setting(True, "write TensorBoard's event files", affects_results=False)
+    plots: bool = setting(True, "draw plots; imclass evaluate can do it later", affects_results=False)
     quiet: bool = setting(False, "print only the final summary", affects_results=False)
 
 

@@ -40,6 +40,7 @@ def write_run_page(path: Path, file: Path, *, redraw: bool = True) -> list[str]:
         places = {name: (drawn / f"{name}.png", path / "plots" / f"{name}.png") for name in PLOTS}
         found = {name: next((p for p in pair if p.exists()), None) for name, pair in places.items()}
         plots = {name: (PLOTS[name], embedded(p)) for name, p in found.items() if p is not None}
+    missing = [name for name in PLOTS if name not in plots]
     page = template("run.html").render(
         run=run,
         metrics=METRICS.values(),
@@ -47,11 +48,12 @@ def write_run_page(path: Path, file: Path, *, redraw: bool = True) -> list[str]:
         settings={key: show(value) for key, value in run.settings.items()},
         classes=sorted(run.scores.get("classes", []), key=lambda row: row["f1"]),
         plots=plots,
+        missing=missing,
         commands=commands(run.provenance),
         facts=flatten({k: v for k, v in run.provenance.items() if k != "command"}),
     )
     write_atomically(file, page)
-    return [name for name in PLOTS if name not in plots]
+    return missing
 
 
 def _changed(run: RunRecord) -> dict[str, str]:

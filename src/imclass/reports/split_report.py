@@ -23,15 +23,23 @@ SHOWN = 32  # pictures on a sheet
 
 
 def write_split_report(
-    folder: Path, split: Split, predictions: Predictions, classes: Sequence[str], about: Mapping[str, Any]
+    folder: Path,
+    split: Split,
+    predictions: Predictions,
+    classes: Sequence[str],
+    about: Mapping[str, Any],
+    *,
+    draw: bool = True,
 ) -> Scores:
-    """Write `evaluation.json` and four plots into `folder`; return the content of `evaluation.json`.
+    """Write `evaluation.json` into `folder`, and draw four plots; return the content of `evaluation.json`.
 
     about: what was evaluated (split, weights, tta, data); its first entries.
     """
     scores = {**about, **score(predictions, classes)}
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "evaluation.json", json.dumps(scores, indent=1) + "\n")
+    if not draw:
+        return scores
     plots = folder / "plots"
     draw_scores(scores, plots)
     first = torch.arange(min(SHOWN, len(split)))

@@ -46,9 +46,10 @@ def begin(job: Job, invocation: Invocation) -> None:
     record_provenance(run.path, now, resumed=job.resumed)
     if not job.resumed:
         logger.tensorboard.text("config", f"```yaml\n{OmegaConf.to_yaml(run.settings)}\n```")
-        samples = run.plots / "samples.png"
-        draw_samples(job.trainer.loader, job.data.classes, samples)
-        logger.tensorboard.plots([samples], 0)
+        if run.config.logger.plots:
+            samples = run.plots / "samples.png"
+            draw_samples(job.trainer.loader, job.data.classes, samples)
+            logger.tensorboard.plots([samples], 0)
     _write_summary(job, "running")
 
 
@@ -97,10 +98,17 @@ def _write_test(job: Job, best: dict[str, Any], predictions: Predictions) -> Non
     figures = {"best/val_accuracy": progress.best["accuracy"], "best/test_accuracy": test.accuracy}
     logger.tensorboard.hparams(flatten(run.settings), figures)
     about = {"split": "test", "weights": "best", "tta": "none", "data": None}
-    write_split_report(run.path, job.data.test, predictions, job.data.classes, about)
-    plot_curves(read_metrics(logger.metrics.path), progress.best, run.plots / "curves.png")
-    plots = sorted(p for p in run.plots.glob("*.png") if p.stem != "samples")
-    logger.tensorboard.plots(plots, progress.step)
+    for plot in _plots_of_the_end(run):  # of a shorter training
+        plot.unlink()
+    draw = run.config.logger.plots
+    write_split_report(run.path, job.data.test, predictions, job.data.classes, about, draw=draw)
+    if draw:
+        plot_curves(read_metrics(logger.metrics.path), progress.best, run.plots / "curves.png")
+        logger.tensorboard.plots(_plots_of_the_end(run), progress.step)
+
+
+def _plots_of_the_end(run: RunFolder) -> list[Path]:
+    return sorted(plot for plot in run.plots.glob("*.png") if plot.stem != "samples")
 
 
 def _use_figures_of(job: Job, header: Mapping[str, Any]) -> None:
@@ -136,7 +144,8 @@ def record_failure(job: Job, invocation: Invocation) -> Iterator[None]:
                 _write_summary(job, status)
             job.logger.console.note(f"{status}: {error}")
             if status == "diverged" and job.device.processes.is_first:
-                write_run_page(job.run.path, job.run.path / "report.html")
+                page = job.run.path / "report.html"
+                write_run_page(job.run.path, page, redraw=job.run.config.logger.plots)
         raise error
     finally:
         job.logger.close()
