@@ -33,6 +33,7 @@ QUICK = (
     "device.threads=1",
     "device.type=cpu",
     "device.precision=fp32",
+    "logger.plots=false",
 )
 
 
@@ -75,11 +76,11 @@ def train(imclass: Callable[..., Outcome], tmp_path: Path) -> Callable[..., Path
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The quick run, called "run", with everything that training leaves. To be read only: `run` is a copy."""
+    """The quick run, called "run", with its plots. To be read only: `run` is a copy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("finished"))
         patch.delenv("SLURM_JOB_ID", raising=False)
-        argv = ["train", "name=run", *QUICK]
+        argv = ["train", "name=run", *merged(QUICK, ["logger.plots=true"])]
         assert cli.main(argv) == 0
         return Path.cwd() / "outputs/run"
 

@@ -58,7 +58,7 @@ def test_other_evaluations_do_not_replace_that_of_training(imclass, run) -> None
 
 
 def test_all_plots_of_the_end_of_training_can_be_made_again(imclass, train) -> None:
-    run = train("run", "augment.mixup=0.2")
+    run = train("run", "augment.mixup=0.2", "logger.plots=true")
     before = {file.name: file.read_bytes() for file in (run / "plots").iterdir()}
     assert set(before) == {*NAMES, "curves.png", "samples.png"}
     shutil.rmtree(run / "plots")

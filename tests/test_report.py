@@ -43,7 +43,7 @@ class Page(HTMLParser):
 
 
 def test_a_run_ends_with_a_report_that_needs_nothing_else(train) -> None:
-    run = train("run", "optimizer.lr=0.02")
+    run = train("run", "optimizer.lr=0.02", "logger.plots=true")
     page = Page(run / "report.html")
     assert page.links == []
     assert page.pictures == 6
@@ -122,7 +122,8 @@ def test_with_plots_tensorboard_shows_them(run) -> None:
 
 
 def test_a_diverged_run_has_a_report_too(imclass, train) -> None:
-    page = train("run", "optimizer.lr=1e30", "train.log_every=1st", code=3) / "report.html"
+    diverging = "optimizer.lr=1e30", "train.log_every=1st", "logger.plots=true"
+    page = train("run", *diverging, code=3) / "report.html"
     assert "diverged" in Page(page).text
     assert Page(page).pictures == 2  # curves and training images
     before = page.read_text()

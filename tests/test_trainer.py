@@ -20,7 +20,7 @@ ISO += ["train.batch_size=12", "train.steps=3", "train.epochs=null", "train.log_
 
 
 def test_a_run_leaves_what_the_design_says(train) -> None:
-    run = train("full", "train.ema=0.9", "train.grad_clip=1.0")
+    run = train("full", "train.ema=0.9", "train.grad_clip=1.0", "logger.plots=true")
     names = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file() and "events" not in p.name}
     assert names == {
         "best.safetensors",
