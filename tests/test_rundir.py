@@ -220,6 +220,15 @@ def test_sixteen_runs_in_the_same_second_get_sixteen_folders(tmp_path: Path) -> 
     assert {read_settings(run.path)["name"] for run in runs} == {run.path.name for run in runs}
 
 
+def test_a_new_run_is_not_taken_for_one_that_finished_in_the_same_second(tmp_path: Path) -> None:
+    run = open_run(Config(output_dir=str(tmp_path)))
+    taken = run.path
+    taken.mkdir()
+    (taken / "summary.json").write_text('{"status": "finished"}')
+    assert not run.finished
+    assert run.create().path != taken
+
+
 def test_a_requeued_batch_job_without_a_name_finds_its_folder_again(
     imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,7 +69,7 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """True when there is nothing left to do: the same command has already ended well."""
-        return self.summary.get("status") == "finished" and not self.changes
+        return self.exists and self.summary.get("status") == "finished" and not self.changes
 
     @property
     def lengthened(self) -> bool:
