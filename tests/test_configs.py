@@ -7,9 +7,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from imclass.config.check import all_keys
 from imclass.config.groups import config_dir, group_choices
-from imclass.config.schema import AugmentConfig, Config, OptimizerConfig, SchedulerConfig
+from imclass.config.schema import SETTINGS, AugmentConfig, Config, OptimizerConfig, SchedulerConfig
 from imclass.data.augment import Augment
 from imclass.data.datasets import DATASETS
 from imclass.models import MODELS
@@ -100,5 +99,5 @@ def test_no_setting_is_declared_in_two_places() -> None:
             continue
         section = getattr(defaults, file.parts[0])
         for key, value in contents(file).items():
-            assert f"{file.parts[0]}.{key}" in all_keys()
+            assert f"{file.parts[0]}.{key}" in SETTINGS
             assert key in ("name", "type") or value != getattr(section, key), f"{file}: {key}"

@@ -1,6 +1,5 @@
 """The shipped experiments: every file runs, and those that restate a tutorial do what it did."""
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,10 +9,10 @@ import torch
 from omegaconf import OmegaConf
 from originals import cache_weights, make_cifar
 
-from imclass.config.check import check_config, flatten
+from imclass.config.check import check_config
 from imclass.config.compose import _register_schema
 from imclass.config.groups import config_dir, group_choices
-from imclass.config.schema import Config
+from imclass.config.schema import Config, values_of
 from imclass.runs.checkpoint import read_checkpoint
 from imclass.runs.folder import open_run
 from imclass.training.build import build_job
@@ -244,7 +243,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize("choice", WRITTEN)
 def test_tutorials_are_set_up_as_their_authors_wrote(choice: str) -> None:
-    settings = flatten(dataclasses.asdict(compose(f"experiment={choice}")))
+    settings = values_of(compose(f"experiment={choice}"))
     assert {key: settings[key] for key in WRITTEN[choice]} == WRITTEN[choice]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imclass.commands.arguments import Arguments
-from imclass.config.check import show
+from imclass.config.setting import show
 from imclass.errors import UserError
 from imclass.runs.records import find_run
 

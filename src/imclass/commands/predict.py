@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imclass.commands.arguments import Arguments
-from imclass.config.check import show
+from imclass.config.setting import show
 from imclass.errors import PartialFailure, UserError
 from imclass.runs.records import find_run
 

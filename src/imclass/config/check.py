@@ -9,11 +9,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from imclass.config.conflicts import conflicts
-from imclass.config.schema import SECTIONS, SETTINGS, SWEEP_SETTINGS, Config, SweepConfig
-from imclass.config.setting import Setting, show
+from imclass.config.schema import GROUPS, SETTINGS, SWEEP_SETTINGS, Config, SweepConfig
+from imclass.config.setting import Setting
 from imclass.errors import ConfigError, did_you_mean
-
-__all__ = ["all_keys", "check_config", "check_sweep", "flatten", "sections", "show", "unknown_key"]
 
 
 def check_config(
@@ -40,16 +38,6 @@ def check_sweep(settings: Mapping[str, Any]) -> tuple[SweepConfig, list[str]]:
     return _built(SweepConfig, settings, "sweep.", SWEEP_SETTINGS, problems), problems
 
 
-def all_keys() -> list[str]:
-    """Return every key of the schema, dotted."""
-    return list(SETTINGS)
-
-
-def sections() -> list[str]:
-    """Return the names of the config's sections and groups."""
-    return [*SECTIONS, "experiment"]
-
-
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return {'train.epochs': 5, ...} of a nested mapping; lists are leaves."""
     flat: dict[str, Any] = {}
@@ -65,12 +53,7 @@ def unknown_key(key: str) -> str:
     called = [k for k, s in known.items() if last in (k.rsplit(".", 1)[-1], *s.also_called)]
     if nearest := [k for k in called if k.rpartition(".")[0] == section] or called:
         return f"{key}: no such setting; did you mean {' or '.join(map(repr, nearest[:2]))}?"
-    return f"{key}: no such setting{did_you_mean(key, known if section else [*known, *sections()])}"
-
-
-def value_problem(key: str, value: object) -> str | None:
-    """Return what is wrong with one value, or None; `key` must be in the schema."""
-    return SETTINGS[key].check(value)[1] or None
+    return f"{key}: no such setting{did_you_mean(key, known if section else [*known, *GROUPS])}"
 
 
 def _built(

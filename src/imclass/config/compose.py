@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imclass.config.check import check_config, sections
+from imclass.config.check import check_config
 from imclass.config.groups import config_dir, plugins
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse, quoted, samples, sweep_values
-from imclass.config.schema import Config
+from imclass.config.schema import GROUPS, Config
 from imclass.config.stored import stored_with
 from imclass.config.user_files import with_experiment_files
 from imclass.errors import ConfigError, UserError
@@ -82,7 +82,7 @@ def checked(composed: Any, overrides: Sequence[str], *, to_train: bool = True) -
 def _typed(overrides: Sequence[str]) -> dict[str, Any]:
     """Return {key: value} of plain overrides; groups under `group=`."""
     parsed = [parse(text) for text in overrides]
-    return {o.key_or_group + ("=" if o.key_or_group in sections() else ""): o.value() for o in parsed}
+    return {o.key_or_group + ("=" if o.key_or_group in GROUPS else ""): o.value() for o in parsed}
 
 
 def check_overrides(overrides: Sequence[str], config_dirs: Sequence[Path]) -> None:

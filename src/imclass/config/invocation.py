@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imclass.config.check import all_keys
+from imclass.config.schema import SETTINGS
 from imclass.config.user_files import check_config_dir
 from imclass.errors import UserError, did_you_mean
 
@@ -40,7 +40,7 @@ class Invocation:
                     raise UserError(f"{name}: needs a value after it")
                 options.append((_VALUED[name], value))
             else:
-                near = did_you_mean(name.strip("-"), all_keys()) or "; settings are typed as key=value"
+                near = did_you_mean(name.strip("-"), SETTINGS) or "; settings are typed as key=value"
                 raise UserError(f"{name}: no such option{near}")
         invocation = cls(command, tuple(options), tuple(overrides))
         for folder in invocation.config_dirs:

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imclass.config.check import all_keys, sections, show, unknown_key, value_problem
+from imclass.config.check import unknown_key
 from imclass.config.conflicts import torchvision_models
 from imclass.config.groups import group_choices
+from imclass.config.schema import GROUPS, SETTINGS
+from imclass.config.setting import show
 from imclass.errors import did_you_mean
 
 # How many values of one sweep are composed before anything starts, at about 50 ms each.
@@ -85,19 +87,19 @@ def override_problem(text: str, config_dirs: Sequence[Path]) -> str | None:
         return _hydra_problem(text, key)
     if key.split(".")[0] == "sweep":
         return f"{key}: belongs to imclass sweep"
-    if key not in sections() and key not in all_keys():
+    if key not in GROUPS and key not in SETTINGS:
         return unknown_key(key)
     if override.is_sweep_override():
         values = sweep_values(override, config_dirs)
         if not values:
             return f"{text}: stands for no value at all"
         return next(filter(None, (override_problem(f"{key}={v}", config_dirs) for v in values)), None)
-    if key in sections():
+    if key in GROUPS:
         return _choice_problem(key, override.value(), config_dirs)
     if override.is_delete():
         return None
     value = override.value()
-    return None if isinstance(value, str) and "${" in value else value_problem(key, value)
+    return None if isinstance(value, str) and "${" in value else SETTINGS[key].check(value)[1] or None
 
 
 def _hydra_problem(text: str, key: str) -> str | None:

@@ -184,6 +184,7 @@ def _settings(owner: type, prefix: str = "") -> dict[str, Setting]:
 SETTINGS = _settings(Config)
 SWEEP_SETTINGS = _settings(SweepConfig, "sweep.")
 SECTIONS = tuple(item.name for item in fields(Config) if is_dataclass(item.type))
+GROUPS = (*SECTIONS, "experiment")  # typed as group=choice
 
 
 def affects_results(key: str) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from imclass.config.check import show
 from imclass.config.groups import group_names
 from imclass.config.overrides import is_file_name, key_of, parse, sweep_values
+from imclass.config.setting import show
 from imclass.config.yaml_file import parse_yaml, read_text
 from imclass.errors import UserError
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imclass.config.check import show
 from imclass.config.metric import METRICS
 from imclass.config.schema import is_compared
+from imclass.config.setting import show
 from imclass.reports.html import embedded, template
 from imclass.reports.plots import plot_comparison
 from imclass.runs.atomic import write_atomically, write_csv

@@ -1,12 +1,13 @@
 """The page of one run: report.html, one file that opens offline."""
 
-import dataclasses
 import tempfile
 from pathlib import Path
 
-from imclass.config.check import flatten, show
+from imclass.config.check import flatten
 from imclass.config.compose import compose_config
 from imclass.config.metric import METRICS
+from imclass.config.schema import values_of
+from imclass.config.setting import show
 from imclass.reports.html import embedded, template
 from imclass.reports.plots import plot_curves
 from imclass.reports.split_report import draw_scores
@@ -58,6 +59,6 @@ def write_run_page(path: Path, file: Path, *, redraw: bool = True) -> list[str]:
 
 def _changed(run: RunRecord) -> dict[str, str]:
     """Return the settings that differ from those of a bare `imclass train`, as the user types them."""
-    defaults = flatten(dataclasses.asdict(compose_config([], [], to_train=False)))
+    defaults = values_of(compose_config([], [], to_train=False))
     others = {key: value for key, value in run.settings.items() if value != defaults.get(key)}
     return {key: show(value) for key, value in others.items() if key not in ("name", "output_dir")}

@@ -13,9 +13,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from imclass.config.check import flatten, show
+from imclass.config.check import flatten
 from imclass.config.durations import parse_duration
 from imclass.config.schema import SETTINGS, Config, values_of
+from imclass.config.setting import show
 from imclass.config.stored import read_settings
 from imclass.errors import UserError
 from imclass.runs.atomic import TEMPORARY, sweep_debris, write_atomically

@@ -1,6 +1,5 @@
 """best.yaml: the best configuration of a sweep as an experiment."""
 
-import dataclasses
 import shlex
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from imclass.config.check import flatten
 from imclass.config.compose import compose_config
 from imclass.config.groups import group_choices
 from imclass.config.overrides import quoted
+from imclass.config.schema import values_of
 from imclass.config.stored import read_settings
 from imclass.errors import UserError
 from imclass.runs.atomic import write_atomically
@@ -34,7 +34,7 @@ def write_best(results: Results, row: Row, file: Path) -> None:
     wanted = flatten(read_settings(run))
     choices = {g: wanted[key] for g, key in GROUPS.items() if wanted.get(key) in group_choices(g)}
     typed = [f"{group}={choice}" for group, choice in choices.items()]
-    basis = flatten(dataclasses.asdict(compose_config(typed, [], to_train=False)))
+    basis = values_of(compose_config(typed, [], to_train=False))
     differing = {k: v for k, v in wanted.items() if not k.startswith(LEFT_OUT) and basis.get(k) != v}
     content: dict[str, Any] = {"defaults": [{f"override /{g}": c} for g, c in choices.items()]}
     values = OmegaConf.create()

@@ -3,11 +3,11 @@
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imclass.config.check import check_sweep, flatten
+from imclass.config.check import check_sweep
 from imclass.config.compose import compose_samples
 from imclass.config.conflicts import train_images
 from imclass.config.groups import config_dir, group_choices
@@ -15,7 +15,7 @@ from imclass.config.invocation import Invocation
 from imclass.config.metric import METRICS, Metric
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse
 from imclass.config.plan import Plan
-from imclass.config.schema import Config, SweepConfig, affects_results
+from imclass.config.schema import Config, SweepConfig, affects_results, values_of
 from imclass.config.yaml_file import read_yaml
 from imclass.errors import ConfigError, UserError, did_you_mean
 from imclass.sweeps.space import FORBIDDEN, Parameter, read_space
@@ -66,7 +66,7 @@ class Request:
     def _shared(self) -> dict[str, Any]:
         """Return the settings shared by all trials that can change a run's figures."""
         own = (*self.space, *(f"{key}." for key in self.space))
-        shared = flatten(asdict(self.base)).items()
+        shared = values_of(self.base).items()
         return {k: v for k, v in shared if affects_results(k) and not k.startswith(own)}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from imclass.config.check import show
+from imclass.config.setting import show
 from imclass.config.yaml_file import read_yaml
 from imclass.errors import UserError
 from imclass.runs.atomic import write_atomically
