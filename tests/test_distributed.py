@@ -28,7 +28,7 @@ from imclass.data.loader import EvalLoader, Images, TrainLoader
 from imclass.errors import LostPeer
 from imclass.evaluation.metrics import Meter
 from imclass.machine.device import resolve_device
-from imclass.machine.processes import Processes, lost_peers_named
+from imclass.machine.processes import Group, Processes, lost_peers_named
 from imclass.runs.checkpoint import read_checkpoint
 from imclass.runs.folder import open_run
 from imclass.training.build import build_job
@@ -52,7 +52,7 @@ def run_rank(rank: int, size: int, port: int, argv: list[str], folder: str, *pat
     os.environ.update({name: str(value) for name, value in names.items()})
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
     sys.stdout = sys.stderr = Path(f"log{rank}.txt").open("w")  # noqa: SIM115
-    errors.SILENT_SECONDS = 1.0
+    errors.LAUNCHER_SECONDS = 1.0
     for patch in patches:
         patch()
     code = cli.main(["train", *argv])
@@ -395,7 +395,25 @@ def test_a_mistake_is_told_by_the_first_process(
     assert end.codes == [2] * size
     assert end.logs[0].startswith(f"imclass: {expected}")
     assert end.logs[0].count("\n") == 1
+    if typed[0].startswith("train.batch_size"):  # found once the ranks have joined
+        assert end.logs[1:] == [""] * (size - 1)
     assert not here.exists()
+
+
+def miss_a_gpu() -> None:
+    def missing(self: Processes, device: torch.device) -> torch.device:
+        if self.rank == 1:
+            raise errors.UserError("device.type=cuda: no such GPU")
+        return device
+
+    Group.place = missing
+
+
+def test_a_mistake_of_one_rank_is_reported_by_it(here: Path) -> None:
+    end = launch(2, ["name=missing", *QUICK], miss_a_gpu)
+    assert end.codes == [1, 2]
+    assert end.logs[1] == "imclass: rank 1: device.type=cuda: no such GPU\n"
+    assert "another process of this job ended" in end.logs[0]
 
 
 def test_what_only_the_first_can_find_ends_all(here: Path) -> None:
@@ -428,8 +446,6 @@ def test_synchronised_batch_norm_needs_gpus(imclass, monkeypatch: pytest.MonkeyP
 
 
 def test_each_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    from imclass.machine.processes import Group
-
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     assert Group(5, 8, 1, 2).place(torch.device("cuda")) == torch.device("cuda:1")

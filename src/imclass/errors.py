@@ -14,17 +14,17 @@ EXIT_DIVERGED = 3
 EXIT_STORAGE = 5
 EXIT_INTERRUPTED = 75
 
-# Of many processes, all make the same mistake, and the first tells it. How long another one waits for the
-# job to be ended by that, before it tells a mistake that must be its own.
-SILENT_SECONDS = 45.0
+# A mistake that is found before the ranks have joined is found by all of them. Rank 0 reports it; the others
+# wait this long for torchrun to end them: the first to exit would end rank 0 while it starts.
+LAUNCHER_SECONDS = 10.0
 
 
 class ImclassError(Exception):
     """Ends the program with its message on stderr, no traceback, and `exit_code`."""
 
     exit_code = EXIT_BUG
-    everywhere = False  # of many processes, all raise it, at the same step
-    own = False  # of many processes, each tells its own, at once
+    on_every_rank = False  # raised on every rank at the same step; reported by rank 0
+    on_one_rank = False  # reported by the rank it happened on
 
 
 class UserError(ImclassError):
@@ -48,13 +48,14 @@ class Diverged(ImclassError):
     """Loss or weights are no longer finite."""
 
     exit_code = EXIT_DIVERGED
-    everywhere = True
+    on_every_rank = True
 
 
 class StorageError(ImclassError):
     """The disk is full, read-only or gone."""
 
     exit_code = EXIT_STORAGE
+    on_one_rank = True
 
 
 class PartialFailure(ImclassError):
@@ -64,30 +65,30 @@ class PartialFailure(ImclassError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Stopped by a signal, all that is worth it saved: the same command resumes.
+    """Stopped by a signal, after saving a checkpoint: the same command resumes.
 
-    No Exception, as a signal can arrive where code translates or swallows every Exception.
+    Not an Exception: a signal can arrive where code translates or swallows every Exception.
     """
 
     exit_code = EXIT_INTERRUPTED
-    everywhere = True
-    own = False
+    on_every_rank = True
+    on_one_rank = False
 
 
 class OutOfMemory(UserError):
-    """The memory of this process's device does not suffice."""
+    """The device of this rank has too little memory."""
 
-    own = True
+    on_one_rank = True
 
 
 class LostPeer(ImclassError):
-    """Another process of the job is gone."""
+    """Another rank has ended, or cannot be reached."""
 
-    own = True
+    on_one_rank = True
 
 
-class ToldElsewhere(ImclassError):
-    """The first process failed, and tells why."""
+class ReportedElsewhere(ImclassError):
+    """Rank 0 failed too, and reports why."""
 
     def __init__(self, exit_code: int):
         super().__init__()
@@ -106,7 +107,7 @@ def first_line(error: BaseException) -> str:
 
 
 def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
-    """Run `command` and return its exit code; what a user can cause is told on stderr, a line per problem.
+    """Run `command` and return its exit code; what a user can cause is one line per problem on stderr.
 
     debug: show the traceback as well.
     """
@@ -115,11 +116,11 @@ def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
     except (ImclassError, Interrupted) as error:
         if debug:
             traceback.print_exc()
-        _tell(error)
+        _report(error)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has left: nothing more to say
+    except BrokenPipeError:  # whoever read our output has left
         sys.stderr.close()
         return EXIT_BUG
     except OSError as error:
@@ -136,15 +137,15 @@ def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
     return 0
 
 
-def _tell(error: ImclassError | Interrupted) -> None:
-    """Print the message, of many processes once."""
+def _report(error: ImclassError | Interrupted) -> None:
+    """Print the message once for the whole job, or with its rank where it is of one rank."""
     rank = _rank()
-    if rank and not error.own:
-        if error.everywhere:
+    if rank and not error.on_one_rank:
+        if error.on_every_rank or not str(error):
             return
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun's, once another process has told the cause
-        time.sleep(SILENT_SECONDS)
-    speaker = _speaker() if error.own or rank else "imclass"
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun's, once rank 0 has exited
+        time.sleep(LAUNCHER_SECONDS)
+    speaker = _speaker() if rank or error.on_one_rank else "imclass"
     for line in str(error).splitlines():
         print(f"{speaker}: {line}", file=sys.stderr)
 
@@ -154,5 +155,5 @@ def _speaker() -> str:
 
 
 def _rank() -> int | None:
-    """Return which of torchrun's processes this is, None for a process alone."""
+    """Return the rank that torchrun gave this process, None without torchrun."""
     return int(os.environ["RANK"]) if "RANK" in os.environ and "WORLD_SIZE" in os.environ else None

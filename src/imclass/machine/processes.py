@@ -25,7 +25,7 @@ from imclass.errors import (
     ImclassError,
     Interrupted,
     LostPeer,
-    ToldElsewhere,
+    ReportedElsewhere,
     UserError,
     first_line,
 )
@@ -33,6 +33,7 @@ from imclass.errors import (
 T = TypeVar("T")
 
 MESSAGE_SECONDS = 1800  # collectives wait this long for the slowest rank to start and prepare its data
+TOGETHER_SECONDS = 5  # how far apart ranks may be that make the same mistake
 
 # What gloo, nccl and their sockets raise when the peer is gone.
 _LOST = re.compile(
@@ -87,7 +88,7 @@ class Processes:
     def broadcast(self, make: Callable[[], T]) -> T:
         """Call `make` on rank 0 and return its value on every rank.
 
-        Its exception is raised on rank 0; the other ranks raise ToldElsewhere.
+        Its exception is raised on rank 0; the other ranks raise ReportedElsewhere.
         """
         return make()
 
@@ -152,7 +153,7 @@ class Group(Processes):
         if failure is not None:
             raise failure
         if outcome[1] is not None:
-            raise ToldElsewhere(outcome[1])
+            raise ReportedElsewhere(outcome[1])
         return outcome[0]
 
     def place(self, device: torch.device) -> torch.device:
@@ -203,8 +204,12 @@ def joined_processes(device_type: str) -> Iterator[Processes]:
         with lost_peers_named():
             yield group
     except (ImclassError, Interrupted) as error:
-        if error.everywhere:
+        if error.on_every_rank:
             _leave(group)
+        elif not error.on_one_rank:
+            error.on_one_rank = not _failed_together(group)
+            if group.rank and not error.on_one_rank:
+                raise ReportedElsewhere(error.exit_code) from error
         raise  # connections stay open otherwise: closing them would end peers before the cause is reported
     else:
         _leave(group)
@@ -236,6 +241,25 @@ def _join(size: int, *, on_gpus: bool) -> None:
         where = f"{os.environ.get('MASTER_ADDR', '(no MASTER_ADDR)')}:{os.environ.get('MASTER_PORT', '')}"
         reason = first_line(error)
         raise UserError(f"{size} processes did not find each other at {where} ({reason})") from error
+
+
+def _failed_together(group: Processes) -> bool:
+    """Return whether every rank fails within a few seconds; then it is one mistake, which rank 0 reports."""
+    store = dist.distributed_c10d._get_default_store()
+    try:
+        _wait_for_all(store, "failed", group)
+        if group.is_first:  # it may hold the store, which the others still read
+            _wait_for_all(store, "seen", group)
+        else:
+            store.set(f"seen/{group.rank}", "")
+    except RuntimeError:  # another rank is still at work, or the rank that holds the store is gone
+        return False
+    return True
+
+
+def _wait_for_all(store: dist.Store, word: str, group: Processes) -> None:
+    store.set(f"{word}/{group.rank}", "")
+    store.wait([f"{word}/{rank}" for rank in range(group.size)], timedelta(seconds=TOGETHER_SECONDS))
 
 
 def _leave(group: Processes) -> None:
