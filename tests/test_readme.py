@@ -10,6 +10,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / ".github/CONTRIBUTING.md").read_text()
 COMMANDS = [
     shlex.split(line, comments=True)[1:]
     for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -88,6 +89,28 @@ def test_the_model_of_another_package_trains(
     monkeypatch.syspath_prepend(tmp_path)
     outcome = imclass(*merged(["train", *SHORT], ["model=tiny", "train.epochs=1"]))
     assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_the_files_it_names_exist(text: str) -> None:
+    named = re.findall(r"`((?:\w+/|\.github/)[\w./]*)`", text)
+    outside = (
+        "outputs/",
+        "plots/",
+        "checkpoints/",
+        "tensorboard/",
+        "evaluations/",
+        "train/",
+        "val/",
+        "test/",
+    )
+    missing = [
+        path
+        for path in named
+        if not path.startswith(outside)
+        and not any((root / path).exists() for root in (ROOT, ROOT / "src/imclass"))
+    ]
+    assert len(named) >= 5 and not missing
 
 
 def test_the_readme_is_no_manual() -> None:
