@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +86,30 @@ def test_a_misspelt_function_of_the_sweep_grammar_is_named(imclass) -> None:
     (line,) = outcome.err.splitlines()
     assert outcome.code == 2
     assert line.endswith("Unknown function 'intervall'; did you mean 'interval'?")
+
+
+BROKEN = {
+    "def tiny(config):\n    pass": "has another signature (too many positional arguments); expected build(",
+    "def tiny(config, channels, classes, size):\n    return 1 / 0": "raises ZeroDivisionError: division",
+    "def tiny(config, in_channels, classes, size):\n    return None": "returns NoneType; expected build(",
+    "import no_such_module": "cannot be imported (No module named 'no_such_module')",
+    "def tin(): pass": "cannot be imported (module 'broken_package' has no attribute 'tiny')",
+    "from torch import nn\ndef tiny(*a):\n    return nn.Flatten()": "must return logits of shape (2, 10)",
+}
+
+
+@pytest.mark.parametrize("code", BROKEN, ids=lambda code: BROKEN[code][:20])
+def test_check_builds_the_model_of_another_package(
+    imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    (tmp_path / "broken_package.py").write_text(code)
+    plugin = EntryPoint("tiny", "broken_package:tiny", "imclass.models")
+    monkeypatch.setattr(
+        "imclass.config.groups.entry_points", lambda group: [plugin] if group == plugin.group else []
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_package", raising=False)
+    outcome = imclass("check", "model=tiny")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1), outcome.err
+    assert outcome.err.startswith("imclass: model.name=tiny")
+    assert BROKEN[code] in outcome.err

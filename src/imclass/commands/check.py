@@ -7,9 +7,14 @@ from collections.abc import Sequence
 
 from imclass.config.app import run_app
 from imclass.config.conflicts import unused
+from imclass.config.groups import is_shipped, plugins
 from imclass.config.invocation import Invocation
 from imclass.config.schema import Config
 from imclass.runs.folder import open_run
+
+# Channels, side and classes of a data set; of one that is not read here, what is common.
+IMAGES = {"fashion_mnist_mini": (1, 28, 10), "fashion_mnist": (1, 28, 10)}
+IMAGES |= {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "image_folder": (3, 224, 10)}
 
 
 def check_command(argv: Sequence[str]) -> None:
@@ -24,10 +29,24 @@ def check_command(argv: Sequence[str]) -> None:
 
 def _report(config: Config, invocation: Invocation) -> None:
     run = open_run(config)
+    if not is_shipped("model", config.model.name) and config.model.name in plugins("model"):
+        _build_plugin(config)
     where = f"continues {run.path}" if run.exists else f"into {run.path}"
     print(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}")
     for line in unused(run.config):
         print(f"warning: {line}")
+
+
+def _build_plugin(config: Config) -> None:
+    """Build the model of another package, which may do anything; ours are known to build. Imports torch."""
+    from imclass.models import build_model
+
+    data = config.dataset
+    if data.name == "synthetic":
+        channels, size, classes = data.synthetic.shape[0], data.synthetic.shape[1], data.synthetic.classes
+    else:
+        channels, size, classes = IMAGES.get(data.name, IMAGES["image_folder"])
+    build_model(config.model, in_channels=channels, classes=classes, size=data.resize or size)
 
 
 def _check_sweep(argv: Sequence[str]) -> None:
