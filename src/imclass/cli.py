@@ -79,6 +79,11 @@ def _dispatch(argv: Sequence[str]) -> None:
         from imclass import __version__
 
         print(f"imclass {__version__}")
+    elif {"-sc", "--shell-completion"} & set(argv[:2]):
+        from imclass.commands.complete import complete_command
+
+        after = argv.index("-sc" if "-sc" in argv[:2] else "--shell-completion") + 1
+        complete_command(argv[after:], COMMANDS)
     elif command in COMMANDS:
         module, function = COMMANDS[command][0].split(":")
         getattr(importlib.import_module(module), function)(argv[1:])

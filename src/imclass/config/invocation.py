@@ -13,6 +13,8 @@ _PLAIN = {"--help": "--help", "-h": "--help", "--multirun": "-m", "-m": "-m", "-
 _VALUED = {"--config-dir": "--config-dir", "-cd": "--config-dir", "--cfg": "--cfg", "-c": "--cfg"}
 _VALUED |= {"--package": "--package", "-p": "--package"}
 
+OPTIONS = (*_PLAIN, *_VALUED)
+
 
 @dataclass(frozen=True, slots=True)
 class Invocation:

@@ -1,0 +1,86 @@
+"""Words that a shell offers at TAB: eval "$(imclass train -sc install=bash)"; the same for zsh, fish."""
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from imclass.commands.list import GROUPS
+from imclass.config.groups import group_choices, group_names
+from imclass.config.invocation import OPTIONS
+from imclass.config.schema import SETTINGS, SWEEP_SETTINGS
+from imclass.errors import UserError
+
+# Each calls `imclass -sc query LINE`, with the line up to the cursor, and gets one word per line.
+SCRIPTS = {
+    "bash": """\
+_imclass() {
+    local line="${COMP_LINE:0:COMP_POINT}" IFS=$'\\n'
+    local word="${line##* }" prefix=""
+    [[ $COMP_WORDBREAKS == *=* ]] && prefix="${word%"${word##*=}"}"
+    COMPREPLY=($("$1" -sc query "$line" 2>/dev/null))
+    COMPREPLY=("${COMPREPLY[@]#"$prefix"}")
+    [[ ${COMPREPLY[0]} == *[=.] ]] || compopt +o nospace 2>/dev/null
+}
+complete -o nospace -o default -F _imclass imclass
+""",
+    "zsh": """\
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
+_imclass() {
+    local -a found=("${(@f)$("$words[1]" -sc query "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
+    [[ -n "$found" ]] && compadd -Q -S '' -- $found || _files
+}
+compdef _imclass imclass
+""",
+    "fish": "complete -c imclass -a '(imclass -sc query (commandline -cp))'\n",
+}
+UNINSTALL = {"bash": "complete -r imclass", "zsh": "compdef -d imclass", "fish": "complete -c imclass -e"}
+
+
+def complete_command(argv: Sequence[str], commands: Collection[str]) -> None:
+    """Print a shell's script (install=SHELL, uninstall=SHELL), or the words that may follow (query LINE)."""
+    action, _, shell = (argv[0] if argv else "").partition("=")
+    if action == "query":
+        print("\n".join(completions(argv[1] if argv[1:] else "", commands)))
+    elif action in ("install", "uninstall") and shell in SCRIPTS:
+        print(SCRIPTS[shell] if action == "install" else UNINSTALL[shell])
+    else:
+        shells = "|".join(SCRIPTS)
+        typed = " ".join(["-sc", *argv])
+        raise UserError(f"{typed}: expected install={shells}, or uninstall={shells}")
+
+
+def completions(line: str, commands: Collection[str]) -> list[str]:
+    """Return what may stand in place of the last word of a command line."""
+    words = line.split(" ")
+    words, word = [text for text in words[:-1] if text], words[-1]
+    command = words[1] if len(words) > 1 else None
+    if command is None:
+        found: Iterable[str] = commands
+    elif command in ("train", "check", "sweep"):
+        found = _options_and_overrides(command, word)
+    elif command == "list":
+        found = GROUPS
+    else:
+        found = (path.parent.name for path in Path("outputs").glob("*/config.yaml"))
+    return sorted(text for text in found if text.startswith(word))
+
+
+def _options_and_overrides(command: str, word: str) -> Iterable[str]:
+    if word.startswith("-"):
+        return OPTIONS
+    settings = SETTINGS if command == "train" else SETTINGS | SWEEP_SETTINGS
+    groups = [group for group in group_names() if group != "sweep" or command != "train"]
+    key, equals, value = word.partition("=")
+    if not equals:
+        start = key[: key.rfind(".") + 1]
+        rests = [name.removeprefix(start).partition(".") for name in settings if name.startswith(start)]
+        keys = {f"{start}{first}{dot or '='}" for first, dot, _ in rests}
+        return keys if start else keys | {f"{group}=" for group in groups}
+    if key in groups:
+        choices: Iterable[str] = group_choices(key)
+    elif key in settings:
+        setting = settings[key]
+        choices = setting.choices + (("true", "false") if bool in setting.options else ())
+    else:
+        choices = ()
+    before = value.rpartition(",")[0]  # of a sweep: a,b
+    return [f"{key}={before},{choice}" if before else f"{key}={choice}" for choice in choices]
