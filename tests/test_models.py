@@ -21,7 +21,8 @@ from imclass.models import MODELS, build_model, build_trained_model
 from imclass.models.summary import describe, format_summary, layer_table
 from imclass.runs.weights import load_weights, read_weights
 
-YAML_FILES = sorted((Path(__file__).parents[1] / "configs" / "model").glob("*.yaml"))
+CONFIGS = Path(__file__).parents[1] / "configs" / "model"
+YAML_FILES = sorted(CONFIGS.glob("*.yaml"))
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 64, 64)]
 PUBLISHED = {  # parameters, for 3 channels and 1000 classes
     "resnet18": 11_689_512,
@@ -92,11 +93,20 @@ def test_yaml_says_what_it_is_and_fits_the_schema(file: Path) -> None:
     read_config(file)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
-@pytest.mark.parametrize("file", YAML_FILES, ids=lambda file: file.stem)
-def test_loss_falls_in_three_steps_of_sgd(file: Path, shape: tuple[int, int, int]) -> None:
+# One model of each family is trained on every shape, its deeper variants on the meta device.
+TRAINED = [(name, shape) for name in [*ONE_OF_EACH_FAMILY, *WITHOUT_PRETRAINED] for shape in SHAPES]
+TRAINED += [("resnet50", (3, 32, 32))]  # of other blocks than resnet18
+
+
+def in_words(value: object) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+@pytest.mark.parametrize(("name", "shape"), TRAINED, ids=in_words)
+def test_loss_falls_in_three_steps_of_sgd(name: str, shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
-    config = dataclasses.replace(read_config(file), dropout=0.0)  # its noise could hide so small a fall
+    config = read_config(CONFIGS / f"{name}.yaml")
+    config = dataclasses.replace(config, dropout=0.0)  # its noise could hide so small a fall
     model = build_model(config, in_channels=shape[0], classes=10, size=shape[1])
     # The largest take a second an image. Those that end in a 1x1 map need more than two images:
     # batch norm makes any two values -1 and 1, which tells nothing and passes no gradient.
@@ -111,6 +121,16 @@ def test_loss_falls_in_three_steps_of_sgd(file: Path, shape: tuple[int, int, int
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=in_words)
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_weight_gets_a_gradient(name: str, shape: tuple[int, int, int]) -> None:
+    model = build_on_meta(name, shape)
+    logits = model(torch.empty(2, *shape, device="meta"))
+    cross_entropy(logits, torch.zeros(2, dtype=torch.int64, device="meta")).backward()
+    assert logits.shape == (2, 10)
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize("channels", [1, 4])  # 3: the tests of sizes and parameters

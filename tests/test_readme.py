@@ -32,14 +32,17 @@ SHORT = [
 
 def shorten(command: list[str]) -> list[str]:
     if command[0] == "sweep":
-        return merged(command, [*SHORT, "train.epochs=1", "sweep.trials=2", "sweep.top=1"])
+        return merged(
+            command, [*SHORT, "train.epochs=1", "logger.plots=false", "sweep.trials=2", "sweep.top=1"]
+        )
     if "dataset=image_folder" in command:
         return [*command, "model=lenet", "train.batch_size=4", "train.epochs=1", "device.threads=1"]
     if any(word.startswith("resume=") for word in command):
         return command
     stem = ["model.stem=auto"] if any(word.startswith("experiment=") for word in command) else []
     epochs = [] if any(word.startswith("train.epochs") for word in command) else ["train.epochs=1"]
-    return merged(command, [*SHORT, *stem, *epochs])
+    plots = [] if "name=mine" in command else ["logger.plots=false"]  # that one's are looked for
+    return merged(command, [*SHORT, *stem, *epochs, *plots])
 
 
 def test_the_commands_are_found() -> None:

@@ -1,6 +1,6 @@
 """Batch jobs on a real Slurm: requeued, or stopped by their time limit, they end as if nothing had happened.
 
-The jobs are submitted together at first; each test waits for its own.
+Each test submits its own job and waits for it.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from same_run import assert_same_run
 
 pytestmark = [
     pytest.mark.slurm,
+    pytest.mark.xdist_group("processes"),
     pytest.mark.skipif(shutil.which("sbatch") is None, reason="no Slurm here"),
 ]
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -79,18 +80,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def longer(place: Path) -> tuple[str, ...]:
-    """The settings of a training that takes a minute here, however fast the machine is."""
-    summary = json.loads((whole("long", *LONG) / "summary.json").read_text())
-    return f"train.epochs={round(60 * EPOCHS / summary['seconds']['train'])}", *LONG[1:]
-
-
-@pytest.fixture(scope="module")
-def jobs(place: Path, longer: tuple[str, ...]) -> dict[str, str]:
-    return {
-        "limited": submit("train.sbatch", LIMITED, "output_dir=limited", *longer),
-        "requeued": submit("train.sbatch", SMALL, "output_dir=requeued", *LONG),
-    }
+def undisturbed(place: Path) -> Path:
+    return whole("long", *LONG)
 
 
 def whole(name: str, *overrides: str) -> Path:
@@ -99,8 +90,8 @@ def whole(name: str, *overrides: str) -> Path:
     return Path("outputs") / name
 
 
-def test_requeued_in_the_middle(place: Path, jobs: dict[str, str]) -> None:
-    job, folder = jobs["requeued"], place / "requeued"
+def test_requeued_in_the_middle(place: Path, undisturbed: Path) -> None:
+    job, folder = submit("train.sbatch", SMALL, "output_dir=requeued", *LONG), place / "requeued"
     wait("two evaluations", lambda: any(len(f.read_text().splitlines()) > 2 for f in folder.glob("*/*.csv")))
     slurm("scontrol", "requeue", job)
     wait("the job's end", lambda: ended(job))
@@ -109,13 +100,15 @@ def test_requeued_in_the_middle(place: Path, jobs: dict[str, str]) -> None:
     log = (the_run(folder) / "train.log").read_text()
     assert "stopped by SIGTERM" in log
     assert "resuming at step" in log
-    assert_same_run(the_run(folder), place / "outputs/long")
+    assert_same_run(the_run(folder), undisturbed)
 
 
-def test_the_time_limit_warns_and_the_job_goes_on(
-    place: Path, jobs: dict[str, str], longer: tuple[str, ...]
-) -> None:
-    job, folder = jobs["limited"], place / "limited"
+@pytest.mark.soak
+def test_the_time_limit_warns_and_the_job_goes_on(place: Path, undisturbed: Path) -> None:
+    """A training that takes a minute here, however fast the machine is."""
+    seconds = json.loads((undisturbed / "summary.json").read_text())["seconds"]["train"]
+    longer = f"train.epochs={round(60 * EPOCHS / seconds)}", *LONG[1:]
+    job, folder = submit("train.sbatch", LIMITED, "output_dir=limited", *longer), place / "limited"
     wait("the warning", lambda: int(facts(job)["Restarts"]) >= 1)
     slurm("scontrol", "update", f"JobId={job}", "TimeLimit=20")  # once is enough
     wait("the job's end", lambda: ended(job), seconds=600)
