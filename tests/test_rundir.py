@@ -169,7 +169,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_is_resumed(imclass, r
 def test_resume_with_another_name_is_refused(imclass, run) -> None:
     outcome = imclass("train", "resume=outputs/run", "name=other")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "name=other: resume=outputs/run goes on in its own folder" in outcome.err
+    assert "name=other: resume=outputs/run resumes in its own folder" in outcome.err
     assert imclass("train", "resume=outputs/run", "name=run").code == 0
 
 

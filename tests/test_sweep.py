@@ -58,7 +58,7 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> None:
         (["sweep=lr", "--cfg=hydra"], "--cfg hydra: expected --cfg job"),
         (["sweep=lr", "--cfg", "all"], "--cfg all: expected --cfg job"),
         (["sweep=lr", "-c=hydra"], "--cfg hydra: expected --cfg job"),
-        (["sweep=lr", "--cfg"], "--cfg nothing: expected --cfg job"),
+        (["sweep=lr", "--cfg"], "--cfg: needs a value after it"),
         (["sweep=lr", "-m"], "-m: not an option of imclass sweep"),
         (["sweep=lr", "sweep.name=../x"], "sweep.name=../x: expected 1 to 100 letters"),
         (

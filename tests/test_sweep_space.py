@@ -5,6 +5,7 @@ import math
 import optuna
 import pytest
 
+from imclass.config.invocation import Invocation
 from imclass.sweeps.request import Request, read_request
 from imclass.sweeps.space import Parameter, read_space, settings_of, stored_space
 from imclass.sweeps.study import build_sampler
@@ -115,11 +116,12 @@ def test_the_number_of_evaluations_is_known_beforehand(overrides: list[str], eva
 
 
 def request(*argv: str) -> Request:
-    return read_request(["sweep.name=s", *argv])
+    return read_request(Invocation("sweep", overrides=("sweep.name=s", *argv)))
 
 
 def test_the_command_line_takes_the_place_of_the_file() -> None:
-    found = read_request(["sweep=lr", "optimizer.weight_decay=0", "optimizer.lr=0.1,1", "train.epochs=1"])
+    typed = ("sweep=lr", "optimizer.weight_decay=0", "optimizer.lr=0.1,1", "train.epochs=1")
+    found = read_request(Invocation("sweep", overrides=typed))
     assert {key: parameter.values for key, parameter in found.space.items()} == {"optimizer.lr": ("0.1", "1")}
     assert found.overrides == ("optimizer=sgd", "optimizer.weight_decay=0", "train.epochs=1")
     assert (found.name, str(found.folder)) == ("lr", "outputs/sweeps/lr")

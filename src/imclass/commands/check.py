@@ -22,7 +22,7 @@ def check_command(argv: Sequence[str]) -> None:
     invocation = Invocation.read("check", argv)
     of_sweep = any(word.startswith(("sweep=", "sweep.")) for word in invocation.overrides)
     if of_sweep and invocation.option("--help") is None:
-        _check_sweep(argv)
+        _check_sweep(invocation)
     else:
         run_app(_report, invocation, submit=False)
 
@@ -49,13 +49,13 @@ def _build_plugin(config: Config) -> None:
     build_model(config.model, in_channels=channels, classes=classes, size=data.resize or size)
 
 
-def _check_sweep(argv: Sequence[str]) -> None:
-    """Say whether a sweep could start, and what it would do; nothing is touched."""
+def _check_sweep(invocation: Invocation) -> None:
+    """Print whether a sweep could start, and what it would do."""
     from imclass.sweeps import require_optuna
     from imclass.sweeps.request import read_request
     from imclass.sweeps.stored import compare_with_stored, is_begun
 
-    request = read_request(argv)
+    request = read_request(invocation)
     require_optuna()
     from imclass.sweeps.run import find_workers
 

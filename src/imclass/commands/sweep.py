@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from imclass.config.help import sweep_help
+from imclass.config.invocation import Invocation
 from imclass.errors import UserError
 from imclass.machine.signals import catch_signals
 from imclass.sweeps import require_optuna
@@ -18,11 +19,15 @@ def sweep_command(argv: Sequence[str]) -> None:
 
     Raises ConfigError, and what `run_sweep` does.
     """
-    if {"--help", "-h"} & set(argv):
+    invocation = Invocation.read("sweep", argv)
+    if invocation.option("--help") is not None:
         print(sweep_help())
         return
-    argv, shown = _without_cfg(argv)
-    request = read_request(argv)
+    shown = invocation.option("--cfg")
+    if shown not in (None, "job"):
+        raise UserError(f"--cfg {shown}: expected --cfg job")
+    options = tuple(option for option in invocation.options if option[0] != "--cfg")
+    request = read_request(dataclasses.replace(invocation, options=options))
     if shown:
         _show_settings(request)
         return
@@ -43,19 +48,3 @@ def _show_settings(request: Request) -> None:
     sweep |= {"name": request.name, "trials": request.trials, "space": fixed["space"]}
     sweep["overrides"] = list(request.overrides)
     print(OmegaConf.to_yaml({"sweep": sweep, **dataclasses.asdict(request.base)}), end="")
-
-
-def _without_cfg(argv: Sequence[str]) -> tuple[list[str], bool]:
-    """Remove Hydra's `--cfg job` from the arguments; return the others, and whether it was there."""
-    rest: list[str] = []
-    shown: list[str] = []
-    words = iter(argv)
-    for word in words:
-        flag, _, value = word.partition("=")
-        if flag in ("--cfg", "-c"):
-            shown.append(value or next(words, "nothing"))
-        else:
-            rest.append(word)
-    if wrong := [value for value in shown if value != "job"]:
-        raise UserError(f"--cfg {wrong[0]}: expected --cfg job")
-    return rest, bool(shown)

@@ -46,7 +46,7 @@ def with_units(settings: dict[str, Any]) -> dict[str, Any]:
 def stored_with(path: Path, typed: Mapping[str, Any]) -> Config:
     """Return the run's own configuration with what the user typed on top: {key: value}, groups as `key=`."""
     if typed.get("name") not in (None, path.name):
-        raise UserError(f"name={typed['name']}: resume={path} goes on in its own folder; leave name= out")
+        raise UserError(f"name={typed['name']}: resume={path} resumes in its own folder; leave name= out")
     groups = [key.rstrip("=") for key in typed if key.endswith("=")]
     if groups:
         raise UserError(f"{groups[0]}=...: resume={path} takes its settings from the run; leave this out")

@@ -70,9 +70,8 @@ class Request:
         return {k: v for k, v in shared if affects_results(k) and not k.startswith(own)}
 
 
-def read_request(argv: Sequence[str]) -> Request:
+def read_request(invocation: Invocation) -> Request:
     """Parse and check `imclass sweep ARGV`. Raises ConfigError with all problems, or UserError."""
-    invocation = Invocation.read("sweep", argv)
     typed, config_dirs = invocation.overrides, invocation.config_dirs
     if unknown := [name for name, _ in invocation.options if name != "--config-dir"]:
         raise UserError(f"{unknown[0]}: not an option of imclass sweep; see imclass sweep --help")
@@ -101,7 +100,7 @@ def read_request(argv: Sequence[str]) -> Request:
         config_dirs=tuple(config_dirs),
         base=configs[0],
         evaluations=_most_evaluations(configs),
-        command=shlex.join(["imclass", "sweep", *argv]),
+        command=shlex.join(["imclass", "sweep", *invocation.words]),
     )
 
 
