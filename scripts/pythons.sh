@@ -18,6 +18,7 @@ cases=( # expected exit code, arguments of imclass
   "0 train --help"
   "0 sweep --help"
   "0 evaluate --help"
+  "0 -sc install=bash"
   "0 list datasets"
   "0 list experiments"
   "0 train --cfg job"
