@@ -1,5 +1,6 @@
 """Run folders: names, continuation, refusals. Rows R5, R7, R8 and C10 of the list of faults."""
 
+import datetime
 import errno
 import fcntl
 import json
@@ -220,13 +221,20 @@ def test_sixteen_runs_in_the_same_second_get_sixteen_folders(tmp_path: Path) -> 
     assert {read_settings(run.path)["name"] for run in runs} == {run.path.name for run in runs}
 
 
-def test_a_new_run_is_not_taken_for_one_that_finished_in_the_same_second(tmp_path: Path) -> None:
-    run = open_run(Config(output_dir=str(tmp_path)))
-    taken = run.path
-    taken.mkdir()
-    (taken / "summary.json").write_text('{"status": "finished"}')
-    assert not run.finished
-    assert run.create().path != taken
+def test_a_new_run_takes_nothing_from_one_of_the_same_second(
+    imclass, train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> "Stopped":
+            return cls(2026, 5, 4, 3, 2, 1)
+
+    monkeypatch.setattr(datetime, "datetime", Stopped)
+    for seed in (0, 1):
+        assert imclass("train", *merged(QUICK, [f"seed={seed}"])).code == 0
+    first, second = sorted((tmp_path / "outputs").glob("2026-05-04_03-02-01_*"))
+    assert second.name == f"{first.name}-2"
+    assert records(second) == records(train("named", "seed=1"))
 
 
 def test_a_requeued_batch_job_without_a_name_finds_its_folder_again(

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -21,7 +22,7 @@ from imclass.machine.processes import ALONE, Processes
 from imclass.machine.randomness import seed_everything, use_deterministic_kernels
 from imclass.machine.signals import STOP
 from imclass.models import build_model, build_trained_model
-from imclass.runs.checkpoint import Checkpointer, newest_checkpoint, read_model_weights
+from imclass.runs.checkpoint import Checkpointer, State, newest_checkpoint, read_model_weights
 from imclass.runs.folder import RunFolder
 from imclass.runs.logger import RunLogger
 from imclass.runs.weights import load_weights
@@ -60,7 +61,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     started = time.monotonic()
     config = run.config
     data = build_data(config)
-    state, old, warnings = processes.broadcast(partial(newest_checkpoint, run.checkpoints))
+    state, old, warnings = processes.broadcast(partial(saved_state, run))
     steps_per_epoch = len(data.train) // config.train.batch_size
     plan = Plan.of(config, steps_per_epoch)
     threads = old.get("threads") if old.get("processes") == processes.size else None
@@ -100,6 +101,11 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
         if run.lengthened:
             trainer.progress.stopped = ""
     return Job(run, trainer, logger, checkpointer, test, device, data, bool(state), started)
+
+
+def saved_state(run: RunFolder) -> tuple[State, dict[str, Any], list[str]]:
+    """Return what `newest_checkpoint` does; a new run has none, whatever is where its folder will be."""
+    return newest_checkpoint(run.checkpoints) if run.exists else ({}, {}, [])
 
 
 def build_data(config: Config) -> Data:
