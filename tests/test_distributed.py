@@ -488,7 +488,7 @@ def test_torchrun(here: Path) -> None:
 
 def test_the_scaling_benchmark_runs() -> None:
     script = Path(__file__).parents[1] / "scripts/bench/scaling.py"
-    tiny = ["--models", "lenet", "--steps", "1", "--batch", "4", "--size", "16"]
+    tiny = ["--models", "lenet", "--steps", "1", "--repeats", "1", "--batch", "4", "--size", "16"]
     done = subprocess.run([sys.executable, str(script), *tiny], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     for text in ("2 processes, 1 thread each", "measured here on one CPU thread", "1,024", "efficiency"):

@@ -115,6 +115,7 @@ def folder_run(imclass, tmp_path: Path, **parts: int) -> None:
         "train.epochs=1",
         "device.threads=1",
         "device.precision=fp32",
+        "logger.plots=false",
     ]
     outcome = imclass("train", "name=run", "dataset=image_folder", "dataset.root=pictures", *small)
     assert outcome.code == 0, outcome.err
@@ -211,7 +212,7 @@ def test_a_class_without_images_is_evaluated(imclass, tmp_path: Path) -> None:
 
 def test_folders_of_a_class_whose_name_no_folder_can_have(imclass, tmp_path: Path) -> None:
     """Fashion-MNIST's T-shirt/top."""
-    quick = ["model=lenet", "train.steps=2", "device.threads=1", "device.precision=fp32"]
+    quick = ["model=lenet", "train.steps=2", "device.threads=1", "logger.plots=false"]
     assert imclass("train", "name=run", *quick).code == 0
     names = [
         row["name"] for row in json.loads((tmp_path / "outputs/run/evaluation.json").read_text())["classes"]

@@ -178,8 +178,7 @@ def test_tensorboard_holds_text_images_and_one_row_of_hparams(tmp_path: Path) ->
     assert [e.value for e in events.Scalars("best/test_accuracy")] == pytest.approx([0.9])
 
 
-def test_tensorboard_shows_every_plot_of_a_run(train) -> None:
-    run = train("run", "train.epochs=0.2")
+def test_tensorboard_shows_every_plot_of_a_run(run) -> None:
     (file,) = (run / "tensorboard").glob("events*")
     events = EventAccumulator(str(file))
     events.Reload()

@@ -118,9 +118,13 @@ def test_a_config_dir_cannot_replace_hydras_groups(imclass, tmp_path: Path) -> N
     ],
 )
 @pytest.mark.parametrize("mode", [(), ("-m",)])
-def test_what_is_typed_sets_only_the_launcher(imclass, tmp_path: Path, typed: str, mode: tuple[str]) -> None:
+def test_what_is_typed_sets_only_the_launcher(
+    imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, mode: tuple[str]
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     outcome = imclass("check", *mode, typed)
-    assert_refused(outcome, tmp_path.parent, typed.lstrip("+~").split("=")[0].split("@")[0])
+    assert_refused(outcome, tmp_path, typed.lstrip("+~").split("=")[0].split("@")[0])
 
 
 def test_what_files_may_do(imclass, tmp_path: Path) -> None:

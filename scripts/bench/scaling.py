@@ -3,8 +3,9 @@
     python scripts/bench/scaling.py [--steps 6] [--batch 32] [--size 32] [--models resnet18 resnet50]
     python scripts/bench/scaling.py --images-per-second 25000 8000    # of one GPU, in the order of --models
 
-Measured twice, in turn: the same global batch in 1 process with 1 thread, 1 process with 2 threads, and
-2 processes with 1 thread each; and a gloo all-reduce of the model's gradient bytes.
+Measured in turn, twice unless --repeats says otherwise: the same global batch in 1 process with 1 thread,
+1 process with 2 threads, and 2 processes with 1 thread each; and a gloo all-reduce of the model's gradient
+bytes.
 
 Computed from the rate of one process, measured here or given by --images-per-second:
   compute     images per GPU / rate, at least --floor-ms, below which a GPU only waits for kernel launches
@@ -179,7 +180,7 @@ def measured_here(model: str, options: argparse.Namespace) -> float:
         "2 processes, 1 thread each": (2, 1),
     }
     found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
-    for _ in range(2):
+    for _ in range(options.repeats):
         for kind, (size, threads) in kinds.items():
             found[kind].append(measure(size, threads, model, options))
     print(f"\n{model}, batch {options.batch} of 3x{options.size}x{options.size}, measured on this CPU")
@@ -211,6 +212,7 @@ def main() -> None:
     )
     parser.add_argument("--models", nargs="+", default=["resnet18", "resnet50"])
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=2, help="measurements of each, in turn")
     parser.add_argument("--batch", type=int, default=32, help="measured global batch")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--images-per-second", type=float, nargs="+", help="of one GPU, for each of --models")
