@@ -94,6 +94,54 @@ def test_a_file_cannot_name_another_package(imclass, tmp_path: Path, header: str
     assert_refused(outcome, tmp_path, f"@package {header.split()[-1]}: expected _global_")
 
 
+SPAWN_BY_LOGGING = "{(): setuptools._distutils.spawn.spawn, cmd: [touch, canary]}"
+EVIL = f"callbacks: {{x: {SPAWN}}}\nhandlers: {{h: {SPAWN_BY_LOGGING}}}\n"
+
+
+@pytest.mark.parametrize("package", ["hydra", "hydra.hydra_logging", "hydra.job.env_set"])
+@pytest.mark.parametrize("more", [[], ["-m", "seed=0,1"]])
+def test_hydra_sees_no_package_that_we_do_not(imclass, tmp_path: Path, package: str, more: list[str]) -> None:
+    """Hydra reads the first 512 characters of a file for its package."""
+    text = f"# @package {package}\n" + 600 * "\n" + "# @package _global_\nhandlers: {h: {x: 1}}\n"
+    (tmp_path / "evil.yaml").write_text(text)
+    assert_refused(
+        imclass("check", "experiment=evil.yaml", *more), tmp_path, "evil.yaml: # @package _global_: a second"
+    )
+
+
+@pytest.mark.parametrize("more", [[], ["-m", "seed=0,1"]])
+def test_other_files_below_config_dir_are_not_read(imclass, tmp_path: Path, more: list[str]) -> None:
+    for file in ("schema.yaml", "train.yaml", "config.yaml", "experiment/model/x.yaml"):
+        path = tmp_path / "own" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# @package hydra.hydra_logging\n{EVIL}")
+    outcome = imclass("check", "--config-dir=own", *more)
+    assert outcome.code == 0, outcome.err
+    (tmp_path / "own/experiment/e.yaml").write_text(f"{HEADER}defaults: [{{model: x}}]\n")
+    outcome = imclass("check", "--config-dir=own", "experiment=e", *more)
+    assert_refused(
+        outcome, tmp_path, "own/experiment/e.yaml: defaults: model: x: expected one of the groups /augment"
+    )
+
+
+def test_files_in_a_list_are_read_as_well(imclass, tmp_path: Path) -> None:
+    (tmp_path / "evil.yaml").write_text(f"{HEADER}hydra: {{callbacks: {{x: {SPAWN}}}}}\n")
+    assert_refused(
+        imclass("check", "experiment=[evil.yaml]"), tmp_path, "evil.yaml: hydra: a file cannot set"
+    )
+    (tmp_path / "good.yaml").write_text(f"{HEADER}seed: 7\n")
+    assert "seed: 7\n" in imclass("train", "experiment=[good.yaml]", "--cfg", "job").out
+
+
+def test_a_copy_for_hydra_says_the_same(imclass, tmp_path: Path) -> None:
+    lines = ['name: "1e-3"', "seed: 7", "optimizer: {lr: 1e-3}", "train:", "  epochs: ${seed}"]
+    text = "\n".join([*lines, "defaults: [override /model: lenet]", ""])
+    (tmp_path / "e.yaml").write_text(HEADER + text)
+    shown = imclass("train", "experiment=e.yaml", "--cfg", "job", "--resolve").out
+    for line in ("name: '1e-3'\n", "seed: 7\n", "lr: 0.001\n", "epochs: 7\n", "name: lenet\n"):
+        assert line in shown
+
+
 def test_a_config_dir_cannot_replace_hydras_groups(imclass, tmp_path: Path) -> None:
     (tmp_path / "mine/hydra/job_logging").mkdir(parents=True)
     (tmp_path / "mine/hydra/job_logging/none.yaml").write_text(LOG_FILE)

@@ -16,7 +16,7 @@ from imclass.config.groups import config_dir, plugins
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse, quoted, samples, sweep_values
 from imclass.config.schema import GROUPS, Config
 from imclass.config.stored import stored_with
-from imclass.config.user_files import with_experiment_files
+from imclass.config.user_files import copy_groups, with_experiment_files
 from imclass.errors import ConfigError, UserError
 
 
@@ -51,8 +51,10 @@ def composing(
     with tempfile.TemporaryDirectory() as temporary:
         folder = scratch or Path(temporary)
         try:
+            for user_dir in config_dirs:
+                copy_groups(user_dir, folder)
             words = with_experiment_files(overrides, folder)
-            search = ",".join(quoted(f"file://{path.absolute()}") for path in (*config_dirs, folder))
+            search = quoted(f"file://{folder.absolute()}")
             with initialize_config_dir(str(config_dir()), version_base="1.3"):
                 yield GlobalHydra.instance().hydra, [*words, f"hydra.searchpath=[{search}]"]
         except (HydraException, OmegaConfBaseException) as error:

@@ -1,10 +1,12 @@
 """YAML files that do not come with imclass: experiment=FILE.yaml and the groups below --config-dir.
 
 Hydra instantiates whatever `_target_` names in its own node, opens the log files that it is configured to
-open, and resolves `${oc.env:...}`. So a file is read as data before Hydra sees it, and may do two things
-only: choose from our groups, and set our settings. No torch here.
+open, and resolves `${oc.env:...}`. So a file is read as data, and may do two things only: choose from our
+groups, and set our settings. Hydra never sees the file itself, nor its folder: it reads a copy that is
+written anew from the data, so nothing that only Hydra would find in the file counts. No torch here.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from imclass.config.setting import show
 from imclass.config.yaml_file import parse_yaml, read_text
 from imclass.errors import UserError
 
-_GROUP = re.compile(r"(?:override +|optional +)*/?(\w+)")
+_GROUP = re.compile(r"(?:override +|optional +)*/(\w+)")
 _NAME = re.compile(r"(?!.*\.ya?ml$)[\w.+-]+", re.IGNORECASE)
 _PLAIN_INTERPOLATION = re.compile(r"\$\{[\w.]+\}")
 
@@ -28,12 +30,27 @@ def check_config_dir(folder: Path) -> None:
     if (folder / "hydra").exists():
         raise UserError(f"{folder / 'hydra'}: Hydra's own groups cannot be replaced; remove it")
     for group in group_names():
-        for file in sorted((folder / group).glob("*.y*ml")):
-            read_user_file(file, group)
+        for file in sorted((folder / group).glob("*.yaml")):
+            checked_copy(file, group)
 
 
-def read_user_file(file: Path, group: str) -> str:
-    """Return the text of a file that is a choice of `group`. Raises UserError naming file and key."""
+def copy_groups(folder: Path, scratch: Path) -> None:
+    """Copy the choices in the groups below a folder to `scratch`, unless it has such a choice already."""
+    for group in group_names():
+        for file in (folder / group).glob("*.yaml"):
+            (scratch / group).mkdir(exist_ok=True)
+            copy = scratch / group / file.name
+            if not copy.exists():
+                copy.write_text(checked_copy(file, group), encoding="utf-8")
+
+
+def checked_copy(file: Path, group: str) -> str:
+    """Return a choice of `group` as YAML for Hydra, made from the file's data.
+
+    Raises UserError naming file and key.
+    """
+    from omegaconf import OmegaConf
+
     text = read_text(file)
     content = parse_yaml(text, str(file))
     package = _package(text, file)
@@ -45,11 +62,12 @@ def read_user_file(file: Path, group: str) -> str:
         raise UserError(f"{file}: {problem}")
     if group == "experiment" and package != "_global_" and content.keys() - {"defaults"}:
         raise UserError(f"{file}: an experiment's first line has to be: # @package _global_")
-    return text
+    head = "# @package _global_\n" if package == "_global_" else ""
+    return head + OmegaConf.to_yaml(OmegaConf.create(content))
 
 
 def _package(text: str, file: Path) -> str | None:
-    """Return the package that the head of a file names: the lines that Hydra reads, as it reads them."""
+    """Return the package that the first lines of a file name, None where they name none."""
     package = None
     for line in filter(None, map(str.strip, text.splitlines())):
         if not re.match(r"#\s*@", line):
@@ -57,6 +75,8 @@ def _package(text: str, file: Path) -> str | None:
         match = re.fullmatch(r"#\s*@package +(\S+)", line)
         if match is None:
             raise UserError(f"{file}: {line}: expected # @package _global_")
+        if package is not None:
+            raise UserError(f"{file}: {line}: a second @package; keep one")
         package = match[1]
     return package
 
@@ -79,10 +99,10 @@ def _default_problem(entry: Any) -> str | None:
         ((group, choices),) = entry.items()
         match = _GROUP.fullmatch(str(group))
         if match is None or match[1] not in group_names():
-            return f"defaults: {shown}: expected one of the groups {', '.join(group_names())}"
+            return f"defaults: {shown}: expected one of the groups /{', /'.join(group_names())}"
     else:
         return f"defaults: {shown}: expected an entry such as override /model: lenet"
-    for choice in choices if isinstance(choices, list) else [choices]:
+    for choice in _listed(choices):
         if choice is not None and not (isinstance(choice, str) and _NAME.fullmatch(choice)):
             return f"defaults: {shown}: expected the name of a choice"
     return None
@@ -120,11 +140,23 @@ def _copied(text: str, scratch: Path) -> str:
         return text
     texts = sweep_values(override, ()) if override.is_sweep_override() else [text.partition("=")[2]]
     values = [parse(f"experiment={value}").value() for value in texts]
-    if not any(map(is_file_name, values)):
+    if not any(map(is_file_name, itertools.chain.from_iterable(map(_listed, values)))):
         return text
     (scratch / "experiment").mkdir(exist_ok=True)
-    names = [_copy(Path(v), scratch / "experiment") if is_file_name(v) else str(v) for v in values]
-    return f"{text.partition('=')[0]}={','.join(names)}"
+    return f"{text.partition('=')[0]}={','.join(_names(value, scratch / 'experiment') for value in values)}"
+
+
+def _listed(choice: Any) -> list[Any]:
+    return choice if isinstance(choice, list) else [choice]
+
+
+def _names(choice: Any, folder: Path) -> str:
+    """Return a choice, or a list of them, in Hydra's grammar: names in place of files."""
+    if isinstance(choice, list):
+        return f"[{','.join(_names(item, folder) for item in choice)}]"
+    if is_file_name(choice):
+        return _copy(Path(choice), folder)
+    return "null" if choice is None else str(choice)
 
 
 def _copy(file: Path, folder: Path) -> str:
@@ -132,6 +164,5 @@ def _copy(file: Path, folder: Path) -> str:
     name = "file_" + re.sub(r"[^A-Za-z0-9_]", "_", file.stem)
     while (folder / f"{name}.yaml").exists():  # of another folder
         name += "_"
-    text = read_user_file(file, "experiment")
-    (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    (folder / f"{name}.yaml").write_text(checked_copy(file, "experiment"), encoding="utf-8")
     return name
