@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from originals import cache_weights, make_cifar
 
-from imclass.config.check import check_config
-from imclass.config.compose import _register_schema
+from imclass.config.compose import compose_config
 from imclass.config.groups import config_dir, group_choices
 from imclass.config.schema import Config, values_of
 from imclass.models import build_model
@@ -43,13 +41,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def compose(*overrides: str) -> Config:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
-    _register_schema()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
-        composed = hydra_compose(config_name="train", overrides=list(overrides))
-    return check_config(OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+    return compose_config(overrides, [])
 
 
 def test_the_six_tutorials_and_nine_better_recipes_are_there() -> None:
