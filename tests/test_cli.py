@@ -31,6 +31,7 @@ def test_help_names_every_command(imclass, argv: list[str]) -> None:
     assert code == 0
     for command in ("imclass train", "imclass check", "imclass list"):
         assert command in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_version(imclass) -> None:

@@ -200,7 +200,7 @@ def test_no_memory_for_the_smallest_batch_is_one_line(
     target = "torch.nn.Sequential.forward"
 
     monkeypatch.setattr("imclass.models.check_fits", lambda *arguments: None)
-    monkeypatch.setattr("imclass.training.lifecycle.header", lambda job: "")
+    monkeypatch.setattr("imclass.training.lifecycle.banner", lambda job: "")
     monkeypatch.setattr(target, forward)
     outcome = imclass("train", "name=none", *merged(QUICK, model))
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
@@ -322,7 +322,7 @@ def test_an_evaluation_tells_the_training_loss_of_metrics_csv(train) -> None:
     run = train("told", "train.epochs=1", "train.log_every=2st")
     with (run / "metrics.csv").open() as file:
         (row,) = csv.DictReader(file)
-    told = f"training loss {float(row['train_loss']):.4f}  validation loss {float(row['val_loss']):.4f}, "
+    told = f"train loss {float(row['train_loss']):.4f}  val loss {float(row['val_loss']):.4f}, "
     assert told in (run / "train.log").read_text()
 
 
@@ -337,4 +337,4 @@ def test_without_a_terminal_lines_are_few_and_plain(imclass) -> None:
     outcome = imclass("train", *QUICK, "name=plain", "train.log_every=1st", "train.eval_every=1st")
     assert "\r" not in outcome.out + outcome.err
     assert "\x1b" not in outcome.out + outcome.err
-    assert outcome.out.count("validation loss") <= 2  # of 18: at most one in 10 seconds
+    assert outcome.out.count("val loss") <= 2  # of 18: at most one in 10 seconds

@@ -52,11 +52,13 @@ imclass: train image classifiers in PyTorch from YAML.
 
 {commands}
 
-  imclass train                                           ResNet-18 on bundled Fashion-MNIST images
+ResNet-18 on bundled Fashion-MNIST images, another network and data set, and
+your own pictures in one folder per class:
+  imclass train
   imclass train model=vgg11 dataset=cifar10 train.epochs=20 name=mine
-  imclass train dataset=image_folder dataset.root=FOLDER  your own pictures: one folder per class
-  imclass train --help                                    groups, choices and settings
-  imclass evaluate --help                                 likewise for the other commands
+  imclass train dataset=image_folder dataset.root=FOLDER
+
+imclass <command> --help explains each command; that of train, every setting.
 """
 
 
@@ -93,5 +95,5 @@ def _dispatch(argv: Sequence[str]) -> None:
 
 
 def _help() -> str:
-    usage = {f"imclass {name:8} {arguments}": line for name, (_, arguments, line) in COMMANDS.items()}
-    return HELP.format(commands="\n".join(f"  {text:55} {line}" for text, line in usage.items()))
+    rows = [f"  imclass {name} {arguments}\n      {line}" for name, (_, arguments, line) in COMMANDS.items()]
+    return HELP.format(commands="\n".join(rows))

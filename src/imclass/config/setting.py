@@ -127,7 +127,7 @@ class Setting:
             return f"{shown}: expected text; put it in quotes: \"{self.key}='{show(value)}'\""
         with contextlib.suppress(ValueError):
             expected = "a duration above 0" if self.unit and parse_duration(value, self.unit) else expected
-        words = self.choices or re.findall(r"[\w:]+", self.allowed)
+        words = self.choices or self.allowed.removeprefix("one of ").split(", ")
         near = did_you_mean(value, words) if isinstance(value, str) else ""
         return f"{shown}: expected {expected}{near}"
 

@@ -119,7 +119,7 @@ def open_trained(path: Path, weights: str = "best") -> Trained:
     chosen = {"best": own[:1], "last": own[1:2]}.get(weights, own)
     present = [file for file in chosen if file.exists()]
     if not present:
-        raise UserError(f"{chosen[0]}: no such file; did the run reach its first evaluation?")
+        raise UserError(f"{chosen[0]}: no such file: the run did not reach an evaluation; see --weights last")
     try:
         header, about = _first_undamaged(present)
         source = present[0] if weights in ("best", "last") else Path(weights)

@@ -74,6 +74,7 @@ class Console:
                 unit="batch",
                 leave=False,
                 dynamic_ncols=True,
+                bar_format="{desc} |{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}",
             )
         self._bar.update()
         return now - self._refreshed >= BAR_SECONDS

@@ -85,7 +85,9 @@ def build_sampler(name: str, seed: int, drawn: int) -> BaseSampler:
 
 
 def build_pruner(name: str, evaluations: int | None) -> optuna.pruners.BasePruner:
-    """Return the pruner; evaluations: the most that a trial has, None if not known."""
+    """Return the pruner; evaluations: the most that a trial has, None if not known. After one, none helps."""
+    if evaluations == 1:
+        return optuna.pruners.NopPruner()
     if name == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=evaluations or "auto")
     return optuna.pruners.MedianPruner() if name == "median" else optuna.pruners.NopPruner()

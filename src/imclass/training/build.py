@@ -4,7 +4,6 @@ import dataclasses
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -22,14 +21,14 @@ from imclass.machine.processes import ALONE, Processes
 from imclass.machine.randomness import seed_everything, use_deterministic_kernels
 from imclass.machine.signals import STOP
 from imclass.models import build_model, build_trained_model
-from imclass.runs.checkpoint import Checkpointer, State, newest_checkpoint, read_model_weights
+from imclass.runs.checkpoint import Checkpointer, read_model_weights
 from imclass.runs.folder import RunFolder
 from imclass.runs.logger import RunLogger
 from imclass.runs.weights import load_weights
 from imclass.training.ema import Ema
 from imclass.training.losses import build_loss
 from imclass.training.optimizers import build_optimizer
-from imclass.training.resume import about_run, compare_headers, header_of
+from imclass.training.resume import about_run, compare_headers, header_of, resume, saved_state
 from imclass.training.schedules import build_schedule
 from imclass.training.step import Learner
 from imclass.training.trainer import Trainer
@@ -97,15 +96,8 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     for warning in warnings:
         logger.console.line(f"warning: {warning}")
     if state:
-        trainer.load_state_dict(state)
-        if run.lengthened:
-            trainer.progress.stopped = ""
+        resume(trainer, state, run)
     return Job(run, trainer, logger, checkpointer, test, device, data, bool(state), started)
-
-
-def saved_state(run: RunFolder) -> tuple[State, dict[str, Any], list[str]]:
-    """Return what `newest_checkpoint` does; a new run has none, whatever is where its folder will be."""
-    return newest_checkpoint(run.checkpoints) if run.exists else ({}, {}, [])
 
 
 def build_data(config: Config) -> Data:

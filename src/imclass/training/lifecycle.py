@@ -1,4 +1,4 @@
-"""What surrounds training: the header before it; test, files and last block after it."""
+"""What a run shows and writes before and after its training: provenance, test, weights, plots, summary."""
 
 import contextlib
 import json
@@ -19,14 +19,14 @@ from imclass.evaluation.metrics import Result
 from imclass.machine.signals import STOP
 from imclass.models.summary import format_summary
 from imclass.reports.plots import plot_curves
-from imclass.reports.run_page import write_run_page
+from imclass.reports.run_page import PLOTS, write_run_page
 from imclass.reports.split_report import draw_samples, write_split_report
 from imclass.runs.atomic import replacing
 from imclass.runs.checkpoint import DamagedCheckpoint, read_checkpoint, read_header
 from imclass.runs.folder import RunFolder
 from imclass.runs.records import read_metrics
+from imclass.training.banner import banner, last_block
 from imclass.training.build import Job, starting_weights
-from imclass.training.header import header, last_block
 from imclass.training.provenance import provenance, record_provenance
 
 Summary = dict[str, Any]
@@ -38,7 +38,7 @@ def begin(job: Job, invocation: Invocation) -> None:
     if not job.device.processes.is_first:
         return
     run, logger = job.run, job.logger
-    logger.console.line(header(job))
+    logger.console.line(banner(job))
     if run.config.model.summary:
         logger.console.line(format_summary(job.trainer.learner.model, job.data.shape))
     weights = None if job.resumed else starting_weights(run.config.model)
@@ -98,9 +98,10 @@ def _write_test(job: Job, best: dict[str, Any], predictions: Predictions) -> Non
     figures = {"best/val_accuracy": progress.best["accuracy"], "best/test_accuracy": test.accuracy}
     logger.tensorboard.hparams(flatten(run.settings), figures)
     about = {"split": "test", "weights": "best", "tta": "none", "data": None}
-    for plot in _plots_of_the_end(run):  # of a shorter training
-        plot.unlink()
     draw = run.config.logger.plots
+    if not draw:
+        for plot in _plots_of_the_end(run):  # drawn after a shorter training
+            plot.unlink()
     write_split_report(run.path, job.data.test, predictions, job.data.classes, about, draw=draw)
     if draw:
         plot_curves(read_metrics(logger.metrics.path), progress.best, run.plots / "curves.png")
@@ -108,13 +109,14 @@ def _write_test(job: Job, best: dict[str, Any], predictions: Predictions) -> Non
 
 
 def _plots_of_the_end(run: RunFolder) -> list[Path]:
-    return sorted(plot for plot in run.plots.glob("*.png") if plot.stem != "samples")
+    names = sorted(PLOTS.keys() - {"samples"})
+    return [plot for plot in (run.plots / f"{name}.png" for name in names) if plot.exists()]
 
 
 def _use_figures_of(job: Job, header: Mapping[str, Any]) -> None:
     """Report the figures of the weights in best.pt: after a restart that was not exact they may be newer."""
     progress = job.trainer.progress
-    figures = {key: header[key] for key in progress.best}
+    figures = {key: header.get(key, value) for key, value in progress.best.items()}
     if figures != progress.best:
         job.logger.console.line(f"warning: best.pt is of step {figures['step']}, from before a restart")
         progress.best = figures

@@ -1,4 +1,7 @@
-"""Resuming: what a checkpoint records of how its run computes, compared with how it would compute now."""
+"""Resuming: the newest checkpoint, what it records of how its run computes, and back to where it was.
+
+Which settings a resumed run may change: `runs/folder.py`. The files: `runs/checkpoint.py`.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +14,21 @@ from imclass.config.schema import Config
 from imclass.data.dataset import Data
 from imclass.errors import UserError
 from imclass.machine.device import Device
+from imclass.runs.checkpoint import State, newest_checkpoint
 from imclass.runs.folder import RunFolder
+from imclass.training.trainer import Trainer
+
+
+def saved_state(run: RunFolder) -> tuple[State, dict[str, Any], list[str]]:
+    """Return what `newest_checkpoint` does; a new run has none, whatever is where its folder will be."""
+    return newest_checkpoint(run.checkpoints) if run.exists else ({}, {}, [])
+
+
+def resume(trainer: Trainer, state: State, run: RunFolder) -> None:
+    """Take the trainer back to where `state` was saved; a run that was made longer trains on."""
+    trainer.load_state_dict(state)
+    if run.lengthened:
+        trainer.progress.stopped = ""
 
 
 def header_of(config: Config, data: Data, device: Device) -> dict[str, Any]:
@@ -44,7 +61,7 @@ def about_run(run: RunFolder, data: Data) -> dict[str, Any]:
 
 def compare_headers(header: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> list[str]:
     """Return a warning where a resumed run computes differently. Raises UserError where its data differ."""
-    changed = [key for key in now if header and header[key] != now[key]]
+    changed = [key for key in now if key in header and header[key] != now[key]]
     if "data_fingerprint" in changed:
         raise UserError(
             f"{path}: the training images are not those that this run began with; choose another name="

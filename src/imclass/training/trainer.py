@@ -134,11 +134,9 @@ class Trainer:
             self.checkpointer.save_best({"model": self.learner.ema.module.state_dict()}, progress.best)
         if self.plan.patience is not None and progress.waited >= self.plan.patience and not self.done:
             progress.stopped = f"no better model in {self.plan.patience} evaluations"
-        trained = "" if train_loss is None else f"training loss {train_loss:.4f}  "
-        mark = ", the best so far" if improved else ""
-        self.logger.console.status(
-            f"epoch {self.epoch:6.2f}  step {step:6d}  {trained}validation {result}{mark}"
-        )
+        trained = "" if train_loss is None else f"train loss {train_loss:.4f}  "
+        mark = ", best" if improved else ""
+        self.logger.console.status(f"epoch {self.epoch:.2f}  step {step}  {trained}val {result}{mark}")
 
     def save_if_due(self) -> None:
         """Save after an evaluation and where the plan asks for it; look at the clock and at signals.

@@ -14,7 +14,7 @@ from imclass.training.build import Job, starting_weights
 Summary = dict[str, Any]
 
 
-def header(job: Job) -> str:
+def banner(job: Job) -> str:
     """Return the lines that open a run: model, data, device and what was chosen for it, output."""
     config, data, trainer = job.run.config, job.data, job.trainer
     model = describe(trainer.learner.model, data.shape)
