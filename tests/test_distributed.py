@@ -28,7 +28,8 @@ from imclass.data.loader import EvalLoader, Images, TrainLoader
 from imclass.errors import LostPeer
 from imclass.evaluation.metrics import Meter
 from imclass.machine.device import resolve_device
-from imclass.machine.processes import Group, Processes, lost_peers_named
+from imclass.machine.joining import lost_peers_named
+from imclass.machine.processes import Group, Processes
 from imclass.runs.checkpoint import read_checkpoint
 from imclass.runs.folder import open_run
 from imclass.training.build import build_job

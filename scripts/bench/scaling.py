@@ -33,7 +33,8 @@ import torch
 
 from imclass.config.check import check_config
 from imclass.config.schema import ModelConfig
-from imclass.machine.processes import Processes, joined_processes
+from imclass.machine.joining import joined_processes
+from imclass.machine.processes import Processes
 from imclass.models import build_model
 from imclass.runs.folder import open_run
 from imclass.training.build import build_job

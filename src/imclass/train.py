@@ -24,14 +24,14 @@ def train(config: Config, invocation: Invocation) -> None:
 
     Raises UserError, Diverged, Interrupted, StorageError.
     """
-    from imclass.machine.processes import joined_processes
+    from imclass.machine.joining import joined_processes
 
     with joined_processes(config.device.type) as processes, STOP.shared_by(processes):
         _train(config, invocation, processes)
 
 
 def _train(config: Config, invocation: Invocation, processes: "Processes") -> None:
-    from imclass.machine.processes import lost_peers_named
+    from imclass.machine.joining import lost_peers_named
     from imclass.runs.folder import open_run
     from imclass.training.build import build_job
     from imclass.training.lifecycle import begin, conclude, record_failure, repeat_last_block
