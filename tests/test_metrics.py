@@ -105,6 +105,18 @@ def test_evaluation_is_exact_and_leaves_the_mode(images: Images, device: Device)
     assert got.loss == pytest.approx(nn.functional.cross_entropy(logits, images.labels).item(), rel=1e-5)
 
 
+def test_balanced_accuracy_is_the_mean_recall(images: Images, device: Device) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 6))  # two classes have no images
+    got = evaluate(model, EvalLoader(images, 7), device)
+    predicted = model((images.images.float() / 255 - 0.5) / 0.25).argmax(1)
+    recalls = [
+        (predicted[images.labels == label] == label).double().mean() for label in images.labels.unique()
+    ]
+    assert got.balanced_accuracy == pytest.approx(torch.stack(recalls).mean().item(), abs=1e-12)
+    assert got.figures["balanced_accuracy"] == got.balanced_accuracy
+
+
 def test_an_epoch_shows_every_image_at_most_once_and_depends_on_seed_and_epoch_alone(images: Images) -> None:
     loader = TrainLoader(images, 16, Augment(AugmentConfig(), 4), seed=3)
     assert loader.steps_per_epoch == 3

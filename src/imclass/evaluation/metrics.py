@@ -1,5 +1,6 @@
 """Loss and accuracy as sums and counts on the device, divided once: exact for every batch size."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -17,43 +18,60 @@ class Result:
     loss: float
     accuracy: float
     images: int
+    balanced_accuracy: float | None = None  # mean recall of the classes that have images; None in training
 
     @property
     def figures(self) -> dict[str, float]:
         """What is logged at each evaluation, by its name in metrics.jsonl and TensorBoard."""
-        return {"loss": self.loss, "accuracy": self.accuracy}
+        balanced = {} if self.balanced_accuracy is None else {"balanced_accuracy": self.balanced_accuracy}
+        return {"loss": self.loss, "accuracy": self.accuracy, **balanced}
 
     @property
     def is_finite(self) -> bool:
         return math.isfinite(self.loss)
 
     def __str__(self) -> str:
-        return f"loss {self.loss:.4f}, accuracy {self.accuracy:.2%}"
+        accuracy, balanced = f"{self.accuracy:.2%}", f"{self.balanced_accuracy or 0:.2%}"
+        shown = (
+            f", balanced {balanced}" if self.balanced_accuracy is not None and balanced != accuracy else ""
+        )
+        return f"loss {self.loss:.4f}, accuracy {accuracy}{shown}"
 
 
 class Meter:
     """Accumulates loss and correct predictions without making the host wait for the device.
 
-    Each rank counts its own images; `compute` reduces over all ranks.
+    Each rank counts its own images; `compute` reduces over all ranks. balanced: count by class as well.
     """
 
-    def __init__(self, device: torch.device, processes: Processes = ALONE):
-        self.processes = processes
-        self.sums = torch.zeros(
-            3, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device
-        )
+    def __init__(self, device: torch.device, processes: Processes = ALONE, *, balanced: bool = False):
+        self.processes, self.balanced = processes, balanced
+        dtype = torch.float64 if device.type != "mps" else torch.float32
+        self.sums = torch.zeros(3, dtype=dtype, device=device)  # loss, correct predictions, images
+        self.by_class = self.sums.new_zeros(2, 0)  # correct predictions, images; from the first batch on
 
     def update(self, loss_sum: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch. loss_sum: scalar, summed over images. labels: int64 (N,), or soft (N, classes)."""
         hard = labels if labels.ndim == 1 else labels.argmax(dim=1)
-        correct = (logits.argmax(dim=1) == hard).sum()
-        self.sums += torch.stack([loss_sum.detach().float(), correct, correct.new_full((), len(hard))]).to(
-            self.sums
-        )
+        right = logits.argmax(dim=1) == hard
+        images = right.sum().new_full((), len(hard))
+        self.sums += torch.stack([loss_sum.detach().float(), right.sum(), images]).to(self.sums)
+        if self.balanced:
+            self._widen(logits.shape[1])
+            self.by_class.index_add_(1, hard, torch.stack([right, torch.ones_like(right)]).to(self.sums))
 
     def compute(self) -> Result:
         """Return the means so far; NaN loss before the first update. A collective; waits for the device."""
-        return _means(self.processes.all_reduce_sum(self.sums))
+        result = _means(self.processes.all_reduce_sum(self.sums))
+        if not self.balanced:
+            return result
+        self._widen(self.processes.all_reduce_max(self.by_class.shape[1])[0])  # a rank may have no images
+        correct, images = self.processes.all_reduce_sum(self.by_class)
+        recall = (correct / images)[images > 0]
+        return dataclasses.replace(result, balanced_accuracy=float(recall.mean()))
+
+    def _widen(self, classes: int) -> None:
+        self.by_class = nn.functional.pad(self.by_class, (0, classes - self.by_class.shape[1]))
 
     def compute_own(self) -> Result:
         """Return the means over this rank's images. Waits for the device, not for other ranks."""
