@@ -1,5 +1,6 @@
 """What a user can get wrong, as exceptions that end as one clear line and an exit code."""
 
+import contextlib
 import difflib
 import os
 import signal
@@ -7,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
 EXIT_BUG = 1
 EXIT_MISTAKE = 2
@@ -135,6 +137,19 @@ def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
         print(f"{_speaker()}: {type(error).__name__}: {error}", file=sys.stderr)
         return EXIT_BUG
     return 0
+
+
+def end_process(code: int) -> NoReturn:
+    """Exit with `code`, after a rank's last word without tearing down its interpreter.
+
+    Threads that torch leaves running there abort the process at times, after all is written and left.
+    """
+    if _rank() is None:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _report(error: ImclassError | Interrupted) -> None:

@@ -59,8 +59,8 @@ def train_command(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from imclass.errors import exit_code_of
+    from imclass.errors import end_process, exit_code_of
 
     argv = sys.argv[1:]
     STOP.ends_process = True
-    sys.exit(exit_code_of(lambda: train_command(argv), debug="debug=true" in argv))
+    end_process(exit_code_of(lambda: train_command(argv), debug="debug=true" in argv))
