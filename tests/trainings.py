@@ -25,7 +25,9 @@ Patch = Callable[[], None]
 Reached = Callable[..., None]
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["conftest", "imclass.training.lifecycle", "torch.utils.tensorboard"])
+SERVER.set_forkserver_preload(
+    ["conftest", "imclass.training.lifecycle", "torch.utils.tensorboard", "hydra.main", "hydra.initialize"]
+)
 SECONDS = 240  # after which a training hangs
 
 # Dropout, several kinds of random augmentation, an average of the weights; 18 steps in three epochs.
