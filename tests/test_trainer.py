@@ -45,7 +45,7 @@ def test_a_run_leaves_what_the_design_says(train) -> None:
     summary = json.loads((run / "summary.json").read_text())
     assert summary["status"] == "finished"
     assert (summary["step"], summary["epoch"], summary["run"]) == (18, 2.0, "full")
-    assert set(summary["best"]) == {"step", "epoch", "loss", "accuracy"}
+    assert set(summary["best"]) == {"step", "epoch", "loss", "accuracy", "balanced_accuracy"}
     assert set(summary["seconds"]) == {"total", "train", "evaluate"}
     assert summary["seconds"]["total"] >= summary["seconds"]["train"] + summary["seconds"]["evaluate"]
     assert summary["images_per_second"] == pytest.approx(18 * 16 / summary["seconds"]["train"])
