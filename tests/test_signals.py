@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from imclass.errors import Interrupted
+from imclass import errors
+from imclass.errors import Interrupted, UserError, exit_code_of
 from imclass.machine.signals import STOP, catch_signals
 
 
@@ -62,3 +63,23 @@ def test_a_signal_waits_where_no_interruption_is_wanted() -> None:
         with pytest.raises(Interrupted, match="stopped by SIGUSR1"):
             STOP.raise_if_set()
     assert STOP.asked() is None
+
+
+@pytest.mark.parametrize(("asked", "said"), [(True, ""), (False, "imclass: rank 1: a mistake\n")])
+def test_a_rank_that_torchrun_ends_does_not_repeat_the_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: bool, said: str
+) -> None:
+    """torchrun ends the others once rank 0 has reported it; one that is slow has yet to find it."""
+    monkeypatch.setattr(errors, "LAUNCHER_SECONDS", 0.0)
+    monkeypatch.setattr(signal, "SIG_DFL", signal.getsignal(signal.SIGTERM))  # this process goes on
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def mistake() -> None:
+        with catch_signals():
+            if asked:
+                signal.raise_signal(signal.SIGTERM)
+            raise UserError("a mistake")
+
+    assert exit_code_of(mistake, debug=False) == 2
+    assert capsys.readouterr().err == said

@@ -27,6 +27,7 @@ class ImclassError(Exception):
     exit_code = EXIT_BUG
     on_every_rank = False  # raised on every rank at the same step; reported by rank 0
     on_one_rank = False  # reported by the rank it happened on
+    after_signal = False  # this process had been asked to stop
 
 
 class UserError(ImclassError):
@@ -75,6 +76,7 @@ class Interrupted(KeyboardInterrupt):
     exit_code = EXIT_INTERRUPTED
     on_every_rank = True
     on_one_rank = False
+    after_signal = True
 
 
 class OutOfMemory(UserError):
@@ -156,8 +158,8 @@ def _report(error: ImclassError | Interrupted) -> None:
     """Print the message once for the whole job, or with its rank where it is of one rank."""
     rank = _rank()
     if rank and not error.on_one_rank:
-        if error.on_every_rank or not str(error):
-            return
+        if error.on_every_rank or error.after_signal or not str(error):
+            return  # rank 0 reports it; it has, where torchrun is ending the other ranks
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun's, once rank 0 has exited
         time.sleep(LAUNCHER_SECONDS)
     speaker = _speaker() if rank or error.on_one_rank else "imclass"

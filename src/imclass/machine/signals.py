@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Protocol
 
-from imclass.errors import EXIT_INTERRUPTED, Interrupted
+from imclass.errors import EXIT_INTERRUPTED, ImclassError, Interrupted
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
 
@@ -105,6 +105,9 @@ def catch_signals() -> Iterator[None]:
     previous = {number: signal.signal(number, STOP.set) for number in SIGNALS}
     try:
         yield
+    except ImclassError as error:
+        error.after_signal = bool(STOP.number)
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, signal.SIG_IGN if STOP.ends_process else handler)
