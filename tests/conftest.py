@@ -37,6 +37,11 @@ QUICK = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Batch jobs first: they wait most of their time, and one worker has to do them all."""
+    items.sort(key=lambda item: "slurm" not in item.keywords)
+
+
 class Outcome(NamedTuple):
     code: int
     out: str

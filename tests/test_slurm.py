@@ -21,7 +21,7 @@ from same_run import assert_same_run
 
 pytestmark = [
     pytest.mark.slurm,
-    pytest.mark.xdist_group("processes"),
+    pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(shutil.which("sbatch") is None, reason="no Slurm here"),
 ]
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -113,7 +113,8 @@ def test_the_time_limit_warns_and_the_job_goes_on(place: Path, undisturbed: Path
     slurm("scontrol", "update", f"JobId={job}", "TimeLimit=20")  # once is enough
     wait("the job's end", lambda: ended(job), seconds=600)
     assert facts(job)["JobState"] == "COMPLETED"
-    assert "exit code 75: it goes on" in (place / f"slurm-{job}.log").read_text()
+    log = (place / f"slurm-{job}.log").read_text()
+    assert "exit code 75: requeued; resumes when the job starts again" in log
     assert_same_run(the_run(folder), whole("limited", *longer))
 
 
