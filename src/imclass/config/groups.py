@@ -2,12 +2,13 @@
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imclass.errors import ImclassError, UserError, first_line
+from imclass.config.setting import show
+from imclass.errors import ImclassError, UserError, did_you_mean, first_line
 
 T = TypeVar("T")
 
@@ -59,7 +60,22 @@ def plugins(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"imclass.{group}s")}
 
 
-def load_plugin(group: str, name: str, returns: type[T]) -> Callable[..., T]:
+def component(
+    group: str, name: str, shipped: Mapping[str, Callable[..., T]], returns: type[T]
+) -> Callable[..., T]:
+    """Return what builds the choice `name` of a group: one of `shipped`, else what an installed package adds.
+
+    Raises UserError naming the nearest choice where there is none.
+    """
+    if name in shipped:
+        return shipped[name]
+    if name in plugins(group):
+        return _load_plugin(group, name, returns)
+    near = did_you_mean(name, [*shipped, *plugins(group)])
+    raise UserError(f"{group}.name={show(name)}: no such {group}{near or f'; see imclass list {group}s'}")
+
+
+def _load_plugin(group: str, name: str, returns: type[T]) -> Callable[..., T]:
     """Return the function of another package that a group calls as `SIGNATURES` says.
 
     Raises UserError, and the function does, for whatever is wrong with it: one line that names it.

@@ -64,4 +64,4 @@ def _check_events(text: str) -> None:
             raise ValueError(f"the tag {event.tag} in line {line}; settings need none")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise ValueError(f"more than {MAX_DEPTH} levels in line {line}")
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels in line {line}")

@@ -6,7 +6,7 @@ applied to each batch, so that it takes no memory; only image folders are resize
 
 from collections.abc import Callable
 
-from imclass.config.groups import load_plugin, plugins
+from imclass.config.groups import component
 from imclass.config.schema import SETTINGS, DatasetConfig
 from imclass.data.cifar import load_cifar10, load_cifar100
 from imclass.data.dataset import Data, Dataset, channel_mean_std
@@ -14,7 +14,7 @@ from imclass.data.fashion_mnist import load_fashion_mnist, load_fashion_mnist_mi
 from imclass.data.folder.dataset import load_image_folder
 from imclass.data.splits import split_dataset
 from imclass.data.synthetic import load_synthetic
-from imclass.errors import ConfigError, UserError, did_you_mean
+from imclass.errors import ConfigError
 
 DATASETS: dict[str, Callable[[DatasetConfig], Dataset]] = {
     "fashion_mnist_mini": load_fashion_mnist_mini,
@@ -58,11 +58,4 @@ def load_dataset(config: DatasetConfig) -> Dataset:
 
     Raises UserError when there is no such data set, or its files are missing, damaged or inconsistent.
     """
-    known = [*DATASETS, *plugins("dataset")]
-    if config.name not in known:
-        raise UserError(
-            f"dataset.name={config.name!r}: unknown data set{did_you_mean(config.name, known)} "
-            f"(known: {', '.join(known)})"
-        )
-    load = DATASETS.get(config.name) or load_plugin("dataset", config.name, Dataset)
-    return load(config)
+    return component("dataset", config.name, DATASETS, Dataset)(config)

@@ -13,9 +13,8 @@ import dataclasses
 from torch import nn
 from torchvision.models import GoogLeNet, Inception3
 
-from imclass.config.groups import load_plugin, plugins
+from imclass.config.groups import component, plugins
 from imclass.config.schema import ModelConfig
-from imclass.errors import UserError, did_you_mean
 from imclass.models import (
     alexnet,
     densenet,
@@ -83,11 +82,6 @@ def _is_plugin(name: str) -> bool:
 
 
 def _find_builder(name: str) -> Builder:
-    if name in MODELS:
-        return MODELS[name]
-    if _is_plugin(name):
-        return load_plugin("model", name, nn.Module)
-    if name in torchvision_names():
+    if name not in MODELS and not _is_plugin(name) and name in torchvision_names():
         return build_generic
-    near = did_you_mean(name, known_models())
-    raise UserError(f"model.name={name} is not a known model{near} (`imclass list models` shows all)")
+    return component("model", name, MODELS, nn.Module)

@@ -8,20 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from imclass.config.groups import load_plugin, plugins
+from imclass.config.groups import component
 from imclass.config.schema import OptimizerConfig
-from imclass.errors import UserError, did_you_mean
 
 Groups = list[dict[str, Any]]
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     """Build the optimizer of all trainable parameters; each group carries its `initial_lr`."""
-    known = [*OPTIMIZERS, *plugins("optimizer")]
-    if config.name not in known:
-        raise UserError(f"optimizer.name={config.name}: no such optimizer{did_you_mean(config.name, known)}")
-    build = OPTIMIZERS.get(config.name) or load_plugin("optimizer", config.name, Optimizer)
-    optimizer = build(config, model)
+    optimizer = component("optimizer", config.name, OPTIMIZERS, Optimizer)(config, model)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
