@@ -12,9 +12,11 @@ import torch
 from hypothesis import settings
 
 from imclass import cli
+from imclass.commands.selftest.trainings import PRELOADED, SERVER
 
 settings.register_profile("imclass", deadline=None)  # a busy machine is no failure
 settings.load_profile("imclass")
+SERVER.set_forkserver_preload([*PRELOADED, "conftest"])  # tests patch trainings with functions of their own
 torch.set_num_threads(1)  # the tests' nets are small: on a busy machine, more threads wait for each other
 
 # A run of about a second: noise patterns, the smallest network, one thread.

@@ -17,9 +17,10 @@ import torch
 import torch.distributed as dist
 from conftest import QUICK, merged, records
 from same_run import assert_same_run
-from trainings import SERVER, At, Patch
 
 from imclass import cli, errors
+from imclass.commands.selftest.points import At, Patch
+from imclass.commands.selftest.trainings import SERVER
 from imclass.config.check import check_config
 from imclass.config.schema import AugmentConfig, DeviceConfig
 from imclass.data.augment import Augment

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import records
 from same_run import assert_same_run
-from trainings import At, Hold, finish, overrides, send, start, until
 
+from imclass.commands.selftest.points import At, Hold
+from imclass.commands.selftest.trainings import Training, finish, overrides
 from imclass.runs.checkpoint import read_checkpoint
 
 # Where a training is killed, and after which step its last complete checkpoint was saved.
@@ -148,12 +149,12 @@ def test_a_second_signal_waits_for_the_save_and_a_third_exits(here: Path, whole:
 
 def test_a_second_process_in_the_same_folder_is_refused(here: Path, whole: Path) -> None:
     """R4; the lock of a process that was killed is gone with it."""
-    process = start(overrides("shared"), Hold("in a step", 5))
-    until(process, Path("held").exists)
+    process = Training(overrides("shared"), Hold("in a step", 5))
+    process.until(Path("held").exists)
     finish(overrides("shared"), code=2)
     assert f"is in use by process {process.pid} on " in Path("log.txt").read_text()
-    send(process, signal.SIGKILL)
-    process.join()
+    process.send(signal.SIGKILL)
+    process.wait()
     finish(overrides("shared"))
     assert_same_run(here / "shared", whole)
 

@@ -6,11 +6,12 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from same_run import assert_same_run
-from trainings import call, finish, logged_step, overrides, send, start, until
+
+from imclass.commands.selftest.points import call
+from imclass.commands.selftest.trainings import Training, finish, logged_step, overrides
 
 pytestmark = pytest.mark.soak
 
@@ -30,13 +31,12 @@ def slow_rest() -> None:
     slow(0.2, "imclass.training.lifecycle:write_split_report")
 
 
-def kill_when(argv: list[str], ready: Callable[[], bool], *, group: bool = False) -> int:
+def kill_when(argv: list[str], ready: Callable[[], bool], *, group: bool = False) -> int | None:
     """Start a training, kill it once `ready`; return its exit code."""
-    process = start(argv, slow_steps)
-    until(process, ready)
-    send(process, signal.SIGKILL, group=group)
-    process.join()
-    return process.exitcode
+    process = Training(argv, slow_steps)
+    process.until(ready)
+    process.send(signal.SIGKILL, group=group)
+    return process.wait()
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_killed_again_and_again_anywhere(here: Path) -> None:
     assert_same_run(run, here / "whole")
 
 
-def catches_signals(process: Any) -> bool:
+def catches_signals(process: Training) -> bool:
     """Return whether the process has its handlers, of which that for SIGUSR1 is set last."""
     status = ""
     with contextlib.suppress(FileNotFoundError):  # it has ended
@@ -100,12 +100,12 @@ def test_a_signal_at_any_of_30_moments_ends_with_75_and_costs_nothing(here: Path
     chance, given, runs = random.Random(6), 0, 0
     while given < 30:
         for _ in range(15):
-            process = start(overrides(f"asked{runs}"), slow_steps, slow_rest)
-            until(process, lambda process=process: catches_signals(process))
+            process = Training(overrides(f"asked{runs}"), slow_steps, slow_rest)
+            process.until(lambda process=process: catches_signals(process))
             time.sleep(chance.uniform(0.0, 2.5))
             how = chance.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-            send(process, how, group=chance.random() < 0.5)
-            process.join()
+            process.send(how, group=chance.random() < 0.5)
+            process.wait()
             assert process.exitcode in (0, 75), Path("log.txt").read_text()[-3000:]
             given += process.exitcode == 75
             if process.exitcode == 0:

@@ -1,0 +1,1 @@
+"""imclass selftest: stop, damage and resume runs on this machine, and count what was lost."""

@@ -1,0 +1,152 @@
+"""Trainings in processes of their own, forked from one server that has torch imported.
+
+So one costs little more than its steps. Several threads may start and await trainings.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import runpy
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from imclass.commands.selftest.points import Patch
+
+SERVER = multiprocessing.get_context("forkserver")
+PRELOADED = ["imclass.training.lifecycle", "torch.utils.tensorboard", "hydra.main", "hydra.initialize"]
+SERVER.set_forkserver_preload(PRELOADED)
+SECONDS = 240  # after which a training hangs
+LOG = "log.txt"
+
+# Dropout, several kinds of random augmentation, an average of the weights; 18 steps in three epochs.
+# Evaluations at steps 5, 10, 15 and 18; checkpoints there and at every third step.
+RUN = (
+    "dataset=synthetic",
+    "dataset.synthetic.shape=[1,16,16]",
+    "dataset.synthetic.classes=4",
+    "dataset.synthetic.train=64",
+    "dataset.synthetic.test=16",
+    "dataset.val_split=16",
+    "model=lenet",
+    "model.dropout=0.2",
+    "train.batch_size=8",
+    "train.epochs=3",
+    "train.eval_every=5st",
+    "train.log_every=2st",
+    "train.ema=0.9",
+    "train.label_smoothing=0.1",
+    "optimizer.lr=0.05",
+    "augment.crop=2",
+    "augment.flip=true",
+    "augment.cutout=4",
+    "augment.random_erasing=0.3",
+    "augment.mixup=0.4",
+    "device.threads=1",
+    "device.type=cpu",
+    "device.precision=fp32",
+    "checkpoint.every=3st",
+    "logger.plots=false",
+    "logger.quiet=true",
+)
+
+
+class Unexpected(Exception):
+    """A training ended in another way than it should; the message has the end of its output."""
+
+
+def overrides(name: str, *more: str) -> list[str]:
+    """Return the settings of RUN with `more` in place of what they override."""
+    keys = {setting.split("=")[0] for setting in more}
+    return [f"name={name}", *(setting for setting in RUN if setting.split("=")[0] not in keys), *more]
+
+
+class Training:
+    """`imclass train` with `argv` in a process of its own, in `folder`, which gets its output in log.txt."""
+
+    # multiprocessing reads the exit code of any child in any thread, once: one thread at a time.
+    _lock = threading.Lock()
+
+    def __init__(self, argv: Sequence[str], *patches: Patch, folder: Path | None = None):
+        self.folder = folder or Path.cwd()
+        self._process = SERVER.Process(target=run_train, args=(list(argv), str(self.folder), *patches))
+        with self._lock:
+            self._process.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    @property
+    def exitcode(self) -> int | None:
+        """The exit code once it was awaited; negative: the signal that killed it."""
+        return self._process.exitcode
+
+    @property
+    def log(self) -> str:
+        file = self.folder / LOG
+        return file.read_text(errors="replace") if file.exists() else ""
+
+    def is_alive(self) -> bool:
+        with self._lock:
+            return self._process.is_alive()
+
+    def wait(self, seconds: float = SECONDS) -> int | None:
+        """Wait for its end; after `seconds` kill it. Return the exit code."""
+        if not multiprocessing.connection.wait([self._process.sentinel], seconds):
+            self.send(signal.SIGKILL, group=True)
+            multiprocessing.connection.wait([self._process.sentinel])
+        with self._lock:
+            self._process.join()
+        return self.exitcode
+
+    def until(self, ready: Callable[[], bool]) -> None:
+        """Wait for something that it does, or for its end."""
+        while self.is_alive() and not ready():
+            time.sleep(0.002)
+
+    def send(self, number: int, *, group: bool = False) -> None:
+        """Send it, or its process group, a signal, unless it has just ended."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self.is_alive():
+                (os.killpg if group else os.kill)(self.pid, number)
+
+
+def finish(argv: Sequence[str], *patches: Patch, code: int = 0, folder: Path | None = None) -> str:
+    """Train to an end with this exit code; negative: the signal that killed it. Return its output so far.
+
+    Raises Unexpected.
+    """
+    training = Training(argv, *patches, folder=folder)
+    if training.wait() != code:
+        raise Unexpected(f"exit code {training.exitcode} where {code} was due\n{training.log[-3000:]}")
+    return training.log
+
+
+def run_train(argv: list[str], folder: str, *patches: Patch) -> None:
+    """Be `python -m imclass train`, as the whole of this process, in `folder` and a group of its own."""
+    os.setsid()
+    os.chdir(folder)
+    sys.stdout = sys.stderr = Path(LOG).open("a")  # noqa: SIM115
+    for patch in patches:
+        patch()
+    sys.argv = ["imclass", "train", *argv]
+    try:
+        runpy.run_module("imclass", run_name="__main__")
+    except SystemExit as end:
+        sys.stdout.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
+
+
+def logged_step(run: Path) -> int:
+    """Return the last step in metrics.jsonl, -1 before the first."""
+    file = run / "metrics.jsonl"
+    lines = file.read_text().split("\n")[:-1] if file.exists() else []  # without one that is being written
+    step: Any = json.loads(lines[-1])["step"] if lines else -1
+    return int(step)
