@@ -4,10 +4,11 @@ Each keeps its position in the checkpoint. A resumed run cuts its files back to 
 step stands in them exactly once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from imclass.runs import metrics_file, tensorboard
 from imclass.runs.console import Console
 from imclass.runs.metrics_file import MetricsFile
 from imclass.runs.tensorboard import TensorBoard, cut_back
@@ -48,7 +49,8 @@ class RunLogger:
         return self.metrics.write_csv()["train_loss"] if self._enabled else None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"metrics": self.metrics.size, "events": self.tensorboard.sizes()} if self._enabled else {}
+        """Return the positions in the files; what stands before these is on the disk when it returns."""
+        return {"metrics": self.metrics.size(), "events": self.tensorboard.sizes()} if self._enabled else {}
 
     def close(self) -> None:
         self.metrics.close()
@@ -61,3 +63,31 @@ class RunLogger:
         position = {"step": step, "epoch": round(epoch, 6), "split": split}
         self.metrics.write({**position, **figures, "images": images, **extra})
         self.tensorboard.scalars({f"{split}/{k}": v for k, v in {**figures, **extra}.items()}, step)
+
+
+def missing_logs(folder: Path, state: Mapping[str, Any]) -> list[str]:
+    """Return a text per file of a run folder that lacks, or cannot give, what a checkpoint says it has.
+
+    state: the logger's part of the checkpoint. After a power cut, a file can be shorter than it was, or
+    hold zeros; a resume from this checkpoint would leave a gap there.
+    """
+    sizes = {folder / "tensorboard" / name: size for name, size in state.get("events", {}).items()}
+    whole_parts = dict.fromkeys(sizes, tensorboard.whole_part)
+    if "metrics" in state:
+        metrics = folder / "metrics.jsonl"
+        sizes[metrics], whole_parts[metrics] = state["metrics"], metrics_file.whole_part
+    return [
+        text for file, size in sizes.items() if (text := _missing(file, size, whole_parts[file])) is not None
+    ]
+
+
+def _missing(file: Path, size: int, whole_part: Callable[[bytes], int]) -> str | None:
+    """Return what the first `size` bytes of a file lack; None if they are whole."""
+    if not file.is_file():
+        return f"{file} is gone" if size else None
+    with file.open("rb") as opened:
+        data = opened.read(size)
+    if len(data) < size:
+        return f"{file} has {len(data):,} bytes, fewer than the {size:,} that the checkpoint records"
+    whole = whole_part(data)
+    return None if whole == size else f"{file} is damaged at byte {whole:,} of {size:,}"

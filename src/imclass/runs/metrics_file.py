@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from imclass.runs.atomic import write_csv
-from imclass.runs.records import Record, evaluation_rows, read_metrics
+from imclass.runs.records import Record, evaluation_rows, parse_point, read_metrics
 
 
 class MetricsFile:
@@ -23,8 +23,9 @@ class MetricsFile:
         self._file.write(json.dumps(safe).encode() + b"\n")
         self._file.flush()
 
-    @property
     def size(self) -> int:
+        """Return the size in bytes, all of it on the disk."""
+        os.fsync(self._file.fileno())
         return self.path.stat().st_size
 
     def write_csv(self) -> Record:
@@ -35,3 +36,17 @@ class MetricsFile:
 
     def close(self) -> None:
         self._file.close()
+
+
+def whole_part(data: bytes) -> int:
+    """Return how many bytes of `data`, the beginning of a metrics.jsonl, are whole lines that can be read."""
+    position = 0
+    for line in data.splitlines(keepends=True):
+        try:
+            parse_point(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        position += len(line)
+    return position

@@ -14,6 +14,7 @@ from imclass.config.stored import read_settings
 from imclass.errors import UserError, did_you_mean, first_line
 
 Record = dict[str, Any]
+SPLITS = ("train", "val", "test")
 # What a page needs.
 SETTINGS = ("model.name", "dataset.name", "dataset.val_split")
 SCORES = (
@@ -25,6 +26,17 @@ SCORES = (
     "calibration",
     "expected_calibration_error",
 )
+
+
+def parse_point(line: bytes | str) -> Record:
+    """Return the point of one line of metrics.jsonl. Raises ValueError for anything else."""
+    try:
+        point = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(point, dict) or type(point.get("step")) is not int or point.get("split") not in SPLITS:
+        raise ValueError("expected an object with step and split")
+    return point
 
 
 def read_metrics(path: Path) -> list[Record]:

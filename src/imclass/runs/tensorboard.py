@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from imclass.runs.atomic import sync
+
 
 class TensorBoard:
     """The event files in `tensorboard/`. Without `enabled` nothing is written."""
@@ -50,10 +52,13 @@ class TensorBoard:
                 self._writer.add_scalar(tag, value)
 
     def sizes(self) -> dict[str, int]:
-        """Return the byte sizes of the event files, after everything so far was written to them."""
+        """Return the byte sizes of the event files, all of their contents on the disk."""
         if self._writer:
             self._writer.flush()
-        return {p.name: p.stat().st_size for p in sorted(self.folder.glob("events.out.tfevents.*"))}
+        files = sorted(self.folder.glob("events.out.tfevents.*"))
+        for file in files:
+            sync(file)
+        return {file.name: file.stat().st_size for file in files}
 
     def close(self) -> None:
         if self._writer:
@@ -68,3 +73,22 @@ def cut_back(folder: Path, sizes: Mapping[str, int]) -> None:
         elif path.stat().st_size > sizes[path.name]:
             with path.open("ab") as file:
                 file.truncate(sizes[path.name])
+
+
+def whole_part(data: bytes) -> int:
+    """Return how many bytes of `data`, the beginning of an event file, are whole records.
+
+    A record is its length (uint64), the length's CRC (uint32), the event, its CRC; little-endian.
+    """
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    position = 0
+    while position + 16 <= len(data):
+        head = data[position : position + 8]
+        length = int.from_bytes(head, "little")
+        end = position + 12 + length + 4
+        event, crcs = data[position + 12 : end - 4], (data[position + 8 : position + 12], data[end - 4 : end])
+        if end > len(data) or crcs != tuple(masked_crc32c(x).to_bytes(4, "little") for x in (head, event)):
+            break
+        position = end
+    return position
