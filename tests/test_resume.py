@@ -96,6 +96,7 @@ SIGNALS = [
     (At("building the model", signal=signal.SIGINT), None, "stopped by SIGINT; "),
     (At("before the first step", signal=signal.SIGUSR1, group=True), 1, "stopped by SIGUSR1 at step 1; "),
     (At("in a step", 8, signal.SIGINT), 8, "stopped by SIGINT at step 8; "),
+    (At("in a step", 5, signal.SIGINT), 5, "stopped by SIGINT at step 5, before its evaluation; "),
     (At("between two log lines", 5, signal.SIGTERM, group=True), 6, "stopped by SIGTERM at step 6; "),
     (At("in an evaluation", 3, signal.SIGTERM), 10, "stopped by SIGTERM at step 10, before its evaluation; "),
     (At("before the rename to last.pt", 3, signal.SIGUSR1), 7, "stopped by SIGUSR1 at step 7; "),

@@ -182,7 +182,8 @@ class Trainer:
 
     def state_dict(self) -> State:
         parts = {name: part.state_dict() for name, part in self._parts().items()}
-        progress = {"micro_batch": self.learner.micro_batch, **dataclasses.asdict(self.progress)}
+        steps = {"micro_batch": self.learner.micro_batch, "grad_norm": float(self.grad_norm)}
+        progress = {**steps, **dataclasses.asdict(self.progress)}
         return {**parts, "progress": progress, "logger": self.logger.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
@@ -198,6 +199,7 @@ class Trainer:
                 parts[name].load_state_dict(state[name])
         progress = dict(state["progress"])
         micro_batch = progress.pop("micro_batch")
+        self.grad_norm.fill_(progress.pop("grad_norm", 0.0))  # a log point may be due
         self.learner.micro_batch = self.learner.device.micro_batch or micro_batch
         self.progress = Progress.of(progress)
 
