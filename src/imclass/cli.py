@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from imclass.errors import UserError, did_you_mean, exit_code_of
-from imclass.machine.signals import STOP
+from imclass.machine.signals import answer_signals
 
 # Command -> the function that runs it, its arguments, and what it does.
 COMMANDS = {
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
 
 def script() -> NoReturn:
     """The program `imclass`, from the arguments of its process to its exit."""
-    STOP.ends_process = True
+    answer_signals()
     sys.exit(main(sys.argv[1:]))
 
 

@@ -1,12 +1,10 @@
 """What a user can get wrong, as exceptions that end as one clear line and an exit code."""
 
 import contextlib
-import difflib
 import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
@@ -101,6 +99,8 @@ class ReportedElsewhere(ImclassError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x' or 'y'?` for the nearest of `known`, or an empty string."""
+    import difflib  # not at the top: until the imports are done, no signal is answered
+
     near = difflib.get_close_matches(str(word), list(known), n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
@@ -119,7 +119,7 @@ def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
         command()
     except (ImclassError, Interrupted) as error:
         if debug:
-            traceback.print_exc()
+            _print_traceback()
         _report(error)
         return error.exit_code
     except KeyboardInterrupt:
@@ -129,16 +129,22 @@ def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
         return EXIT_BUG
     except OSError as error:
         if debug:
-            traceback.print_exc()
+            _print_traceback()
         print(f"{_speaker()}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_STORAGE
     except Exception as error:
         if _rank() is None:
             raise
-        traceback.print_exc()
+        _print_traceback()
         print(f"{_speaker()}: {type(error).__name__}: {error}", file=sys.stderr)
         return EXIT_BUG
     return 0
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
 
 
 def end_process(code: int) -> NoReturn:

@@ -9,17 +9,18 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from imclass.config.app import run_app
-from imclass.config.invocation import Invocation
-from imclass.config.schema import Config
-from imclass.errors import UserError
-from imclass.machine.signals import STOP, catch_signals
+from imclass.errors import UserError, end_process, exit_code_of
+from imclass.machine.signals import STOP, answer_signals, catch_signals
 
 if TYPE_CHECKING:
+    from imclass.config.invocation import Invocation
+    from imclass.config.schema import Config
     from imclass.machine.processes import Processes
 
+# All else is imported once signals are answered: that takes seconds.
 
-def train(config: Config, invocation: Invocation) -> None:
+
+def train(config: "Config", invocation: "Invocation") -> None:
     """Train, pick the best model on validation data, read the test set once; one run folder comes out.
 
     Raises UserError, Diverged, Interrupted, StorageError.
@@ -30,7 +31,7 @@ def train(config: Config, invocation: Invocation) -> None:
         _train(config, invocation, processes)
 
 
-def _train(config: Config, invocation: Invocation, processes: "Processes") -> None:
+def _train(config: "Config", invocation: "Invocation", processes: "Processes") -> None:
     from imclass.machine.joining import lost_peers_named
     from imclass.runs.folder import open_run
     from imclass.training.build import build_job
@@ -51,6 +52,9 @@ def _train(config: Config, invocation: Invocation, processes: "Processes") -> No
 
 def train_command(argv: Sequence[str]) -> None:
     """Train what `argv` composes; with `-m` one run after the other, which takes one process."""
+    from imclass.config.app import run_app
+    from imclass.config.invocation import Invocation
+
     invocation = Invocation.read("train", argv)
     if invocation.multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("-m: several runs take one process; with torchrun, start each run by itself")
@@ -59,8 +63,6 @@ def train_command(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from imclass.errors import end_process, exit_code_of
-
+    answer_signals()
     argv = sys.argv[1:]
-    STOP.ends_process = True
     end_process(exit_code_of(lambda: train_command(argv), debug="debug=true" in argv))

@@ -14,6 +14,7 @@ from typing import Any
 from imclass.commands.arguments import Arguments
 from imclass.config.setting import show
 from imclass.errors import UserError
+from imclass.machine.signals import cleaning_up
 from imclass.runs.records import find_run
 
 SHOWN = 30  # classes in the table, the worst first; evaluation.json has all of them
@@ -43,13 +44,15 @@ def evaluate_command(argv: Sequence[str]) -> None:
     predictions = predictions_of(with_tta(trained.model, options.tta), trained.loader(split), trained.device)
     about = {name: getattr(options, name) for name in ("split", "weights", "tta", "data")}
     folder = run if own and _is_training_evaluation(options) else run / "evaluations" / _name(options, own)
-    scores = write_split_report(folder, split, predictions, trained.classes, about)
-    samples = run / "plots/samples.png"
-    if folder == run and not samples.exists():
-        draw_samples(trained.train_loader(trained.split("train", options.data)[0]), trained.classes, samples)
-    print(json.dumps(scores) if options.json else _table(scores, folder))
-    if folder == run:
-        write_run_page(run, run / "report.html")
+    with cleaning_up():
+        scores = write_split_report(folder, split, predictions, trained.classes, about)
+        samples = run / "plots/samples.png"
+        if folder == run and not samples.exists():
+            images = trained.train_loader(trained.split("train", options.data)[0])
+            draw_samples(images, trained.classes, samples)
+        print(json.dumps(scores) if options.json else _table(scores, folder))
+        if folder == run:
+            write_run_page(run, run / "report.html")
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

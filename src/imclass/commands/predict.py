@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from imclass.commands.arguments import Arguments
 from imclass.config.setting import show
 from imclass.errors import PartialFailure, UserError
+from imclass.machine.signals import cleaning_up
 from imclass.runs.records import find_run
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def predict_command(argv: Sequence[str]) -> None:
         if options.sheet and len(pictures) < ON_SHEET:
             pictures.append(_picture(prediction, trained.classes))
     if options.sheet:
-        _draw_sheet(pictures, len(files) - len(failures), trained.path.name, options.sheet)
+        with cleaning_up():
+            _draw_sheet(pictures, len(files) - len(failures), trained.path.name, options.sheet)
     if failures:
         raise PartialFailure(f"{len(failures)} of {len(files)} files could not be read as images")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
 from imclass.errors import UserError
+from imclass.machine.signals import cleaning_up
 
 if TYPE_CHECKING:
     from imclass.runs.records import RunRecord
@@ -38,14 +39,16 @@ def report_command(argv: Sequence[str]) -> None:
 
     if len(runs) == 1:
         file = options.out or runs[0] / "report.html"
-        lacking = write_run_page(runs[0], file)
+        with cleaning_up():
+            lacking = write_run_page(runs[0], file)
         print(file)
         if lacking:
             command = f"imclass evaluate {shlex.quote(str(runs[0]))}"
             print(f"imclass: missing plots: {', '.join(lacking)}; to draw them: {command}", file=sys.stderr)
         return
     file = options.out or _shared_folder(runs) / "comparison.html"
-    rows = write_comparison_page(_readable(runs), file)
+    with cleaning_up():
+        rows = write_comparison_page(_readable(runs), file)
     for row in (row for row in rows if row.finished):
         deviation = row.deviation("test_accuracy")
         spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
@@ -66,7 +69,9 @@ def _report_sweep(folder: Path, out: Path | None) -> None:
     from imclass.sweeps.page import summary, write_report
 
     page = out or folder / "sweep.html"
-    print(summary(write_report(folder, page), page))
+    with cleaning_up():
+        results = write_report(folder, page)
+    print(summary(results, page))
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

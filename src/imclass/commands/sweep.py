@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from imclass.config.help import sweep_help
 from imclass.config.invocation import Invocation
 from imclass.errors import UserError
-from imclass.machine.signals import catch_signals
+from imclass.machine.signals import STOP, catch_signals
 from imclass.sweeps import require_optuna
 from imclass.sweeps.request import Request, read_request
 
@@ -36,6 +36,7 @@ def sweep_command(argv: Sequence[str]) -> None:
 
     workers = find_workers(request)
     with catch_signals():
+        STOP.nothing_to_save = False  # trials are asked to save
         run_sweep(request, workers)
 
 

@@ -18,6 +18,7 @@ from imclass.errors import (
     first_line,
 )
 from imclass.machine.processes import ALONE, Group, Processes
+from imclass.machine.signals import STOP
 
 MESSAGE_SECONDS = 1800  # collectives wait this long for the slowest rank to start and prepare its data
 TOGETHER_SECONDS = 5  # how far apart ranks may be that make the same mistake
@@ -43,7 +44,8 @@ def joined_processes(device_type: str) -> Iterator[Processes]:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local_rank = int(os.environ.get("LOCAL_RANK", rank))  # not set: all ranks on one machine
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
-    _join(size, on_gpus=device_type.startswith(("auto", "cuda")) and torch.cuda.is_available())
+    with STOP.also_in_long_calls():
+        _join(size, on_gpus=device_type.startswith(("auto", "cuda")) and torch.cuda.is_available())
     group = Group(rank, size, local_rank, local_size)
     try:
         with lost_peers_named():

@@ -60,6 +60,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     started = time.monotonic()
     config = run.config
     data = build_data(config)
+    STOP.nothing_to_save = False  # the ranks stop together from here on
     state, old, warnings = processes.broadcast(partial(saved_state, run))
     steps_per_epoch = len(data.train) // config.train.batch_size
     plan = Plan.of(config, steps_per_epoch)
