@@ -40,6 +40,11 @@ COMMANDS = {
         "RUN|FOLDER ... [--out FILE.html]",
         "one run, or a comparison of many",
     ),
+    "selftest": (
+        "imclass.commands.selftest.command:selftest_command",
+        "[--kills N]",
+        "kill, damage and resume runs here; what is lost?",
+    ),
     "list": (
         "imclass.commands.list:list_command",
         "models|datasets|optimizers|...",

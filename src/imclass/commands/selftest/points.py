@@ -9,8 +9,9 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 Reached = Callable[..., None]
 Install = Callable[[Reached], None]
@@ -99,7 +100,8 @@ POINTS: dict[str, Install] = {
 }
 
 
-class At(NamedTuple):
+@dataclass(frozen=True)
+class At:
     """Send this process, or its group, a signal when it comes by a point for the `nth` time."""
 
     point: str
@@ -118,7 +120,8 @@ class At(NamedTuple):
         POINTS[self.point](reached)
 
 
-class Hold(NamedTuple):
+@dataclass(frozen=True)
+class Hold:
     """Stay at a point: leave a file `held` there, and wait to be killed, or for the end of who started it."""
 
     point: str

@@ -13,9 +13,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from tqdm import tqdm
 
 from imclass.commands.selftest.points import Patch
 
@@ -68,16 +70,41 @@ def overrides(name: str, *more: str) -> list[str]:
 
 
 class Training:
-    """`imclass train` with `argv` in a process of its own, in `folder`, which gets its output in log.txt."""
+    """`imclass train` with `argv` in a process of its own, in `folder`, which gets its output in log.txt.
 
+    command: another command than train. environment: variables on top of this process's.
+    """
+
+    alive: ClassVar[set["Training"]] = set()
+    stopping: ClassVar[bool] = False
     # multiprocessing reads the exit code of any child in any thread, once: one thread at a time.
     _lock = threading.Lock()
 
-    def __init__(self, argv: Sequence[str], *patches: Patch, folder: Path | None = None):
-        self.folder = folder or Path.cwd()
-        self._process = SERVER.Process(target=run_train, args=(list(argv), str(self.folder), *patches))
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *patches: Patch,
+        folder: Path | None = None,
+        command: str = "train",
+        environment: Mapping[str, str] | None = None,
+        log: str = LOG,
+    ):
+        self.folder, self._log = folder or Path.cwd(), log
+        arguments = ([command, *argv], str(self.folder), dict(environment or {}), log, *patches)
+        self._process = SERVER.Process(target=run_imclass, args=arguments)
         with self._lock:
+            if self.stopping:
+                raise Unexpected("stopped")
             self._process.start()
+            self.alive.add(self)
+
+    @classmethod
+    def stop_all(cls) -> None:
+        """Kill all that are alive, and start no more."""
+        with cls._lock:
+            cls.stopping, alive = True, list(cls.alive)
+        for training in alive:
+            training.send(signal.SIGKILL, group=True)
 
     @property
     def pid(self) -> int:
@@ -90,8 +117,8 @@ class Training:
 
     @property
     def log(self) -> str:
-        file = self.folder / LOG
-        return file.read_text(errors="replace") if file.exists() else ""
+        file = self.folder / self._log
+        return file.read_text(errors="replace") if file.is_file() else ""
 
     def is_alive(self) -> bool:
         with self._lock:
@@ -104,6 +131,7 @@ class Training:
             multiprocessing.connection.wait([self._process.sentinel])
         with self._lock:
             self._process.join()
+            self.alive.discard(self)
         return self.exitcode
 
     def until(self, ready: Callable[[], bool]) -> None:
@@ -113,9 +141,21 @@ class Training:
 
     def send(self, number: int, *, group: bool = False) -> None:
         """Send it, or its process group, a signal, unless it has just ended."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if self.is_alive():
-                (os.killpg if group else os.kill)(self.pid, number)
+        if not self.is_alive():
+            return
+        if group:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+                return
+        with contextlib.suppress(ProcessLookupError):  # no group of its own yet, or none wanted
+            os.kill(self.pid, number)
+
+
+def wait(seconds: float, ended: Callable[[], bool]) -> None:
+    """Wait so long, or until it has ended, or until all are stopped."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not ended() and not Training.stopping:
+        time.sleep(0.002)
 
 
 def finish(argv: Sequence[str], *patches: Patch, code: int = 0, folder: Path | None = None) -> str:
@@ -129,18 +169,23 @@ def finish(argv: Sequence[str], *patches: Patch, code: int = 0, folder: Path | N
     return training.log
 
 
-def run_train(argv: list[str], folder: str, *patches: Patch) -> None:
-    """Be `python -m imclass train`, as the whole of this process, in `folder` and a group of its own."""
+def run_imclass(
+    argv: list[str], folder: str, environment: Mapping[str, str], log: str, *patches: Patch
+) -> None:
+    """Be `python -m imclass ...` as the whole of this process, in `folder` and a process group of its own."""
     os.setsid()
     os.chdir(folder)
-    sys.stdout = sys.stderr = Path(LOG).open("a")  # noqa: SIM115
+    os.environ.update(environment)
+    tqdm.set_lock(threading.RLock())  # its own would be one between processes, which a kill leaks
+    sys.stdout = sys.stderr = Path(log).open("a")  # noqa: SIM115
     for patch in patches:
         patch()
-    sys.argv = ["imclass", "train", *argv]
+    sys.argv = ["imclass", *argv]
     try:
         runpy.run_module("imclass", run_name="__main__")
     except SystemExit as end:
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):  # a full disk
+            sys.stdout.flush()
         os._exit(end.code if isinstance(end.code, int) else 1)
 
 

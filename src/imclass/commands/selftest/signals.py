@@ -1,0 +1,101 @@
+"""Signals that ask to stop: exit code 75 soon, and the same command goes on as if nothing had happened."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from imclass.commands.selftest.points import call
+from imclass.commands.selftest.trainings import LOG, SECONDS, Training, finish, overrides, wait
+from imclass.commands.selftest.trial import Bench, Lost, Trial, require_same
+from imclass.errors import EXIT_INTERRUPTED
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+LASTS = 3.0  # seconds that a slowed training takes
+COLD = 6.0  # seconds in which a cold start imports torch and begins
+
+
+def slowed() -> None:
+    """Let what is quick last, so that signals arrive in it."""
+    for seconds, function in (
+        (0.3, "imclass.training.build:prepare_data"),
+        (0.02, "imclass.training.trainer:Trainer.train_step"),
+        (0.05, "imclass.evaluation.evaluate:logits_of"),
+        (0.2, "imclass.training.lifecycle:write_split_report"),
+    ):
+        call(function)(lambda seconds=seconds: time.sleep(seconds))
+
+
+def trials(bench: Bench) -> Iterator[Trial]:
+    """Yield signals at random moments, some of them doubled; and some in cold starts of Python."""
+    dice, whole = bench.dice("signals"), bench.whole()
+    for number in range(bench.share(1 / 3)):
+        how, double = dice.choice(SIGNALS), dice.random() < 0.3
+        name = f"{how.name}{', twice' if double else ''}, number {number}"
+        yield _warm(how, dice.random() * LASTS, whole, name, group=dice.random() < 0.5, double=double)
+    for number in range(bench.share(1 / 20)):
+        how, double = dice.choice(SIGNALS), dice.random() < 0.3
+        name = f"{how.name}{', twice' if double else ''}, cold start {number}"
+        yield _cold(how, dice.random() * COLD, whole, name, double=double)
+
+
+def _warm(how: int, moment: float, whole: Path, name: str, *, group: bool, double: bool) -> Trial:
+    def run(folder: Path) -> None:
+        training = Training(overrides("asked"), slowed, folder=folder)
+        training.until(lambda: catches_signals(training.pid))
+        wait(moment, lambda: not training.is_alive())
+        for _ in range(1 + double):
+            training.send(how, group=group)
+        training.wait()
+        _require_end(training.exitcode, training.log)
+        finish(overrides("asked"), folder=folder)
+        require_same(folder / "outputs/asked", whole)
+
+    return Trial("signals at random moments", name, run)
+
+
+def _cold(how: int, moment: float, whole: Path, name: str, *, double: bool) -> Trial:
+    def run(folder: Path) -> None:
+        command = [sys.executable, "-m", "imclass", "train", *overrides("asked")]
+        with (folder / LOG).open("a") as log:
+            process = subprocess.Popen(
+                command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        try:
+            wait(SECONDS, lambda: catches_signals(process.pid) or process.poll() is not None)
+            wait(moment, lambda: process.poll() is not None)
+            for _ in range(1 + double):
+                process.send_signal(how)
+            wait(SECONDS, lambda: process.poll() is not None)
+        finally:
+            process.kill()
+            process.wait()
+        _require_end(process.returncode, (folder / LOG).read_text(errors="replace"))
+        finish(overrides("asked"), folder=folder)
+        require_same(folder / "outputs/asked", whole)
+
+    return Trial("signals in cold starts", name, run)
+
+
+def _require_end(code: int | None, log: str) -> None:
+    """The run was interrupted, or had nothing left to do."""
+    if code not in (0, EXIT_INTERRUPTED):
+        raise Lost(f"exit code {code} where {EXIT_INTERRUPTED} was due\n{log[-3000:]}")
+
+
+def catches_signals(pid: int) -> bool:
+    """Return whether a process has its handlers; before, Python itself is starting.
+
+    Where the system does not say, it is taken to have them.
+    """
+    if not Path("/proc/self/status").exists():
+        return True
+    status = ""
+    with contextlib.suppress(OSError):  # it has ended
+        status = Path(f"/proc/{pid}/status").read_text()
+    mask = next((line for line in status.splitlines() if "SigCgt" in line), "SigCgt: 0")
+    caught = int(mask.split()[1], 16)
+    return all(caught >> (number - 1) & 1 for number in SIGNALS)

@@ -1,0 +1,83 @@
+"""A trial: one thing done to runs, in a folder of its own, after which nothing may be lost."""
+
+import random
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imclass.commands.selftest.points import At, Patch
+from imclass.commands.selftest.trainings import Unexpected, finish, overrides
+
+KILLED = -signal.SIGKILL
+
+
+class Lost(Unexpected):
+    """What a trial has lost; the message says it."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """what: its row of the table. name: what is done. run: does it in an empty folder; raises what is wrong.
+
+    count: of attempts in it.
+    """
+
+    what: str
+    name: str
+    run: Callable[[Path], None]
+    count: int = 1
+
+
+@dataclass
+class Bench:
+    """What trials share: a scratch folder, the number of kills, the seed, and runs to compare with."""
+
+    folder: Path
+    kills: int
+    seed: int
+    _made: dict[tuple[str, ...], Path] = field(default_factory=dict)
+
+    def dice(self, purpose: str) -> random.Random:
+        """Return a generator that depends on the seed and on `purpose` alone."""
+        return random.Random(f"{self.seed} {purpose}")
+
+    def share(self, part: float) -> int:
+        """Return this part of the number of kills, at least 1."""
+        return max(1, round(self.kills * part))
+
+    def whole(self, *more: str) -> Path:
+        """Return the run that nothing disturbs, with these settings on top of those of RUN."""
+        return self._once("whole", more)
+
+    def killed(self) -> Path:
+        """Return a run, `killed`, that was killed in its 15th step, after the checkpoint of step 12."""
+        return self._once("killed", (), At("in a step", 15), code=KILLED)
+
+    def _once(self, name: str, more: tuple[str, ...], *patches: Patch, code: int = 0) -> Path:
+        key = (name, *more)
+        if key not in self._made:
+            (folder := self.folder / f"{name}-{len(self._made)}").mkdir()
+            finish(overrides(name, *more), *patches, code=code, folder=folder)
+            self._made[key] = folder / "outputs" / name
+        return self._made[key]
+
+
+def copy_of(run: Path, folder: Path) -> Path:
+    """Copy a run into `folder`, below outputs/ as where it was trained; return the copy."""
+    return shutil.copytree(run, folder / "outputs" / run.name)
+
+
+def require_same(run: Path, whole: Path) -> None:
+    """Raise Lost unless `run` is the same run as `whole`, bit for bit."""
+    from imclass.runs.same_run import differences
+
+    if found := differences(run, whole):
+        raise Lost("; ".join(found))
+
+
+def require_no_traceback(log: str) -> None:
+    """Raise Lost where a command has shown a traceback."""
+    if "Traceback (most recent call last)" in log:
+        raise Lost(f"a traceback\n{log[-3000:]}")
