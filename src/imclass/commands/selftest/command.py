@@ -25,6 +25,7 @@ GROUPS = {
     "logs": "logs cut behind a checkpoint, as by a power cut",
     "disk": "a disk that is full: for all files, for each log alone",
     "crowds": "16 processes on one name, and on one cache of images",
+    "hostile": "experiments, checkpoints, images, names that want to run code",
     "control": "broken seeding, which must be noticed",
 }
 HELP = """\
