@@ -36,7 +36,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> None:
         raise URLError("no network")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setattr(sources, "_download", offline)
 
 
 def fails(**settings: Any) -> str:
@@ -160,14 +160,14 @@ def test_download_is_verified_before_it_gets_its_name(
 ) -> None:
     asked: list[str] = []
 
-    def deliver(url: str, target: str, progress: bool) -> None:
+    def deliver(url: str, target: Path, largest: int) -> None:
         asked.append(url)
         if "github" in url:  # the first mirror delivers an error page
-            Path(target).write_text("<html>")
+            target.write_text("<html>")
         else:
             shutil.copy(small_fashion_mnist / url.rpartition("/")[2], target)
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", deliver)
+    monkeypatch.setattr(sources, "_download", deliver)
     raw = tmp_path / "new/FashionMNIST/raw"
     raw.mkdir(parents=True)
     (raw / ".tmp-01234567-train-images-idx3-ubyte.gz.0a1b.partial").write_text("left by a killed process")
@@ -185,10 +185,10 @@ def test_download_is_verified_before_it_gets_its_name(
 def test_failed_download_leaves_nothing(
     failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(url: str, target: str, progress: bool) -> None:
-        Path(target).write_bytes(b"half")
+    def fail(url: str, target: Path, largest: int) -> None:
+        target.write_bytes(b"half")
         raise failure
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    monkeypatch.setattr(sources, "_download", fail)
     assert str(failure) in fails(name="cifar10", root=str(tmp_path / "new"))
     assert [path.name for path in (tmp_path / "new").iterdir()] == [".cifar-10-python.tar.gz.lock"]

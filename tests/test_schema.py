@@ -205,6 +205,7 @@ def test_figures_depend_on_all_but_these() -> None:
         "model.summary",
         "dataset.root",
         "dataset.download",
+        "dataset.on_damaged",
         "checkpoint.every",
         "name",
         "output_dir",

@@ -108,6 +108,7 @@ def _table(scores: dict[str, Any], folder: Path) -> str:
         [
             f"{scores['data'] or scores['split']}, {scores['images']:,} images, {scores['weights']} weights, "
             f"test-time augmentation: {scores['tta']}",
+            *([f"skipped      {scores['skipped']:,} damaged images"] if "skipped" in scores else []),
             f"accuracy     {scores['accuracy']:.2%}",
             *top5,
             f"loss         {scores['loss']:.4f}",

@@ -76,6 +76,12 @@ class DatasetConfig:
     test_split: float = setting(
         0.1, "fraction held out where there are no test images", above=0, below=1, only_with=("image_folder",)
     )
+    on_damaged: Literal["fail", "skip"] = setting(
+        "fail",
+        "an image that cannot be decoded ends the run, or is left out and counted",
+        only_with=("image_folder",),
+        affects_results=False,  # the fingerprint of the data guards which images are left
+    )
     fraction: float = setting(1.0, "train on this stratified part of the training data", above=0, at_most=1)
     resize: int | None = setting(
         None,

@@ -1,19 +1,19 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32x32 pixels.
 
 The originals are pickles, which can run code. So each file is read once, those bytes are verified against
-torchvision's checksums, and parsed by an unpickler that can only make numpy arrays. An archive is read in
-place. torchvision's own reader unpacks it, and unpickles without restriction a file that it opens again
-after verifying it.
+torchvision's checksums, and parsed by an unpickler that knows no callable but two of ours, which stand in
+for numpy's. An archive is read in place. torchvision's own reader unpacks it, and unpickles without
+restriction a file that it opens again after verifying it.
 """
 
 import hashlib
 import io
 import pickle
 import tarfile
-import zlib
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -21,12 +21,14 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split
+from imclass.data.gunzip import Gunzip
 from imclass.data.sources import REMEDY, Source, data_roots, download, is_file
-from imclass.errors import UserError
+from imclass.errors import UserError, first_line
+from imclass.runs.regular import open_regular
 
 LARGEST = 256 << 20  # bytes of one batch file; the largest, CIFAR-100's `train`, has 155 million
-LARGEST_ARCHIVE = 1 << 30  # unpacked bytes read while looking for the batch files; a real one has 186 million
-_reconstruct = np.empty(0).__reduce__()[0]  # numpy's array constructor, which numpy 2 moved to another module
+LARGEST_ARCHIVE = 256 << 20  # bytes, packed or unpacked; a real one has 170 and 186 million
+MOST_MEMBERS = 100  # that are looked at; a real archive has 9
 
 
 def load_cifar10(config: DatasetConfig) -> Dataset:
@@ -51,12 +53,17 @@ def _load(config: DatasetConfig, source: type[CIFAR10], classes: str, label_key:
     where = _find(folders, source, checksums) or _download(config, source)
     contents = _read_folder(where, checksums) if where.is_dir() else _read_archive(where, source, checksums)
     parsed = {name: _parse(content, where / name) for name, content in contents.items()}
-    train, test = (
-        _join({name: parsed[name] for name, _ in batches}, label_key)
-        for batches in (source.train_list, source.test_list)
-    )
-    names = parsed[source.meta["filename"]][source.meta["key"].encode()]
-    return Dataset(train, test, tuple(name.decode() for name in names))
+    try:
+        train, test = (
+            _join({name: parsed[name] for name, _ in batches}, label_key)
+            for batches in (source.train_list, source.test_list)
+        )
+        names = parsed[source.meta["filename"]][source.meta["key"].encode()]
+        return Dataset(train, test, tuple(name.decode() for name in names))
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+        raise UserError(
+            f"{where}: its files do not hold what CIFAR-{classes}'s do ({first_line(error)})"
+        ) from error
 
 
 def _join(batches: Mapping[str, dict[bytes, Any]], label_key: bytes) -> Split:
@@ -84,7 +91,7 @@ def _download(config: DatasetConfig, source: type[CIFAR10]) -> Path:
     def verify(path: Path) -> None:
         _verified(path.read_bytes(), source.tgz_md5, path)
 
-    download(config, archive.parent, {archive.name: Source([source.url], verify)})
+    download(config, archive.parent, {archive.name: Source([source.url], LARGEST_ARCHIVE, verify)})
     return archive
 
 
@@ -92,7 +99,7 @@ def _read_folder(folder: Path, checksums: Mapping[str, str]) -> dict[str, bytes]
     contents = {}
     for name, md5 in checksums.items():
         try:
-            with (folder / name).open("rb") as file:
+            with open_regular(folder / name) as file:
                 contents[name] = _verified(file.read(LARGEST), md5, folder / name)
         except OSError as error:
             raise UserError(f"{folder / name}: cannot be read ({error})") from error
@@ -103,23 +110,29 @@ def _read_archive(archive: Path, source: type[CIFAR10], checksums: Mapping[str, 
     """Return the verified bytes of the expected members, whatever else the archive may hold."""
     contents: dict[str, bytes] = {}
     try:
-        with tarfile.open(archive, "r|gz") as members:  # a stream: each member is read as it passes
-            for member in members:
-                if member.offset_data + member.size > LARGEST_ARCHIVE:
-                    break  # a bomb: do not even read past it
+        with open_regular(archive) as file, _members(file) as members:
+            for member in islice(members, MOST_MEMBERS):
                 folder, _, name = member.name.rpartition("/")
-                expected = folder == source.base_folder and name in checksums
-                if not expected or not member.isreg() or member.size > LARGEST:
+                if folder != source.base_folder or name not in checksums:
                     continue
-                file = members.extractfile(member)
-                assert file is not None  # a regular file
-                contents[name] = _verified(file.read(), checksums[name], archive / member.name)
+                if not member.isreg() or member.issparse() or member.size > LARGEST:
+                    continue
+                content = members.extractfile(member)
+                assert content is not None  # a regular file
+                contents[name] = _verified(content.read(), checksums[name], archive / member.name)
                 if len(contents) == len(checksums):
                     return contents
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise UserError(f"{archive}: damaged ({error}); {REMEDY}") from error
+    except UserError:
+        raise
+    except Exception as error:  # on hostile archives, tarfile raises nearly anything
+        raise UserError(f"{archive}: damaged ({first_line(error)}); {REMEDY}") from error
     missing = ", ".join(sorted(set(checksums) - set(contents)))
     raise UserError(f"{archive}: not the original archive, it lacks {missing}; {REMEDY}")
+
+
+def _members(file: BinaryIO) -> tarfile.TarFile:
+    """Open an archive as a stream: each member is read as it passes, none beyond LARGEST_ARCHIVE."""
+    return tarfile.open(fileobj=Gunzip(file, LARGEST_ARCHIVE), mode="r|")
 
 
 def _verified(content: bytes, md5: str, path: Path) -> bytes:
@@ -128,17 +141,41 @@ def _verified(content: bytes, md5: str, path: Path) -> bytes:
     return content
 
 
+class _Array:
+    """Takes numpy's place while an array is unpickled: state in, uint8 array out."""
+
+    def __init__(self, *_: Any):
+        self.array = np.empty(0, np.uint8)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, column_first, content = state  # version, ...
+        if not isinstance(dtype, _Bytes):
+            raise pickle.UnpicklingError("an array of bytes was expected")
+        self.array = np.frombuffer(content, np.uint8).reshape(shape, order="F" if column_first else "C")
+
+
+class _Bytes:
+    """Takes the place of numpy's dtype of bytes."""
+
+    def __init__(self, name: Any, *_: Any):
+        if name not in (b"u1", "u1"):
+            raise pickle.UnpicklingError(f"refused an array of {name!r}")
+
+    def __setstate__(self, state: Any) -> None:
+        """Accept what numpy wrote about byte order and fields: bytes have neither."""
+
+
 class _ArrayUnpickler(pickle.Unpickler):
-    """Loads dicts, lists, numbers, texts and numpy arrays; refuses everything else."""
+    """Loads dicts, lists, numbers, texts and numpy arrays of bytes; refuses everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         match module, name:
             case (("numpy.core.multiarray" | "numpy._core.multiarray"), "_reconstruct"):
-                return _reconstruct
+                return _Array
             case "numpy", "ndarray":
-                return np.ndarray
+                return None  # an argument of the former
             case "numpy", "dtype":
-                return np.dtype
+                return _Bytes
         raise pickle.UnpicklingError(f"refused to load {module}.{name}")
 
 
@@ -147,7 +184,7 @@ def _parse(content: bytes, path: Path) -> dict[bytes, Any]:
     try:
         parsed = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # hostile pickles raise anything
-        raise UserError(f"{path}: not a CIFAR file ({error})") from error
+        raise UserError(f"{path}: not a CIFAR file ({first_line(error)})") from error
     if not isinstance(parsed, dict):
         raise UserError(f"{path}: not a CIFAR file (a dict was expected)")
-    return parsed
+    return {key: value.array if isinstance(value, _Array) else value for key, value in parsed.items()}

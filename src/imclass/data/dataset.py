@@ -19,6 +19,7 @@ class Split:
     images: Tensor  # uint8 (N, C, H, W)
     labels: Tensor  # int64 (N,), index into the class names
     files: tuple[str, ...] | None = None  # where each came from ('data_batch_5', 'train/cat/7.png')
+    skipped: tuple[str, ...] = ()  # damaged images that are left out: 'train/cat/8.png: truncated'
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,6 +54,12 @@ class Data:
     mean: list[float]  # per channel, on a scale of 0 to 1
     std: list[float]
     fingerprint: str  # of the whole data set
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many damaged images each split is left without; only splits that are."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: len(split.skipped) for name, split in splits.items() if split.skipped}
 
 
 def fingerprint(parts: tuple[Split | None, ...], classes: tuple[str, ...]) -> str:

@@ -5,8 +5,8 @@ of the uncompressed contents, so that a recompressed copy passes. torchvision's 
 again after checking it.
 """
 
-import gzip
 import hashlib
+import math
 import struct
 import zlib
 from collections.abc import Mapping
@@ -19,8 +19,10 @@ from torchvision.datasets import FashionMNIST
 
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split
+from imclass.data.gunzip import Gunzip
 from imclass.data.sources import REMEDY, Source, data_roots, download, is_file
 from imclass.errors import UserError
+from imclass.runs.regular import open_regular
 
 CLASSES = tuple(FashionMNIST.classes)
 SIDE = 28
@@ -80,9 +82,10 @@ def load_idx_folder(folder: Path, checksums: Mapping[str, str], *, remedy: str =
 def read_verified(path: Path, sha256: str, remedy: str = REMEDY) -> bytes:
     """Return the uncompressed contents of `path`. Raises UserError unless their digest is `sha256`."""
     try:
-        with path.open("rb") as file:
-            packed = file.peek(2).startswith(b"\x1f\x8b")
-            content = (gzip.GzipFile(fileobj=file) if packed else file).read(LARGEST)  # no gzip bombs
+        with open_regular(path) as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            content = Gunzip(file, LARGEST).read() if packed else file.read(LARGEST)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -93,10 +96,20 @@ def read_verified(path: Path, sha256: str, remedy: str = REMEDY) -> bytes:
 
 
 def parse_idx(content: bytes) -> Tensor:
-    """Return the uint8 array of an idx file: two zero bytes, type 8, rank, big-endian sizes, values."""
-    rank = content[3]
+    """Return the uint8 array of an idx file: two zero bytes, type 8, rank, big-endian sizes, values.
+
+    Raises ValueError for anything else.
+    """
+    rank = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
+    start = 4 + 4 * rank
+    if not 1 <= rank <= 4 or len(content) < start:
+        raise ValueError("not an idx file of bytes")
     shape = struct.unpack_from(f">{rank}I", content, 4)
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=4 + 4 * rank).view(shape)
+    if math.prod(shape) != len(content) - start:
+        raise ValueError(f"{len(content) - start} bytes where an idx file of {shape} has {math.prod(shape)}")
+    if not math.prod(shape):
+        return torch.empty(shape, dtype=torch.uint8)
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).view(shape)
 
 
 def idx_file(folder: Path, name: str) -> Path:
@@ -119,7 +132,9 @@ def _download(config: DatasetConfig) -> Path:
     folder = data_roots(config.root)[0] / "FashionMNIST" / "raw"  # torchvision's place for them
     sources = {
         f"{name}.gz": Source(
-            [f"{mirror}{name}.gz" for mirror in MIRRORS], partial(read_verified, sha256=OFFICIAL[name])
+            [f"{mirror}{name}.gz" for mirror in MIRRORS],
+            LARGEST,
+            partial(read_verified, sha256=OFFICIAL[name]),
         )
         for name in _missing(folder)
     }

@@ -2,13 +2,13 @@
 
 import http.client
 import os
-import socket
 import sys
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch.hub
+from tqdm import tqdm
 
 from imclass.config.schema import DatasetConfig
 from imclass.errors import UserError
@@ -17,6 +17,7 @@ from imclass.runs.locks import locked
 
 SYSTEM_ROOT = Path("/usr/share/datasets")  # where Debian's packages put theirs
 REMEDY = "delete it to have it fetched again"  # advice about a damaged file
+CHUNK = 1 << 18  # bytes that a download reads at once
 STALLED_AFTER = 30  # seconds without a byte before a download is given up
 
 
@@ -24,6 +25,7 @@ class Source(NamedTuple):
     """Where a file is downloaded from. verify: raises UserError on wrong contents."""
 
     urls: Sequence[str]
+    largest: int  # bytes
     verify: Callable[[Path], object]
 
 
@@ -57,7 +59,9 @@ def download(config: DatasetConfig, folder: Path, files: Mapping[str, Source]) -
         folder.mkdir(parents=True, exist_ok=True)
         for name, source in files.items():
             with locked(folder / f".{name}.lock", required=False):
-                if not (folder / name).exists():  # another process may have downloaded it
+                if os.path.lexists(folder / name) and not is_file(folder / name):
+                    raise UserError(f"{folder / name}: not a regular file; remove it")
+                if not is_file(folder / name):  # another process may have downloaded it
                     sweep_debris(folder, name)
                     with replacing(folder / name) as temporary:
                         _fetch(source, temporary)
@@ -73,7 +77,7 @@ def _fetch(source: Source, target: Path) -> None:
     """Download from the first URL that works. Raises OSError with the last failure."""
     for url in source.urls:
         try:
-            _download(url, target)
+            _download(url, target, source.largest)
             source.verify(target)
         except UserError:
             failure = OSError(f"{url}: the file there has the wrong checksum")
@@ -84,10 +88,36 @@ def _fetch(source: Source, target: Path) -> None:
     raise failure
 
 
-def _download(url: str, target: Path) -> None:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(STALLED_AFTER)
-    try:
-        torch.hub.download_url_to_file(url, str(target), progress=sys.stderr.isatty())
-    finally:
-        socket.setdefaulttimeout(before)
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+    """Follows redirections to https; another scheme could be read, and changed, on the way."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _require_https(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _require_https(url: str) -> None:
+    if not url.startswith("https://"):
+        raise OSError(f"{url}: only https is trusted")
+
+
+def _download(url: str, target: Path, largest: int) -> None:
+    """Write what an https URL delivers to `target`. Raises OSError, also when it is too long or cut short."""
+    _require_https(url)
+    request = urllib.request.Request(url, headers={"User-Agent": "imclass"})
+    with (
+        urllib.request.build_opener(_HttpsOnly).open(request, timeout=STALLED_AFTER) as response,
+        target.open("wb") as file,
+    ):
+        announced = response.headers.get("Content-Length")
+        total = int(announced) if announced is not None and announced.isdigit() else None
+        with tqdm(
+            total=total, unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty()
+        ) as bar:
+            while chunk := response.read(CHUNK):
+                if file.tell() + len(chunk) > largest:
+                    raise OSError(f"more than the {largest:,} bytes that were expected")
+                file.write(chunk)
+                bar.update(len(chunk))
+        if total is not None and file.tell() != total:
+            raise OSError(f"cut short: {file.tell():,} of {total:,} bytes")

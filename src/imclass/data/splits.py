@@ -41,7 +41,7 @@ def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> tuple[S
         held = stratified(labels, count, generator)
         kept, val = ~held, _select(train, held)
     kept = _keep_fraction(labels, kept, config.fraction, generator)
-    return train if kept is None else _select(train, kept), val, source
+    return train if kept is None else _select(train, kept, train.skipped), val, source
 
 
 def stratified(
@@ -144,7 +144,7 @@ def _keep_fraction(
     return narrowed
 
 
-def _select(split: Split, mask: Tensor) -> Split:
+def _select(split: Split, mask: Tensor, skipped: tuple[str, ...] = ()) -> Split:
     indices = mask.nonzero().flatten()
     files = None if split.files is None else tuple(split.files[index] for index in indices.tolist())
-    return Split(split.images.index_select(0, indices), split.labels[indices], files)
+    return Split(split.images.index_select(0, indices), split.labels[indices], files, skipped)

@@ -35,7 +35,8 @@ def write_split_report(
 
     about: what was evaluated (split, weights, tta, data); its first entries.
     """
-    scores = {**about, **score(predictions, classes)}
+    skipped = {"skipped": len(split.skipped)} if split.skipped else {}  # damaged images
+    scores = {**about, **skipped, **score(predictions, classes)}
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "evaluation.json", json.dumps(scores, indent=1) + "\n")
     if not draw:

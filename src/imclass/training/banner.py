@@ -1,17 +1,20 @@
 """The lines that open a run, and those that end it."""
 
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from imclass.config.durations import clock, parse_duration
 from imclass.config.schema import Config, ModelConfig
+from imclass.config.setting import show
 from imclass.models.summary import describe
 from imclass.runs.folder import RunFolder
 from imclass.training.build import Job, starting_weights
 
 Summary = dict[str, Any]
+SHOWN = 3  # names of damaged images
 
 
 def banner(job: Job) -> str:
@@ -28,6 +31,7 @@ def banner(job: Job) -> str:
         *([] if job.resumed else _weights(config.model)),
         f"data     {config.dataset.name}: {len(data.classes)} classes; {sizes} images; "
         f"validation: {data.val_source}",
+        *_skipped(job),
         f"training {plan.steps:,} steps of {config.train.batch_size} images "
         f"({plan.steps / trainer.loader.steps_per_epoch:.4g} epochs), {config.optimizer.name} "
         f"lr {config.optimizer.lr:g}, {config.scheduler.name}",
@@ -43,6 +47,24 @@ def banner(job: Job) -> str:
     return "\n".join(lines)
 
 
+def _skipped(job: Job) -> list[str]:
+    """Say how many damaged images were left out, and name the first."""
+    counts = job.data.skipped
+    if not counts:
+        return []
+    parts = (job.data.train, job.data.val, job.data.test)
+    names = [show(entry) for entry in dict.fromkeys(entry for part in parts for entry in part.skipped)]
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return [
+        f"skipped  {_in_words(counts)}: {', '.join(names[:SHOWN])}{more}",
+        f"         imclass data verify {shlex.quote(str(job.run.config.dataset.root))} lists all",
+    ]
+
+
+def _in_words(skipped: Mapping[str, int]) -> str:
+    return f"damaged images: {', '.join(f'{count:,} of {part}' for part, count in skipped.items())}"
+
+
 def last_block(summary: Summary, run: RunFolder) -> str:
     """Return the lines that end a finished run: its figures, where they lie, and what to try next."""
     path = shlex.quote(str(run.path))
@@ -54,6 +76,7 @@ def last_block(summary: Summary, run: RunFolder) -> str:
             f"best model   epoch {best['epoch']:.4g}, step {best['step']}{ended}",
             f"validation   accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}",
             f"test         accuracy {test['accuracy']:.2%}, loss {test['loss']:.4f}",
+            *([f"skipped      {_in_words(skipped)}"] if (skipped := summary.get("skipped")) else []),
             f"time         {clock(seconds['total'])} ({clock(seconds['train'])} training), "
             f"{summary['images_per_second']:,.0f} images/s",
             f"run folder   {path}",

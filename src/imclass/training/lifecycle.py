@@ -169,6 +169,7 @@ def _write_summary(job: Job, status: str, test: Result | None = None) -> Summary
         **training,
         "seconds": {"total": setup + watch.train + watch.evaluate, **training["seconds"]},
         "test": test.figures if test else None,
+        "skipped": job.data.skipped,
         "peak_memory_bytes": job.device.peak_memory_bytes(),
     }
     job.run.write_summary(summary)

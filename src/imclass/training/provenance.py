@@ -35,7 +35,7 @@ def provenance(device: Device, data: Data, weights: str | None, invocation: Invo
         "precision": device.precision,
         "threads": device.threads,
         "processes": device.processes.size,
-        "data": {**sizes, "validation": data.val_source},
+        "data": {**sizes, "validation": data.val_source, "skipped": data.skipped},
         "data_fingerprint": data.fingerprint,
         **({"starting_weights": _file(weights)} if weights is not None else {}),
     }

@@ -8,24 +8,24 @@ import statistics
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import PIL
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split, fingerprint
-from imclass.data.folder.cache import Shape, cache_key, cached_images, cached_text
-from imclass.data.folder.decode import Header, decode_image, read_files, read_header
+from imclass.data.folder.cache import Shape, cache_key, cached_images, cached_text, folder_key
+from imclass.data.folder.damaged import how_to_list, skip_damaged
+from imclass.data.folder.decode import Header, decode_image, read_header, read_images
 from imclass.data.folder.scan import ImageFile, scan_folder
 from imclass.data.splits import stratified
 from imclass.errors import UserError
 
-FORMAT = 1  # increment it when the same files give other pixels
 HOLD_OUT_SEED = 0  # the test set does not depend on the run's seed
 AT_ONCE = 512  # images between two writes
 SIDE_STEP, LEAST_SIDE, LARGEST_SIDE = 32, 32, 224  # where sizes differ
@@ -35,6 +35,7 @@ SIDE_STEP, LEAST_SIDE, LARGEST_SIDE = 32, 32, 224  # where sizes differ
 class _Part:
     files: list[ImageFile]
     labels: Tensor  # int64 (N,)
+    skipped: tuple[str, ...] = ()
 
 
 def load_image_folder(config: DatasetConfig) -> Dataset:
@@ -43,14 +44,17 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     Channels: 1 if all images are greyscale, else 3. Side: `config.resize`; else that of all images if they
     are squares of one size; else the median shorter side, rounded to a multiple of 32 in 32..224.
     Without test images, a stratified `config.test_split` of the training images is held out with a fixed
-    seed. Raises UserError when the folder is missing or inconsistent, a class has no training images, or
-    an image is damaged.
+    seed. Damaged images are left out with `config.on_damaged` = skip. Raises UserError when the folder is
+    missing or inconsistent, a class has no training images, or an image is damaged.
     """
     assert config.root is not None
     root = Path(config.root).expanduser()
     classes, found = scan_folder(root, f"dataset.root={config.root}")
+    skipped = skip_damaged(root, found, classes) if config.on_damaged == "skip" else {}
     parts = {
-        name: _Part(files, torch.tensor([file.label for file in files], dtype=torch.int64))
+        name: _Part(
+            files, torch.tensor([file.label for file in files], dtype=torch.int64), skipped.get(name, ())
+        )
         for name, files in found.items()
     }
     if empty := set(range(len(classes))) - set(parts["train"].labels.tolist()):
@@ -60,11 +64,11 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     if "test" not in parts:
         parts["train"], parts["test"] = _hold_out(parts["train"], config.test_split)
     files = list(chain.from_iterable(part.files for part in parts.values()))
-    key = cache_key(FORMAT, PIL.__version__, str(root.resolve()), config.resize, files)
+    key = folder_key(root, config.resize, files)
     images = _images(root, files, config.resize, key)
     counts = {name: len(part.files) for name, part in parts.items()}
     splits = {
-        name: Split(own, part.labels, tuple(file.name for file in part.files))
+        name: Split(own, part.labels, tuple(file.name for file in part.files), part.skipped)
         for (name, part), own in zip(parts.items(), images.split(list(counts.values())), strict=True)
     }
     train, test, val = splits["train"], splits["test"], splits.get("val")
@@ -82,8 +86,8 @@ def _hold_out(part: _Part, fraction: float) -> tuple[_Part, _Part]:
         )
     held = stratified(part.labels, count, torch.Generator().manual_seed(HOLD_OUT_SEED))
     train, test = (
-        _Part([part.files[index] for index in mask.nonzero().flatten().tolist()], part.labels[mask])
-        for mask in (~held, held)
+        _Part([part.files[index] for index in mask.nonzero().flatten().tolist()], part.labels[mask], skipped)
+        for mask, skipped in ((~held, part.skipped), (held, ()))
     )
     return train, test
 
@@ -91,23 +95,21 @@ def _hold_out(part: _Part, fraction: float) -> tuple[_Part, _Part]:
 def _images(root: Path, files: Sequence[ImageFile], resize: int | None, key: str) -> Tensor:
     """Return all images as uint8 (N, C, S, S), from the cache if they are there."""
     names = [file.name for file in files]
+    advice = f"{how_to_list(root)}, dataset.on_damaged=skip leaves it out"
 
     def make() -> tuple[Shape, Iterator[NDArray[np.uint8]]]:
-        headers = read_files(names, lambda name: read_header(root / name))
+        headers = read_images(root, names, read_header, advice)
         channels = 1 if all(header.grey for header in headers) else 3
         size = resize if resize is not None else _common_side(headers)
-        return (len(files), channels, size, size), _decoded(root, names, size, channels)
+        decode = partial(decode_image, size=size, channels=channels)
+        chunks = (names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE))
+        decoded = (np.stack(read_images(root, chunk, decode, advice)) for chunk in chunks)
+        return (len(files), channels, size, size), decoded
 
     array = cached_images(key, make)
     with warnings.catch_warnings():  # torch warns that it has no read-only tensors
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
-
-
-def _decoded(root: Path, names: Sequence[str], size: int, channels: int) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(names), AT_ONCE):
-        chunk = names[start : start + AT_ONCE]
-        yield np.stack(read_files(chunk, lambda name: decode_image(root / name, size, channels)))
 
 
 def _common_side(headers: Sequence[Header]) -> int:

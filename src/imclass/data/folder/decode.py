@@ -8,18 +8,23 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from imclass.config.setting import show
 from imclass.errors import UserError
+from imclass.runs.regular import open_regular
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
-# Not opened: EPS would run Ghostscript on an untrusted program; Pillow only knows the others by name.
-REFUSED = ("EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5")
-USUAL = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")  # tried first: opening is faster
+# The formats that are opened, by contents; the usual ones first, as opening is faster. Of Pillow's others,
+# some are decoded by Python loops, a minute for a small file (QOI, DDS, BLP), one runs Ghostscript (EPS).
+USUAL = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+FORMATS = (*USUAL, "MPO", "AVIF", "JPEG2000", "PPM", "ICO", "DIB", "PCX", "SGI", "TGA")
+# Passes over pixels that a JPEG may ask for: a progressive one has a scan, so a pass, for a few bytes.
+LARGEST_WORK = 2_000_000_000
 PER_TASK = 32  # files that a thread takes at once
 
 Result = TypeVar("Result")
@@ -35,10 +40,9 @@ class Header(NamedTuple):
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Return the formats that are tried on each file, the usual ones first."""
+    """Return the formats that are tried on each file: those of `FORMATS` that this Pillow has."""
     Image.init()
-    known = [name for name in Image.ID if name not in REFUSED]
-    return tuple(sorted(known, key=lambda name: USUAL.index(name) if name in USUAL else len(USUAL)))
+    return tuple(name for name in FORMATS if name in Image.ID)
 
 
 @cache
@@ -59,30 +63,43 @@ def strict_images() -> Iterator[None]:
         yield
 
 
-def read_files(names: Sequence[str], read: Callable[[str], Result]) -> list[Result]:
-    """Return read(name) of each file, with a thread per core: decoders release the GIL.
-
-    Raises UserError naming the file that is damaged.
-    """
+def read_files(names: Sequence[str], read: Callable[[str], Result]) -> Iterator[Result]:
+    """Yield read(name) of each file in order, with a thread per core: decoders release the GIL."""
     tasks = [names[start : start + PER_TASK] for start in range(0, len(names), PER_TASK)]
     with strict_images(), ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            return list(chain.from_iterable(pool.map(lambda task: [_named(n, read) for n in task], tasks)))
+            yield from chain.from_iterable(pool.map(lambda task: [read(name) for name in task], tasks))
         finally:
             pool.shutdown(cancel_futures=True)  # after a failure, do not decode the rest
 
 
-def _named(name: str, read: Callable[[str], Result]) -> Result:
+def read_images(
+    root: Path, names: Sequence[str], read: Callable[[Path], Result], advice: str
+) -> list[Result]:
+    """Return read(root / name) of each image. Raises UserError that names the damaged one, with `advice`."""
+
+    def named(name: str) -> Result:
+        try:
+            return read(root / name)
+        except UserError as error:
+            raise UserError(f"{show(name)}: damaged or unreadable image ({error}); {advice}") from error
+
+    return list(read_files(names, named))
+
+
+def damage(path: str | Path) -> str:
+    """Decode an image fully; return what is wrong with it, "" if nothing is."""
     try:
-        return read(name)
+        decode_image(path, None, channels=3)
     except UserError as error:
-        raise UserError(f"{name}: damaged or unreadable image ({error}); replace or delete it") from error
+        return str(error)
+    return ""
 
 
 def read_header(path: str | Path) -> Header:
     """Return mode and size without decoding. Raises UserError, without the file's name."""
     try:
-        with _open(path) as image:
+        with open_regular(path) as file, _open(file) as image:
             return Header(image.mode in GREY_MODES, image.width, image.height)
     except Exception as error:  # on damaged files, Pillow raises nearly anything
         raise UserError(_reason(error)) from error
@@ -96,7 +113,8 @@ def decode_image(path: str | Path, size: int | None, channels: int) -> NDArray[n
     Raises UserError, without the file's name, if it is damaged, too large or not an image.
     """
     try:
-        with _open(path) as image:
+        with open_regular(path) as file, _open(file) as image:
+            _check_work(file, image)
             if size is not None:
                 image.draft(None, (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4 or 1/8 of the size
             ImageOps.exif_transpose(image, in_place=True)
@@ -109,15 +127,25 @@ def decode_image(path: str | Path, size: int | None, channels: int) -> NDArray[n
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
-def _open(path: str | Path) -> Image.Image:
-    image = Image.open(path, formats=formats())
+def _open(file: BinaryIO) -> Image.Image:
+    image = Image.open(file, formats=formats())
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:  # outside `strict_images` Pillow only warns
-        image.close()
         raise Image.DecompressionBombError(
             f"{image.width}x{image.height} pixels, more than the limit of {limit}"
         )
     return image
+
+
+def _check_work(file: BinaryIO, image: Image.Image) -> None:
+    """Raise ValueError for a JPEG of so many scans that decoding would take minutes."""
+    if image.format in ("JPEG", "MPO"):
+        position = file.tell()
+        file.seek(0)
+        scans = file.read().count(b"\xff\xda")
+        file.seek(position)
+        if scans * image.width * image.height > LARGEST_WORK:
+            raise ValueError(f"{scans} scans of {image.width}x{image.height} pixels, too many to decode")
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:

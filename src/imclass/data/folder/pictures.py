@@ -1,6 +1,7 @@
 """Image files for a trained network, preprocessed as the data set that it was trained on."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,7 +10,8 @@ from torchvision.transforms.v2.functional import center_crop
 
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Split, resize_images
-from imclass.data.folder.decode import decode_image, read_files
+from imclass.data.folder.damaged import how_to_list, skip_damaged
+from imclass.data.folder.decode import decode_image, read_images
 from imclass.data.folder.scan import difference, folder_name, part_folders, scan_folder
 from imclass.errors import UserError
 
@@ -54,11 +56,15 @@ def split_of_class_folders(
         raise UserError(f"--data {root}: has no {name}/ beside {', '.join(parts)}/; choose with --split")
     if name != "test" and undivided and folder == Path(root).expanduser():
         raise UserError(f"--split {name}: {root} is not divided into parts; leave it out")
-    files = parts.get(name, parts["train"])
+    part = name if name in parts else "train"
+    chosen = {part: parts[part]}
+    skipped = skip_damaged(folder, chosen, found) if config.on_damaged == "skip" else {}
+    files = chosen[part]
     labels = torch.tensor([expected.index(found[file.label]) for file in files])
     names = tuple(file.name for file in files)
-    images = read_files(names, lambda file: read_picture(folder / file, config, shape))
-    return Split(torch.stack(images), labels, names)
+    read = partial(read_picture, config=config, shape=shape)
+    images = read_images(folder, names, read, f"{how_to_list(folder)}; replace or delete it")
+    return Split(torch.stack(images), labels, names, skipped.get(part, ()))
 
 
 def require_classes(expected: Sequence[str], found: Sequence[str], given: str) -> None:

@@ -9,6 +9,7 @@ are followed. Names of parts may be in any case; `training` and `testing` also c
 """
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,11 +25,11 @@ PART_NAMES = {
 
 
 class ImageFile(NamedTuple):
-    """An image file. name: its path below the root, with '/' on every system."""
+    """What is named like an image. name: its path below the root, with '/' on every system."""
 
     name: str
     label: int
-    size: int
+    size: int  # in bytes; -1: not a regular file, or a link to nowhere, which reading it will say
     mtime_ns: int
 
 
@@ -71,10 +72,10 @@ def image_files(folder: Path) -> tuple[list[Path], int]:
     links are followed. Raises UserError when a folder cannot be read.
     """
     try:
-        files = sorted(_files_under(folder, "."))
+        files = sorted(files_under(folder, "."))
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error})") from error
-    found = [folder / name for name, _ in files if _is_image(name) or _looks_like_image(folder / name)]
+    found = [folder / name for name, _ in files if is_image_name(name) or looks_like_image(folder / name)]
     return found, len(files) - len(found)
 
 
@@ -98,10 +99,21 @@ def part_folders(root: Path) -> dict[str, Path]:
 
 
 def _subfolders(folder: Path) -> tuple[str, ...]:
+    """Return the folders in `folder`, sorted. Raises OSError for a link to nowhere: it may have been one."""
     with os.scandir(folder) as entries:
-        return tuple(
-            sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-        )
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in visible:
+        if entry.is_symlink() and not is_image_name(entry.name):
+            entry.stat()
+    return tuple(sorted(entry.name for entry in visible if is_folder(entry)))
+
+
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Return whether it is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def difference(present: Sequence[str], expected: Sequence[str]) -> str:
@@ -133,13 +145,18 @@ def _part_images(root: Path, folder: Path, classes: tuple[str, ...]) -> list[Ima
 
 def _images_under(folder: Path, prefix: str, label: int) -> Iterator[ImageFile]:
     """Yield the images in `folder` and below. prefix: of their names."""
-    for name, entry in _files_under(folder, prefix):
-        if _is_image(name):
-            status = entry.stat()  # raises on a dangling link: better than half a data set
-            yield ImageFile(name, label, status.st_size, status.st_mtime_ns)
+    for name, entry in files_under(folder, prefix):
+        if is_image_name(name):
+            try:
+                status = entry.stat()
+            except OSError:
+                yield ImageFile(name, label, -1, 0)
+            else:
+                size = status.st_size if stat.S_ISREG(status.st_mode) else -1
+                yield ImageFile(name, label, size, status.st_mtime_ns)
 
 
-def _files_under(
+def files_under(
     folder: Path, prefix: str, above: tuple[tuple[int, int], ...] = ()
 ) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
     """Yield the name, `prefix`/..., and the entry of every file in `folder` and below that is not hidden.
@@ -155,17 +172,18 @@ def _files_under(
             name = f"{prefix}/{entry.name}"
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                yield from _files_under(folder / entry.name, name, (*above, here))
+            if is_folder(entry):
+                yield from files_under(folder / entry.name, name, (*above, here))
             else:
                 yield name, entry
 
 
-def _is_image(name: str) -> bool:
+def is_image_name(name: str) -> bool:
+    """Return whether the extension is that of an image."""
     return ("." + name.rpartition(".")[2]).lower() in extensions()
 
 
-def _looks_like_image(file: Path) -> bool:
+def looks_like_image(file: Path) -> bool:
     """Return whether a file without extension is an image."""
     if file.suffix or not file.is_file():
         return False

@@ -1,0 +1,44 @@
+"""Images that cannot be decoded: found once, and left out where `dataset.on_damaged=skip`."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+from imclass.data.folder.cache import cached_text, folder_key
+from imclass.data.folder.decode import damage, read_files
+from imclass.data.folder.scan import ImageFile
+from imclass.errors import UserError
+
+
+def skip_damaged(
+    root: Path, found: dict[str, list[ImageFile]], classes: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Take the images that cannot be decoded out of `found`; return "name: what is wrong" of them, by part.
+
+    What is damaged is found once, and cached: each image is decoded fully. Raises UserError if a class
+    loses all its images.
+    """
+    files = list(chain.from_iterable(found.values()))
+    names = [file.name for file in files]
+
+    def find() -> str:
+        reasons = read_files(names, lambda name: damage(root / name))
+        return json.dumps({name: reason for name, reason in zip(names, reasons, strict=True) if reason})
+
+    damaged: dict[str, str] = json.loads(cached_text(folder_key(root, "damaged", files), find))
+    skipped = {}
+    for part, own in found.items():
+        found[part] = whole = [file for file in own if file.name not in damaged]
+        if lost := {file.label for file in own} - {file.label for file in whole}:
+            raise UserError(
+                f"{root}: all images of {classes[min(lost)]!r} in {part} are damaged; {how_to_list(root)}"
+            )
+        skipped[part] = tuple(f"{file.name}: {damaged[file.name]}" for file in own if file.name in damaged)
+    return skipped
+
+
+def how_to_list(root: Path) -> str:
+    """Return the advice that goes with a damaged image."""
+    return f"imclass data verify {shlex.quote(str(root))} lists all that is damaged"
