@@ -14,8 +14,8 @@ from imclass.reports.plots import Picture, plot_pictures
 from imclass.runs import console as consoles
 from imclass.runs.console import Console
 from imclass.runs.logger import RunLogger
-from imclass.runs.metrics_file import MetricsFile
-from imclass.runs.records import evaluation_rows, read_metrics
+from imclass.runs.metrics_file import MetricsFile, evaluation_rows
+from imclass.runs.records import read_metrics
 from imclass.runs.tensorboard import TensorBoard, cut_back
 
 FIGURES = {"loss": 0.5, "accuracy": 0.75}
@@ -148,21 +148,21 @@ def test_a_resumed_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
 
 
 def test_every_step_stands_once_in_tensorboard_after_a_resume(tmp_path: Path) -> None:
-    board = TensorBoard(tmp_path, enabled=True)
+    board = TensorBoard(tmp_path, fail, enabled=True)
     for step in range(4):
         board.scalars({"train/loss": 1.0}, step)
-    sizes = board.sizes()
+    sizes = board.sync()
     board.scalars({"train/loss": 9.0}, 4)
     board.close()
     cut_back(tmp_path, sizes)
-    board = TensorBoard(tmp_path, enabled=True)
+    board = TensorBoard(tmp_path, fail, enabled=True)
     board.scalars({"train/loss": 2.0}, 4)
     board.close()
     assert steps_of(tmp_path, "train/loss") == [0, 1, 2, 3, 4]
 
 
 def test_tensorboard_holds_text_images_and_one_row_of_hparams(tmp_path: Path) -> None:
-    board = TensorBoard(tmp_path, enabled=True)
+    board = TensorBoard(tmp_path, fail, enabled=True)
     board.text("config", "seed: 0")
     plot_pictures([Picture(torch.zeros(1, 8, 8, dtype=torch.uint8), "x")], "title", tmp_path / "samples.png")
     board.plots([tmp_path / "samples.png"], 0)
@@ -193,15 +193,16 @@ def test_tensorboard_can_be_left_out(train) -> None:
 
 
 def test_a_metric_that_is_not_finite_is_null_in_json(tmp_path: Path) -> None:
-    metrics = MetricsFile(tmp_path / "metrics.jsonl", 0)
+    metrics = MetricsFile(tmp_path / "metrics.jsonl", 0, fail)
     metrics.write({"step": 1, "split": "train", "loss": float("nan"), "lr": 1.0})
     metrics.close()
     assert json.loads((tmp_path / "metrics.jsonl").read_text())["loss"] is None
 
 
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
-    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1}]
+    point = {"step": 1, "epoch": 0.5, "split": "val", "images": 8, "loss": 1.0, "accuracy": 0.5}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(point) + '\n{"st')
+    assert read_metrics(tmp_path / "metrics.jsonl") == [point]
 
 
 def test_rows_weigh_the_points_by_their_images() -> None:
@@ -213,6 +214,10 @@ def test_rows_weigh_the_points_by_their_images() -> None:
     points += [point(6, "train", None, 10), point(8, "val", 1.0, 8), point(8, "test", 1.0, 8)]
     rows = evaluation_rows(points)
     assert [(r["step"], r["train_loss"], r["val_loss"]) for r in rows] == [(4, 1.75, 2.0), (8, None, 1.0)]
+
+
+def fail(warning: str) -> None:
+    raise AssertionError(warning)
 
 
 def steps_of(folder: Path, tag: str) -> list[int]:

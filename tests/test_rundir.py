@@ -152,9 +152,14 @@ def test_a_configuration_that_is_no_mapping_is_named(imclass, run) -> None:
         assert "outputs/run/config.yaml: expected settings as a run writes them" in outcome.err
 
 
-def test_half_a_summary_is_written_again(imclass, run) -> None:
+def test_half_a_summary_is_named_and_written_again_once_it_is_removed(imclass, run) -> None:
     whole = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text('{"status": "fin')
+    outcome = imclass("train", "name=run", *QUICK)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "outputs/run/summary.json: not as a run writes it (not JSON: " in outcome.err
+    assert (run / "summary.json").read_text() == '{"status": "fin'
+    (run / "summary.json").unlink()
     assert imclass("train", "name=run", *QUICK).code == 0
     assert json.loads((run / "summary.json").read_text())["test"] == whole["test"]
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from imclass.errors import UserError, did_you_mean, exit_code_of
+from imclass.errors import UserError, did_you_mean, exit_code_of, provide_streams
 from imclass.machine.signals import answer_signals
 
 # Command -> the function that runs it, its arguments, and what it does.
@@ -74,6 +74,7 @@ def main(argv: Sequence[str]) -> int:
 
 def script() -> NoReturn:
     """The program `imclass`, from the arguments of its process to its exit."""
+    provide_streams()
     answer_signals()
     sys.exit(main(sys.argv[1:]))
 

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 EXIT_BUG = 1
 EXIT_MISTAKE = 2
@@ -117,6 +117,7 @@ def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
     """
     try:
         command()
+        sys.stdout.flush()
     except (ImclassError, Interrupted) as error:
         if debug:
             _print_traceback()
@@ -124,19 +125,19 @@ def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has left
-        sys.stderr.close()
-        return EXIT_BUG
+    except BrokenPipeError:  # whoever read our output has left, and wants no more of it
+        silence(sys.stdout)
     except OSError as error:
         if debug:
             _print_traceback()
-        print(f"{_speaker()}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        name = error.filename or ("a file" if _takes_output() else "stdout")
+        _say(f"{_speaker()}: {name}: {error.strerror or error}")
         return EXIT_STORAGE
     except Exception as error:
         if _rank() is None:
             raise
         _print_traceback()
-        print(f"{_speaker()}: {type(error).__name__}: {error}", file=sys.stderr)
+        _say(f"{_speaker()}: {type(error).__name__}: {error}")
         return EXIT_BUG
     return 0
 
@@ -145,6 +146,46 @@ def _print_traceback() -> None:
     import traceback
 
     traceback.print_exc()
+
+
+def provide_streams() -> None:
+    """Open the null device for each of stdin, stdout and stderr that this process was started without.
+
+    Python has None in their place then, and the next file that is opened gets the number of one of them.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.set_inheritable(opened, True)
+            setattr(sys, name, open(opened, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def silence(stream: TextIO) -> None:
+    """Lead a stream that fails to the null device, with what it still holds: flushing it at exit succeeds."""
+    with contextlib.suppress(OSError, ValueError):  # it has no descriptor, or is closed
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
+
+
+def _say(line: str) -> None:
+    """Print a line on stderr, if that takes it."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        silence(sys.stderr)
+
+
+def _takes_output() -> bool:
+    """Return whether stdout takes what was printed; one that does not is silenced."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        silence(sys.stdout)
+        return False
+    return True
 
 
 def end_process(code: int) -> NoReturn:
@@ -170,7 +211,7 @@ def _report(error: ImclassError | Interrupted) -> None:
         time.sleep(LAUNCHER_SECONDS)
     speaker = _speaker() if rank or error.on_one_rank else "imclass"
     for line in str(error).splitlines():
-        print(f"{speaker}: {line}", file=sys.stderr)
+        _say(f"{speaker}: {line}")
 
 
 def _speaker() -> str:

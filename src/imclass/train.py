@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from imclass.errors import UserError, end_process, exit_code_of
+from imclass.errors import UserError, end_process, exit_code_of, provide_streams
 from imclass.machine.signals import STOP, answer_signals, catch_signals
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def train_command(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    provide_streams()
     answer_signals()
     argv = sys.argv[1:]
     end_process(exit_code_of(lambda: train_command(argv), debug="debug=true" in argv))

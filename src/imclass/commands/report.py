@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
-from imclass.errors import UserError
+from imclass.errors import PartialFailure, UserError
 from imclass.machine.signals import cleaning_up
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ PLACES = (Path(), Path("outputs"), Path("outputs", "sweeps"))  # where a name is
 def report_command(argv: Sequence[str]) -> None:
     """Write report.html of one run, comparison.html and .csv of several, or the report of a sweep.
 
-    Any other folder stands for the runs in it. Raises UserError if there are none.
+    Any other folder stands for the runs in it. Raises UserError if there are none, and PartialFailure after
+    comparing the others if some of several cannot be read.
     """
     options = _parse(argv)
     if options.out is not None:
@@ -47,8 +48,9 @@ def report_command(argv: Sequence[str]) -> None:
             print(f"imclass: missing plots: {', '.join(lacking)}; to draw them: {command}", file=sys.stderr)
         return
     file = options.out or _shared_folder(runs) / "comparison.html"
+    records, problems = _read(runs)
     with cleaning_up():
-        rows = write_comparison_page(_readable(runs), file)
+        rows = write_comparison_page(records, file)
     for row in (row for row in rows if row.finished):
         deviation = row.deviation("test_accuracy")
         spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
@@ -60,6 +62,8 @@ def report_command(argv: Sequence[str]) -> None:
     if unfinished:
         print(f"{unfinished} runs did not finish: see the page")
     print(f"{file} {file.with_suffix('.csv')}")
+    if problems:
+        raise PartialFailure("\n".join(f"left out: {problem}" for problem in problems))
 
 
 def _report_sweep(folder: Path, out: Path | None) -> None:
@@ -111,8 +115,11 @@ def _runs_in(path: Path) -> list[Path]:
     return [path] if is_run(path) else sorted(folder for folder in path.glob("*") if is_run(folder))
 
 
-def _readable(runs: Sequence[Path]) -> "list[RunRecord]":
-    """Read the runs' records; a damaged one costs a line on stderr, or UserError if there is no other."""
+def _read(runs: Sequence[Path]) -> "tuple[list[RunRecord], list[UserError]]":
+    """Read the runs' records; return those that can be read, and what is wrong with the others.
+
+    Raises UserError if none can be.
+    """
     from imclass.runs.records import read_run
 
     records: list[RunRecord] = []
@@ -124,9 +131,7 @@ def _readable(runs: Sequence[Path]) -> "list[RunRecord]":
             problems.append(error)
     if not records:
         raise problems[-1]
-    for problem in problems:
-        print(f"imclass: left out: {problem}", file=sys.stderr)
-    return records
+    return records, problems
 
 
 def _shared_folder(runs: Sequence[Path]) -> Path:

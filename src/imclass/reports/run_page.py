@@ -1,6 +1,7 @@
 """The page of one run: report.html, one file that opens offline."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from imclass.config.check import flatten
@@ -12,7 +13,7 @@ from imclass.reports.html import embedded, template
 from imclass.reports.plots import plot_curves
 from imclass.reports.split_report import draw_scores
 from imclass.runs.atomic import write_atomically
-from imclass.runs.records import RunRecord, commands, read_run
+from imclass.runs.records import Record, RunRecord, commands, read_run
 
 PLOTS = {
     "curves": "Accuracy, loss and learning rate during training",
@@ -24,14 +25,16 @@ PLOTS = {
 }
 
 
-def write_run_page(path: Path, file: Path, *, redraw: bool = True) -> list[str]:
+def write_run_page(
+    path: Path, file: Path, *, redraw: bool = True, points: Sequence[Record] | None = None
+) -> list[str]:
     """Write the report of the run folder `path` as one HTML file; return the names of missing plots.
 
     redraw: draw curves, confusion matrix and calibration again from the run's records, into `plots/` unless
-    the page goes elsewhere. Other plots are read from `plots/`. Raises UserError if the records cannot be
-    read.
+    the page goes elsewhere. Other plots are read from `plots/`. points: those of metrics.jsonl; None to read
+    them. Raises UserError if the records cannot be read.
     """
-    run = read_run(path)
+    run = read_run(path, points)
     with tempfile.TemporaryDirectory() as scratch:
         drawn = path / "plots" if file.parent.resolve() == path.resolve() else Path(scratch)
         if run.metrics and redraw:

@@ -3,10 +3,14 @@
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
+
+from imclass.errors import silence
+from imclass.runs.log_file import LogFile
 
 PLAIN_SECONDS = 10.0  # without a terminal, at most one status line in this time
 
@@ -18,13 +22,16 @@ class Console:
     """The terminal, and a copy of what it showed in train.log.
 
     On a terminal there is a progress bar per epoch; elsewhere plain lines, not too many; quiet shows
-    the last block only. train.log has it all, also when nobody reads the terminal any more (a closed pipe).
+    the last block only. train.log has it all, also when nothing takes the output any more: a closed pipe, a
+    terminal that has hung up, a file on a full disk.
     Unless `enabled`, nothing is shown or written: rank 0 speaks for all.
     """
 
     def __init__(self, log: Path, *, quiet: bool, enabled: bool = True):
-        self._log = (log if enabled else Path(os.devnull)).open("a", encoding="utf-8")
         self._quiet, self._enabled = quiet, enabled
+        self._out = _Stream("stdout", sys.stdout, self._lost)
+        self._err = _Stream("stderr", sys.stderr, self._lost)
+        self._log = LogFile(log if enabled else Path(os.devnull), self.warn)
         self._terminal = sys.stdout.isatty() and sys.stderr.isatty() and enabled and not quiet
         self._bar: tqdm | None = None
         self._shown = self._refreshed = 0.0
@@ -35,6 +42,11 @@ class Console:
         self._log_line(text)
         if not self._quiet:
             self._show(text)
+
+    def warn(self, text: str) -> None:
+        """Show that a log or a stream fails, also when quiet: on stderr, as stdout may be what fails."""
+        self._log_line(f"warning: {text}")
+        self._show(f"imclass: warning: {text}", self._err)
 
     def status(self, text: str) -> None:
         """Show the result of an evaluation; without a terminal not before the last line is old enough.
@@ -68,6 +80,7 @@ class Console:
             self._close_bar()
             size = min(steps_per_epoch, total - epoch * steps_per_epoch)
             self._bar = tqdm(
+                file=self._err,
                 total=size,
                 initial=done,
                 desc=f"epoch {epoch + 1}",
@@ -97,23 +110,54 @@ class Console:
         self._close_bar()
         self._log.close()
 
+    @property
+    def unwritten(self) -> list[bytes]:
+        """The lines that train.log lacks, as the disk has not taken them."""
+        return self._log.unwritten
+
     def _log_line(self, text: str) -> None:
-        self._log.write(text + "\n")
-        self._log.flush()
+        self._log.write(f"{text}\n".encode(errors="backslashreplace"))
 
     def _show_status(self, text: str) -> None:
         self._shown, self._held = time.monotonic(), None
         if not self._quiet:
             self._show(text)
 
-    def _show(self, text: str) -> None:
+    def _show(self, text: str, stream: "_Stream | None" = None) -> None:
         if not self._enabled:
             return
-        encoding = sys.stdout.encoding or "ascii"
+        if self._bar is not None:
+            self._bar.clear()
+        (stream or self._out).write(text + "\n")
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def _lost(self, name: str, error: OSError) -> None:
+        """Say once that a stream takes nothing any more, unless its reader has left: it knows."""
+        if not isinstance(error, BrokenPipeError):
+            self.warn(f"{name}: {error.strerror or error}; training goes on, and train.log has the output")
+
+
+class _Stream:
+    """stdout or stderr, as long as it takes what is written. lost: called once, when it does no more."""
+
+    def __init__(self, name: str, file: TextIO, lost: Callable[[str, OSError], None]):
+        self._name, self._file, self._lost = name, file, lost
+        self.encoding = file.encoding or "ascii"
+
+    def write(self, text: str) -> None:
         try:
-            tqdm.write(text.encode(encoding, "replace").decode(encoding), file=sys.stdout)
-            sys.stdout.flush()
-        except BrokenPipeError:  # the reader has left: training continues without it
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, sys.stdout.fileno())
-            os.close(nothing)
+            self._file.write(text.encode(self.encoding, "replace").decode(self.encoding))
+            self._file.flush()
+        except OSError as error:
+            silence(self._file)
+            self._lost(self._name, error)
+
+    def flush(self) -> None:
+        """Do nothing: all is written at once."""
+
+    def isatty(self) -> bool:
+        return self._file.isatty()
+
+    def fileno(self) -> int:
+        return self._file.fileno()  # tqdm asks for the terminal's width

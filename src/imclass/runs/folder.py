@@ -21,6 +21,7 @@ from imclass.config.stored import read_settings
 from imclass.errors import UserError
 from imclass.runs.atomic import TEMPORARY, sweep_debris, write_atomically
 from imclass.runs.locks import LOCK, lock_folder
+from imclass.runs.records import read_summary
 
 
 class RunFolder:
@@ -57,10 +58,8 @@ class RunFolder:
 
     @property
     def summary(self) -> dict[str, Any]:
-        try:
-            return json.loads(self.summary_file.read_text())
-        except (FileNotFoundError, ValueError):  # a power cut may leave half of it; it is written again
-            return {}
+        """What summary.json says; empty before the first. Raises UserError when a run did not write it."""
+        return read_summary(self.path)
 
     @property
     def settings(self) -> dict[str, Any]:

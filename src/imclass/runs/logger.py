@@ -1,15 +1,18 @@
 """Where a run's figures go: the terminal and train.log, metrics.jsonl and .csv, TensorBoard.
 
 Each keeps its position in the checkpoint. A resumed run cuts its files back to there, so that every
-step stands in them exactly once.
+step stands in them exactly once. None of them ends a training: what a full disk does not take waits in
+memory, and in the checkpoint, until there is room.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from imclass.errors import UserError
 from imclass.runs import metrics_file, tensorboard
 from imclass.runs.console import Console
+from imclass.runs.log_file import require_writable
 from imclass.runs.metrics_file import MetricsFile
 from imclass.runs.tensorboard import TensorBoard, cut_back
 
@@ -20,7 +23,7 @@ class RunLogger:
     """Everything that a run writes about its progress.
 
     state: `state_dict()` from the checkpoint, empty for a new run. Unless `enabled`, nothing is shown or
-    written: rank 0 logs for all.
+    written: rank 0 logs for all. Raises UserError where something else stands in the place of a log.
     """
 
     def __init__(
@@ -32,12 +35,28 @@ class RunLogger:
         tensorboard: bool = True,
         enabled: bool = True,
     ):
-        self._enabled = enabled
+        self._enabled, events = enabled, folder / "tensorboard"
+        for name in ("train.log", "metrics.jsonl"):
+            require_writable(folder / name)
+        if events.exists() and not events.is_dir():
+            raise UserError(f"{events}: expected a folder: move it away")
         self.console = Console(folder / "train.log", quiet=quiet, enabled=enabled)
-        self.metrics = MetricsFile(folder / "metrics.jsonl", state.get("metrics", 0), enabled=enabled)
+        warn, unwritten = self.console.warn, state.get("unwritten", {})
+        self.metrics = MetricsFile(
+            folder / "metrics.jsonl",
+            state.get("metrics", 0),
+            warn,
+            unwritten=unwritten.get("metrics", ()),
+            enabled=enabled,
+        )
         if enabled:
-            cut_back(folder / "tensorboard", state.get("events", {}))
-        self.tensorboard = TensorBoard(folder / "tensorboard", enabled=enabled and tensorboard)
+            try:
+                cut_back(events, state.get("events", {}))
+            except OSError as error:
+                warn(f"{error.filename}: {error.strerror}; it may repeat steps")
+        self.tensorboard = TensorBoard(
+            events, warn, unwritten=unwritten.get("events", ()), enabled=enabled and tensorboard
+        )
 
     def train(self, step: int, epoch: float, figures: Figures, images: int, **extra: float) -> None:
         """Log a point of training: means over `images` images. extra: lr, images_per_second, grad_norm."""
@@ -46,11 +65,26 @@ class RunLogger:
     def evaluated(self, split: str, step: int, epoch: float, figures: Figures, images: int) -> float | None:
         """Log an evaluation; return the mean training loss since the evaluation before, if it is known."""
         self._log(split, step, epoch, figures, images, {})
-        return self.metrics.write_csv()["train_loss"] if self._enabled else None
+        row = self.metrics.write_csv() if self._enabled else None
+        return row["train_loss"] if row else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the positions in the files; what stands before these is on the disk when it returns."""
-        return {"metrics": self.metrics.size(), "events": self.tensorboard.sizes()} if self._enabled else {}
+        """Return the positions in the files, once all before them is on the disk, and what is in none yet."""
+        if not self._enabled:
+            return {}
+        state = {"metrics": self.metrics.sync(), "events": self.tensorboard.sync()}
+        waiting = {"metrics": self.metrics.unwritten, "events": self.tensorboard.unwritten}
+        return state | ({"unwritten": waiting} if any(waiting.values()) else {})
+
+    def incomplete(self) -> list[str]:
+        """Return the names of the logs that lack what the disk did not take."""
+        logs = {
+            "train.log": self.console.unwritten,
+            "metrics.jsonl": self.metrics.unwritten,
+            "metrics.csv": self.metrics.csv_failed,
+            "tensorboard": self.tensorboard.unwritten,
+        }
+        return [name for name, lacking in logs.items() if lacking]
 
     def close(self) -> None:
         self.metrics.close()

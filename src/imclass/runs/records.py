@@ -1,80 +1,114 @@
-"""Read back what a run has written: metrics.jsonl, the table made from it, and its JSON files."""
+"""Read back what a run has written: metrics.jsonl and its JSON files, checked against their schema."""
 
 import json
 import shlex
+import stat
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imclass.config.check import flatten
-from imclass.config.metric import METRICS
 from imclass.config.stored import read_settings
 from imclass.errors import UserError, did_you_mean, first_line
-
-Record = dict[str, Any]
-SPLITS = ("train", "val", "test")
-# What a page needs.
-SETTINGS = ("model.name", "dataset.name", "dataset.val_split")
-SCORES = (
-    "images",
-    "classes",
-    "macro",
-    "top5_accuracy",
-    "confusion_matrix",
-    "calibration",
-    "expected_calibration_error",
+from imclass.runs.record_schema import (
+    POINT,
+    PROVENANCE,
+    problem_of,
+    problem_of_evaluation,
+    problem_of_summary,
 )
 
+Record = dict[str, Any]
+MAX_BYTES = 500_000_000  # of a file that is read into memory
+SETTINGS = ("model.name", "dataset.name", "dataset.val_split")  # what a page needs
 
-def parse_point(line: bytes | str) -> Record:
-    """Return the point of one line of metrics.jsonl. Raises ValueError for anything else."""
-    try:
-        point = json.loads(line)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    if not isinstance(point, dict) or type(point.get("step")) is not int or point.get("split") not in SPLITS:
-        raise ValueError("expected an object with step and split")
+
+def read_summary(path: Path) -> Record:
+    """Return the summary of the run folder `path`; empty if it has none yet.
+
+    Raises UserError naming the file when it is not what a run writes; likewise all readers here.
+    """
+    file = path / "summary.json"
+    return _read_object(file, problem_of_summary) if file.exists() else {}
+
+
+def read_provenance(path: Path) -> Record:
+    """Return the provenance of the run folder `path`; empty if it has none."""
+    file = path / "provenance.json"
+    return _read_object(file, lambda value: problem_of(value, PROVENANCE)) if file.exists() else {}
+
+
+def read_evaluation(path: Path) -> Record:
+    """Return the scores on the test set of the run folder `path`; empty if it has none."""
+    file = path / "evaluation.json"
+    return _read_object(file, problem_of_evaluation) if file.exists() else {}
+
+
+def read_metrics(file: Path) -> list[Record]:
+    """Return the points of a metrics.jsonl, without an incomplete last line; none if there is no file."""
+    points: list[Record] = []
+    data = read_bytes(file) if file.exists() else b""
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        try:
+            points.append(parse_point(line))
+        except ValueError as error:
+            raise UserError(f"{file}: line {number} is not as a run writes it ({error})") from error
+    return points
+
+
+def parse_point(line: bytes) -> Record:
+    """Return the point of one line of metrics.jsonl. Raises ValueError, in one line, for anything else."""
+    point = _parse(line)
+    if problem := problem_of(point, POINT):
+        raise ValueError(problem)
     return point
 
 
-def read_metrics(path: Path) -> list[Record]:
-    """Return the records of a metrics.jsonl, without an incomplete last line."""
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
+def is_point(line: bytes) -> bool:
+    """Return whether a line of metrics.jsonl is whole, with its line feed."""
+    try:
+        parse_point(line)
+    except ValueError:
+        return False
+    return line.endswith(b"\n")
 
 
-def evaluation_rows(records: Iterable[Record]) -> list[Record]:
-    """Return one row per validation, with the means of the training points since the last."""
-    rows: list[Record] = []
-    train: list[Record] = []
-    for record in records:
-        if record["split"] == "train":
-            train.append(record)
-        elif record["split"] == "val":
-            rows.append(_row(record, train))
-            train = []
-    return rows
+def read_bytes(file: Path) -> bytes:
+    """Return the content of a regular file of at most 500 MB: opening a FIFO would wait for ever."""
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{file}: not a regular file; expected one that imclass wrote")
+        if status.st_size > MAX_BYTES:
+            raise UserError(f"{file}: larger than 500 MB, which no file is that imclass wrote")
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}") from error
 
 
-def _row(val: Record, train: list[Record]) -> Record:
-    images = sum(r["images"] for r in train)
+def _read_object(file: Path, problem_in: Callable[[Any], str | None]) -> Record:
+    try:
+        content = _parse(read_bytes(file))
+        problem = problem_in(content)
+    except ValueError as error:
+        problem = str(error)
+    if problem is not None:
+        raise UserError(f"{file}: not as a run writes it ({problem}); restore or remove it")
+    return content
 
-    def mean(key: str) -> float | None:
-        values = [(r.get(key), r["images"]) for r in train]
-        if not images or any(v is None for v, _ in values):
-            return None
-        return sum(v * n for v, n in values) / images
 
-    names = [name for name in val if name in METRICS]
-    return {
-        "step": val["step"],
-        "epoch": val["epoch"],
-        **{f"train_{name}": mean(name) for name in names},
-        **{f"val_{name}": val[name] for name in names},
-        "lr": train[-1]["lr"] if train else None,
-    }
+def _parse(data: bytes) -> Any:
+    """Return the value of a JSON text. Raises ValueError, in one line."""
+    try:
+        return json.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError("not a text in UTF-8") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"not JSON: {first_line(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +119,7 @@ class RunRecord:
     settings: dict[str, Any]  # {'train.epochs': 5, ...}
     summary: dict[str, Any]  # an entry that is not there yet is None
     provenance: dict[str, Any]
-    metrics: list[Record]
+    metrics: Sequence[Record]
     scores: dict[str, Any]  # evaluation.json
 
     @property
@@ -110,34 +144,22 @@ def find_run(text: str) -> Path:
     raise UserError(f"{text}: no run folder here or in outputs/; expected a folder with a config.yaml{near}")
 
 
-def read_run(path: Path) -> RunRecord:
-    """Read a run folder's records. Raises UserError naming a file that is damaged or not a run's."""
-    settings, parts, file = flatten(read_settings(path)), [], path
-    try:
-        for name in ("summary.json", "provenance.json", "evaluation.json"):
-            file = path / name
-            parts.append(_read_json(file))
-        file = path / "metrics.jsonl"
-        metrics = read_metrics(file)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as a run's record ({first_line(error)})") from error
-    summary, provenance, scores = parts
-    _require(settings, SETTINGS, path / "config.yaml")
-    if scores:
-        _require(scores, SCORES, path / "evaluation.json")
-    return RunRecord(path, settings, defaultdict(lambda: None, summary), provenance, metrics, scores)
+def read_run(path: Path, points: Sequence[Record] | None = None) -> RunRecord:
+    """Read a run folder's records. Raises UserError naming a file that is damaged or not a run's.
 
-
-def _read_json(file: Path) -> dict[str, Any]:
-    content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    if not isinstance(content, dict):
-        raise ValueError("expected an object")
-    return content
-
-
-def _require(content: dict[str, Any], keys: Iterable[str], file: Path) -> None:
-    if missing := [key for key in keys if key not in content]:
-        raise UserError(f"{file}: was not written by imclass; it lacks {', '.join(missing)}")
+    points: those of metrics.jsonl; None to read them.
+    """
+    settings = flatten(read_settings(path))
+    if missing := [key for key in SETTINGS if key not in settings]:
+        raise UserError(f"{path / 'config.yaml'}: was not written by imclass; it lacks {', '.join(missing)}")
+    return RunRecord(
+        path,
+        settings,
+        defaultdict(lambda: None, read_summary(path)),
+        read_provenance(path),
+        read_metrics(path / "metrics.jsonl") if points is None else points,
+        read_evaluation(path),
+    )
 
 
 def commands(recorded: Mapping[str, Any]) -> list[str]:

@@ -1,78 +1,107 @@
 """The event files for TensorBoard."""
 
+import glob
+import itertools
+import os
+import socket
+import stat
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from imclass.runs.atomic import sync
+from imclass.runs.log_file import LogFile, Warn
+
+EVENTS = "events.out.tfevents."
+_COUNT = itertools.count()
 
 
 class TensorBoard:
-    """The event files in `tensorboard/`. Without `enabled` nothing is written."""
+    """The event files in `tensorboard/`, one for each session of a run. Without `enabled` nothing is written.
 
-    def __init__(self, folder: Path, *, enabled: bool):
+    Written here and not by torch's SummaryWriter, whose thread neither says what is on the disk nor survives
+    a full one. unwritten: records that the last session could not write.
+    """
+
+    def __init__(self, folder: Path, warn: Warn, *, unwritten: Iterable[bytes] = (), enabled: bool):
         self.folder = folder
-        self._writer: Any = None
+        self._file: LogFile | None = None
         if enabled:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder))
+            place = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_COUNT)}"
+            first = _record(file_version="brain.Event:2")
+            file = folder / f"{EVENTS}{place}.{_run(folder)}"
+            self._file = LogFile(file, warn, size=0, unwritten=[first, *unwritten])
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        if self._writer:
-            for tag, value in values.items():
-                self._writer.add_scalar(tag, value, step)
+        if self._file:
+            from torch.utils.tensorboard.summary import scalar
+
+            records = [_record(step=step, summary=scalar(tag, value)) for tag, value in values.items()]
+            self._file.write(b"".join(records))
 
     def text(self, tag: str, text: str) -> None:
-        if self._writer:
-            self._writer.add_text(tag, text, 0)
+        if self._file:
+            from torch.utils.tensorboard.summary import text as summary
+
+            self._file.write(_record(summary=summary(tag, text)))
 
     def plots(self, files: Iterable[Path], step: int) -> None:
         """Show PNG files under `plots/<their name>`."""
-        if self._writer:
+        if self._file:
+            from tensorboard.compat.proto.summary_pb2 import Summary
+
             for file in files:
                 with Image.open(file) as image:
-                    pixels = np.asarray(image.convert("RGB"))
-                self._writer.add_image(f"plots/{file.stem}", pixels, step, dataformats="HWC")
+                    width, height, channels = *image.size, len(image.getbands())
+                png = {"height": height, "width": width, "colorspace": channels}
+                image = Summary.Image(**png, encoded_image_string=file.read_bytes())
+                summary = Summary(value=[Summary.Value(tag=f"plots/{file.stem}", image=image)])
+                self._file.write(_record(step=step, summary=summary))
 
     def hparams(self, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Write the one row of the hparams table: settings with the figures that they led to."""
-        if self._writer:
+        if self._file:
             from torch.utils.tensorboard.summary import hparams
 
             values = {
                 k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in settings.items()
             }
-            for summary in hparams(values, dict(metrics)):
-                self._writer.file_writer.add_summary(summary)
-            for tag, value in metrics.items():
-                self._writer.add_scalar(tag, value)
+            self._file.write(b"".join(_record(summary=part) for part in hparams(values, dict(metrics))))
+            self.scalars(metrics, 0)
 
-    def sizes(self) -> dict[str, int]:
-        """Return the byte sizes of the event files, all of their contents on the disk."""
-        if self._writer:
-            self._writer.flush()
-        files = sorted(self.folder.glob("events.out.tfevents.*"))
-        for file in files:
-            sync(file)
-        return {file.name: file.stat().st_size for file in files}
+    @property
+    def unwritten(self) -> list[bytes]:
+        """The records that the disk has not taken yet, without the one that begins each file."""
+        records = self._file.unwritten if self._file else []
+        return records[1:] if self._file and not self._file.size else records
+
+    def sync(self) -> dict[str, int]:
+        """Flush the event files to the disk; return their sizes in bytes."""
+        sizes = {file.name: file.stat().st_size for file in _files(self.folder)}
+        return sizes | ({self._file.path.name: self._file.sync()} if self._file else {})
 
     def close(self) -> None:
-        if self._writer:
-            self._writer.close()
+        if self._file:
+            self._file.close()
 
 
 def cut_back(folder: Path, sizes: Mapping[str, int]) -> None:
-    """Remove from the event files what was written after the checkpoint that recorded their sizes."""
-    for path in folder.glob("events.out.tfevents.*"):
-        if path.name not in sizes:
-            path.unlink()
-        elif path.stat().st_size > sizes[path.name]:
-            with path.open("ab") as file:
-                file.truncate(sizes[path.name])
+    """Remove from the event files what was written after the checkpoint that recorded their sizes.
+
+    A file that is damaged before that position is cut there: readers would stop at it in any case.
+    """
+    for file in _files(folder):
+        if file.name not in sizes:
+            file.unlink()
+            continue
+        data = file.read_bytes()
+        whole = whole_part(data[: sizes[file.name]])
+        if whole < len(data):
+            os.truncate(file, whole)
+        sync(file)
 
 
 def whole_part(data: bytes) -> int:
@@ -80,15 +109,37 @@ def whole_part(data: bytes) -> int:
 
     A record is its length (uint64), the length's CRC (uint32), the event, its CRC; little-endian.
     """
-    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
-
     position = 0
     while position + 16 <= len(data):
         head = data[position : position + 8]
-        length = int.from_bytes(head, "little")
-        end = position + 12 + length + 4
+        end = position + 12 + int.from_bytes(head, "little") + 4
         event, crcs = data[position + 12 : end - 4], (data[position + 8 : position + 12], data[end - 4 : end])
-        if end > len(data) or crcs != tuple(masked_crc32c(x).to_bytes(4, "little") for x in (head, event)):
+        if end > len(data) or crcs != (_crc(head), _crc(event)):
             break
         position = end
     return position
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the event files that this run has written; no links, which may lead anywhere."""
+    named = sorted(folder.glob(f"{EVENTS}*.{glob.escape(_run(folder))}"))
+    return [file for file in named if stat.S_ISREG(file.lstat().st_mode)]
+
+
+def _run(folder: Path) -> str:
+    """Return what the names of the event files of this run end in: others may lie in the same folder."""
+    return folder.absolute().parent.name
+
+
+def _record(**parts: Any) -> bytes:
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    event = Event(wall_time=time.time(), **parts).SerializeToString()
+    head = len(event).to_bytes(8, "little")
+    return head + _crc(head) + event + _crc(event)
+
+
+def _crc(data: bytes) -> bytes:
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    return masked_crc32c(data).to_bytes(4, "little")

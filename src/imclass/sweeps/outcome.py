@@ -1,12 +1,12 @@
 """How a trial ended: from the exit code of its process and the files that it left."""
 
-import json
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imclass.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_MISTAKE
+from imclass.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_MISTAKE, UserError
+from imclass.runs.records import read_summary
 
 _LOG_TAIL = 20_000  # bytes
 
@@ -33,12 +33,12 @@ def outcome_of(
     attributes: dict[str, Any] = {"seconds": round(seconds, 2)}
     if code == 0:
         try:
-            summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+            summary = read_summary(run)
             attributes["seconds"] = max(attributes["seconds"], round(summary["seconds"]["total"], 2))
             attributes["test"] = summary["test"]
             return Outcome("complete", float(summary["best"][metric]), attributes=attributes)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            attributes["cause"] = f"exit 0, but summary.json lacks its figures ({error!r})"
+        except (UserError, KeyError) as error:
+            attributes["cause"] = f"exit 0, but summary.json lacks its figures ({error})"
             return Outcome("failed", may_retry=True, attributes=attributes)
     if pruned and code in (EXIT_INTERRUPTED, -signal.SIGTERM, -signal.SIGKILL):
         return Outcome("pruned", attributes=attributes)

@@ -126,8 +126,8 @@ def _curve(results: Results, row: Row) -> list[tuple[float, float]]:
     """Return the metric over epochs; a damaged record costs a line on stderr and this curve."""
     file, key = results.folder / row.folder / "metrics.jsonl", results.metric.name
     try:
-        records = [r for r in read_metrics(file) if r["split"] == "val" and r[key] is not None]
+        records = [r for r in read_metrics(file) if r["split"] == "val" and r.get(key) is not None]
         return [(record["epoch"], record[key]) for record in records]
-    except (OSError, ValueError, KeyError):
-        print(f"imclass: {file}: cannot be read as a run's record; its curve is left out", file=sys.stderr)
+    except UserError as error:
+        print(f"imclass: {error}; its curve is left out", file=sys.stderr)
         return []

@@ -113,7 +113,7 @@ class RunningTrial:
         self._size = size
         try:
             values = [r[self._metric] for r in read_metrics(file) if r["split"] == "val"]
-        except ValueError:  # a damaged file: nothing to prune by
+        except UserError:  # a damaged file: nothing to prune by
             return None
         return [value for value in values if value is not None]
 

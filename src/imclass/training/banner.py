@@ -69,6 +69,7 @@ def last_block(summary: Summary, run: RunFolder) -> str:
     """Return the lines that end a finished run: its figures, where they lie, and what to try next."""
     path = shlex.quote(str(run.path))
     best, test, seconds = summary["best"], summary["test"], summary["seconds"]
+    lacking = summary.get("unwritten")
     ended = f"; training ended early: {summary['stopped']}" if summary["stopped"] else ""
     return "\n".join(
         [
@@ -80,6 +81,7 @@ def last_block(summary: Summary, run: RunFolder) -> str:
             f"time         {clock(seconds['total'])} ({clock(seconds['train'])} training), "
             f"{summary['images_per_second']:,.0f} images/s",
             f"run folder   {path}",
+            *([f"incomplete   {', '.join(lacking)}: the disk did not take all"] if lacking else []),
             "next",
             f"  look at the result        {path}/report.html",
             f"  look at every figure      tensorboard --logdir {path}/tensorboard",

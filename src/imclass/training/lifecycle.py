@@ -24,7 +24,6 @@ from imclass.reports.split_report import draw_samples, write_split_report
 from imclass.runs.atomic import replacing
 from imclass.runs.checkpoint import DamagedCheckpoint, read_checkpoint, read_header
 from imclass.runs.folder import RunFolder
-from imclass.runs.records import read_metrics
 from imclass.training.banner import banner, last_block
 from imclass.training.build import Job, starting_weights
 from imclass.training.provenance import provenance, record_provenance
@@ -62,7 +61,7 @@ def conclude(job: Job) -> None:
     if not job.device.processes.is_first:
         return
     summary = _write_summary(job, "finished", test)
-    write_run_page(job.run.path, job.run.path / "report.html", redraw=False)
+    _write_page(job, redraw=False)
     job.logger.console.block(last_block(summary, job.run))
 
 
@@ -104,7 +103,7 @@ def _write_test(job: Job, best: dict[str, Any], predictions: Predictions) -> Non
             plot.unlink()
     write_split_report(run.path, job.data.test, predictions, job.data.classes, about, draw=draw)
     if draw:
-        plot_curves(read_metrics(logger.metrics.path), progress.best, run.plots / "curves.png")
+        plot_curves(logger.metrics.records, progress.best, run.plots / "curves.png")
         logger.tensorboard.plots(_plots_of_the_end(run), progress.step)
 
 
@@ -146,11 +145,15 @@ def record_failure(job: Job, invocation: Invocation) -> Iterator[None]:
                 _write_summary(job, status)
             job.logger.console.note(f"{status}: {error}")
             if status == "diverged" and job.device.processes.is_first:
-                page = job.run.path / "report.html"
-                write_run_page(job.run.path, page, redraw=job.run.config.logger.plots)
+                _write_page(job, redraw=job.run.config.logger.plots)
         raise error
     finally:
         job.logger.close()
+
+
+def _write_page(job: Job, *, redraw: bool) -> None:
+    points = job.logger.metrics.records  # those too that a full disk has not taken
+    write_run_page(job.run.path, job.run.path / "report.html", redraw=redraw, points=points)
 
 
 def _how_to_resume(job: Job, invocation: Invocation) -> str:
@@ -172,6 +175,8 @@ def _write_summary(job: Job, status: str, test: Result | None = None) -> Summary
         "skipped": job.data.skipped,
         "peak_memory_bytes": job.device.peak_memory_bytes(),
     }
+    if lacking := job.logger.incomplete():
+        summary["unwritten"] = lacking
     job.run.write_summary(summary)
     return summary
 

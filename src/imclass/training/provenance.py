@@ -14,6 +14,7 @@ from imclass.config.invocation import Invocation
 from imclass.data.dataset import Data
 from imclass.machine.device import Device
 from imclass.runs.atomic import write_atomically
+from imclass.runs.records import read_provenance
 
 PACKAGES = ("imclass", "torch", "torchvision", "numpy", "hydra-core", "omegaconf")
 
@@ -44,8 +45,8 @@ def provenance(device: Device, data: Data, weights: str | None, invocation: Invo
 def record_provenance(folder: Path, now: dict[str, Any], *, resumed: bool) -> None:
     """Write provenance.json. A resumed run keeps what it began with, and adds what is different `now`."""
     file = folder / "provenance.json"
-    if resumed and file.exists():
-        first = json.loads(file.read_text())
+    first = read_provenance(folder) if resumed else {}
+    if first:
         different = {key: value for key, value in now.items() if value != first.get(key)}
         now = first | {"resumed": [*first.get("resumed", []), different]}
     write_atomically(file, json.dumps(now, indent=2) + "\n")

@@ -1,0 +1,155 @@
+"""What stands in the JSON files of a run folder. Anyone may have edited them: they are checked when read."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imclass.config.metric import METRICS
+from imclass.config.setting import show
+
+STATUSES = ("running", "finished", "interrupted", "diverged", "failed")
+SPLITS = ("train", "val", "test")
+LARGEST = 1e15  # steps, images, seconds, bytes: plots and tables cannot show more
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One value: what it is, in words, and the test for it."""
+
+    expected: str
+    accepts: Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Optional:
+    """A value that may be null or missing."""
+
+    schema: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A list of such values."""
+
+    schema: Any
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+TEXT = Entry("a text", lambda value: isinstance(value, str))
+COUNT = Entry("a whole number from 0", lambda v: _is_number(v) and isinstance(v, int) and 0 <= v <= LARGEST)
+NUMBER = Entry("a number from 0", lambda value: _is_number(value) and 0 <= value <= LARGEST)
+FRACTION = Entry("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
+# What a float32 can be; a loss on test images, of which nothing depends, may be infinite.
+FIGURE = Entry("a number", lambda v: _is_number(v) and (isinstance(v, float) or abs(v) < LARGEST))
+
+
+def one_of(*choices: str) -> Entry:
+    return Entry(f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices)
+
+
+FIGURES = {name: FRACTION if metric.percent else FIGURE for name, metric in METRICS.items()}
+BEST = {"step": COUNT, "epoch": NUMBER, **FIGURES}
+SUMMARY = {
+    "status": one_of(*STATUSES),
+    "step": COUNT,
+    "epoch": NUMBER,
+    "best": Optional(BEST),
+    "val": Optional(FIGURES),
+    "test": Optional(FIGURES),
+    "seconds": {"total": NUMBER, "train": NUMBER, "evaluate": NUMBER},
+    "images_per_second": Optional(NUMBER),
+    "peak_memory_bytes": Optional(COUNT),
+    "parameters": COUNT,
+    "stopped": Optional(TEXT),
+    "unwritten": Optional(Listed(TEXT)),
+}
+FINISHED = {**SUMMARY, "best": BEST, "test": FIGURES, "images_per_second": NUMBER}
+POINT = {
+    "step": COUNT,
+    "epoch": NUMBER,
+    "split": one_of(*SPLITS),
+    "images": COUNT,
+    **{name: Optional(entry) for name, entry in FIGURES.items()},  # null: not finite
+    "lr": Optional(FIGURE),
+    "images_per_second": Optional(NUMBER),
+    "grad_norm": Optional(FIGURE),
+}
+SESSION = {
+    "command": Optional(Listed(TEXT)),
+    "data": Optional({"train": COUNT, "val": COUNT, "test": COUNT}),
+    "data_fingerprint": Optional(TEXT),
+}
+PROVENANCE = {**SESSION, "resumed": Optional(Listed(SESSION))}
+_RATES = {"precision": FRACTION, "recall": FRACTION, "f1": FRACTION}
+EVALUATION = {
+    "images": COUNT,
+    **FIGURES,
+    "top5_accuracy": Optional(FRACTION),
+    "macro": _RATES,
+    "expected_calibration_error": FRACTION,
+    "classes": Listed({"name": TEXT, **_RATES, "support": COUNT}),
+    "confusion_matrix": Listed(Listed(COUNT)),
+    "calibration": Listed({"confidence": FRACTION, "accuracy": FRACTION, "images": COUNT}),
+}
+
+
+def problem_of_summary(value: Any) -> str | None:
+    """Return what is wrong with the content of a summary.json; None if nothing is."""
+    is_finished = isinstance(value, dict) and value.get("status") == "finished"
+    return problem_of(value, FINISHED if is_finished else SUMMARY)
+
+
+def problem_of_evaluation(value: Any) -> str | None:
+    """Return what is wrong with the content of an evaluation.json; None if nothing is."""
+    problem = problem_of(value, EVALUATION)
+    if problem is None:
+        classes, matrix = len(value["classes"]), value["confusion_matrix"]
+        if not classes or [len(row) for row in matrix] != [classes] * classes:
+            return f"confusion_matrix: expected a row and a column for each of {classes} classes"
+    return problem
+
+
+def problem_of(value: Any, schema: Any, key: str = "") -> str | None:
+    """Return the first thing that is wrong with a value from a JSON file, with its key; None if nothing is.
+
+    schema: an Entry, Optional, Listed, or a mapping of the keys that must be there; others may be.
+    """
+    return next(_problems(value, schema, key), None)
+
+
+def _problems(value: Any, schema: Any, key: str) -> Iterator[str]:
+    if isinstance(schema, Optional):
+        if value is not None:
+            yield from _problems(value, schema.schema, key)
+    elif isinstance(schema, Entry):
+        if not schema.accepts(value):
+            yield f"{key}: expected {schema.expected}, not {_shown(value)}"
+    elif isinstance(schema, Listed):
+        if not isinstance(value, list):
+            yield f"{key}: expected a list, not {_shown(value)}"
+        else:
+            for index, item in enumerate(value):
+                yield from _problems(item, schema.schema, f"{key}[{index}]")
+    elif not isinstance(value, Mapping):
+        yield f"{key + ': ' if key else ''}expected an object, not {_shown(value)}"
+    else:
+        for name, entry in schema.items():
+            inner = f"{key}.{name}" if key else name
+            if name not in value and not isinstance(entry, Optional):
+                yield f"{inner} is missing"
+            else:
+                yield from _problems(value.get(name), entry, inner)
+
+
+def _shown(value: Any) -> str:
+    """Return a value in short, without control characters."""
+    if isinstance(value, Mapping | list):
+        return "a list" if isinstance(value, list) else "an object"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    text = show(value) if not isinstance(value, int) or abs(value) < LARGEST else "a huge number"
+    return text if len(text) <= 60 else f"{text[:60]}..."
