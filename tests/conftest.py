@@ -32,6 +32,7 @@ QUICK = (
     "train.log_every=3st",
     "optimizer.lr=0.05",
     "augment.crop=2",
+    "checkpoint.every=1ep",  # by default, the clock decides
     "device.threads=1",
     "device.type=cpu",
     "device.precision=fp32",

@@ -66,8 +66,22 @@ def test_killed_anywhere_and_resumed_ends_bit_for_bit(here: Path, whole: Path, k
     assert list(here.rglob(".tmp-*")) == []
 
 
-def test_killed_after_its_summary_a_run_is_finished(here: Path, whole: Path) -> None:
-    finish(overrides("killed"), At("before the rename to report.html"), code=-signal.SIGKILL)
+@pytest.mark.fault("R9")
+@pytest.mark.parametrize(
+    "point", ["before the rename to report.html", "after the rename to report.html", "before the last word"]
+)
+def test_killed_before_all_is_written_a_run_is_concluded_again(here: Path, whole: Path, point: str) -> None:
+    """Of "finished" and what it promises, "finished" comes last."""
+    kill = At("before the rename to summary.json", 2) if point == "before the last word" else At(point)
+    finish(overrides("killed"), kill, code=-signal.SIGKILL)
+    assert json.loads((here / "killed/summary.json").read_text())["status"] == "running"
+    finish(overrides("killed"))
+    assert_same_run(here / "killed", whole)
+
+
+@pytest.mark.fault("R9")
+def test_killed_after_the_last_word_a_run_is_finished(here: Path, whole: Path) -> None:
+    finish(overrides("killed"), At("after the rename to summary.json", 2), code=-signal.SIGKILL)
     finish(overrides("killed"))
     assert "finished already" in Path("log.txt").read_text()
     assert_same_run(here / "killed", whole)
@@ -125,8 +139,10 @@ def test_asked_to_stop_anywhere_it_saves_and_exits_75(
     assert_same_run(run, whole)
 
 
-def test_a_signal_after_the_last_file_changes_nothing(here: Path, whole: Path) -> None:
-    finish(overrides("asked"), At("before the rename to report.html", signal=signal.SIGTERM))
+@pytest.mark.fault("R9")
+@pytest.mark.parametrize("point", ["before the rename to report.html", "after the rename to report.html"])
+def test_a_signal_after_the_test_changes_nothing(here: Path, whole: Path, point: str) -> None:
+    finish(overrides("asked"), At(point, signal=signal.SIGTERM))
     assert_same_run(here / "asked", whole)
 
 

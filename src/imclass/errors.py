@@ -52,8 +52,8 @@ class Diverged(ImclassError):
     on_every_rank = True
 
 
-class StorageError(ImclassError):
-    """The disk is full, read-only or gone."""
+class StorageError(ImclassError, OSError):
+    """The disk is full, read-only or gone: an OSError whose message names the file."""
 
     exit_code = EXIT_STORAGE
     on_one_rank = True

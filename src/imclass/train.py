@@ -38,7 +38,7 @@ def _train(config: "Config", invocation: "Invocation", processes: "Processes") -
     from imclass.training.lifecycle import begin, conclude, record_failure, repeat_last_block
 
     run = processes.broadcast(lambda: open_run(config))
-    if processes.broadcast(lambda: run.finished):
+    if processes.broadcast(lambda: run.finished and run.complete):
         if processes.is_first:
             repeat_last_block(run)
         return

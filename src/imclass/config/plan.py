@@ -15,7 +15,7 @@ class Plan:
     eval_every: int
     log_every: int
     save_every: int | None
-    save_seconds: float | None
+    save_seconds: float | None  # neither of the two: as often as costs little
     max_seconds: float | None
     patience: int | None  # evaluations without a better one before training ends
     metric: str  # what makes a model the best on validation data: accuracy, loss
@@ -25,22 +25,19 @@ class Plan:
     def of(cls, config: Config, steps_per_epoch: int) -> "Plan":
         """Turn the durations of a checked configuration into steps and seconds."""
         train = config.train
-        save = parse_duration(config.checkpoint.every)
-        by_clock = save.unit == "s"
+        save = parse_duration(config.checkpoint.every) if config.checkpoint.every is not None else None
+        by_clock = save is not None and save.unit == "s"
         return cls(
             steps=train.steps or max(1, round((train.epochs or 0) * steps_per_epoch)),
             eval_every=max(1, parse_duration(train.eval_every).steps(steps_per_epoch)),
             log_every=max(1, parse_duration(train.log_every).steps(steps_per_epoch)),
-            save_every=None if by_clock else max(1, save.steps(steps_per_epoch)),
-            save_seconds=save.value if by_clock else None,
+            save_every=max(1, save.steps(steps_per_epoch)) if save and not by_clock else None,
+            save_seconds=save.value if save and by_clock else None,
             max_seconds=parse_duration(train.max_time).value if train.max_time is not None else None,
             patience=train.early_stopping,
             metric=config.checkpoint.metric,
             max_norm=train.grad_clip or math.inf,
         )
-
-    def save_is_due(self, step: int) -> bool:
-        return self.save_every is not None and step % self.save_every == 0
 
     @property
     def evaluations(self) -> int:

@@ -66,7 +66,7 @@ class TrainConfig:
     )
     batch_size: int = setting(32, "images per step, over all processes", at_least=1, also_called=("batch",))
     eval_every: str = setting("1ep", "time between validations", unit=("ep", "st"))
-    log_every: str = setting("0.1ep", "time between log lines", unit=("ep", "st"))
+    log_every: str = setting("0.1ep", "time between log lines", unit=("ep", "st"), free_on_resume=True)
     label_smoothing: float = setting(0.0, "probability spread over the wrong classes", at_least=0, below=1)
     grad_clip: float | None = setting(None, "largest norm of all gradients together", above=0)
     ema: float | None = setting(
@@ -86,9 +86,10 @@ class TrainConfig:
 
 @dataclass(slots=True, kw_only=True)
 class CheckpointConfig:
-    every: str = setting(
-        "1ep",
-        "time between checkpoints, beside those of validations",
+    every: str | None = setting(
+        None,
+        "time between checkpoints, beside those of validations; null: after validations and every minute, as "
+        "long as saving takes at most 2 % of the time",
         unit=("ep", "st", "s"),
         affects_results=False,
     )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from torch import nn
@@ -24,9 +25,13 @@ from imclass.machine.device import Device, resolve_device
 from imclass.models import build_trained_model
 from imclass.runs.checkpoint import (
     DamagedCheckpoint,
-    read_checkpoint,
-    read_header,
+    Header,
+    State,
+    load_best,
+    load_checkpoint,
     read_model_weights,
+    require,
+    weights_of,
 )
 from imclass.runs.weights import load_weights
 
@@ -121,9 +126,12 @@ def open_trained(path: Path, weights: str = "best") -> Trained:
     if not present:
         raise UserError(f"{chosen[0]}: no such file: the run did not reach an evaluation; see --weights last")
     try:
-        header, about = _first_undamaged(present)
-        source = present[0] if weights in ("best", "last") else Path(weights)
-        tensors = read_model_weights(source)
+        source, header, state = _first_undamaged(present)
+        about = _checked_about(source, header, state)
+        if weights in ("best", "last"):
+            tensors = weights_of(state)
+        else:
+            source, tensors = Path(weights), read_model_weights(weights)
     except DamagedCheckpoint as error:
         raise UserError(f"{error}; --weights best, last or FILE chooses other weights") from error
     settings = with_units(parse_yaml(about["config"], f"{present[0]}: config"))
@@ -141,12 +149,35 @@ def open_trained(path: Path, weights: str = "best") -> Trained:
     return Trained(path, config, model, device, classes, shape, about["mean"], about["std"], header)
 
 
-def _first_undamaged(files: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return header and `about` of the first undamaged checkpoint. Raises DamagedCheckpoint."""
+def _first_undamaged(files: Sequence[Path]) -> tuple[Path, Header, State]:
+    """Return the first undamaged checkpoint, its header and contents. Raises DamagedCheckpoint."""
     for file in files[:-1]:
         with contextlib.suppress(DamagedCheckpoint):
-            return read_header(file), read_checkpoint(file)["about"]
-    return read_header(files[-1]), read_checkpoint(files[-1])["about"]
+            return file, *_load(file)
+    return files[-1], *_load(files[-1])
+
+
+def _load(file: Path) -> tuple[Header, State]:
+    return load_best(file) if file.stem == "best" else load_checkpoint(file)
+
+
+def _checked_about(file: Path, header: Header, state: State) -> dict[str, Any]:
+    """Return what a checkpoint says of its model. Raises DamagedCheckpoint unless it is what runs write."""
+    lists = {"classes": list, "shape": list, "mean": list, "std": list}
+    require(state.get("about"), {"config": str, **lists}, str(file))
+    texts = {"hardware": str, "data_fingerprint": str, "precision": str}
+    require(header, {**texts, "threads": int, "compile": bool, "micro_batch": (int, NoneType)}, str(file))
+    about = state["about"]
+    sizes = [size for size in about["shape"] if type(size) is int and 0 < size < 10_000]
+    scales = [scale for key in ("mean", "std") for scale in about[key] if isinstance(scale, float)]
+    named = all(isinstance(name, str) for name in about["classes"])
+    if not (named and about["classes"] and len(sizes) == len(about["shape"]) == 3):
+        raise DamagedCheckpoint(f"{file}: not of imclass: its classes or its shape")
+    if not len(about["mean"]) == len(about["std"]) == len(scales) / 2 == sizes[0]:
+        raise DamagedCheckpoint(f"{file}: not of imclass: its mean or its std")
+    if header["precision"] not in ("fp32", "bf16", "fp16") or header["threads"] < 1:
+        raise DamagedCheckpoint(f"{file}: not of imclass: its precision or its threads")
+    return about
 
 
 def _device(config: DeviceConfig, header: Mapping[str, Any]) -> Device:

@@ -1,8 +1,9 @@
 """The page of one run: report.html, one file that opens offline."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from imclass.config.check import flatten
 from imclass.config.compose import compose_config
@@ -26,15 +27,21 @@ PLOTS = {
 
 
 def write_run_page(
-    path: Path, file: Path, *, redraw: bool = True, points: Sequence[Record] | None = None
+    path: Path,
+    file: Path,
+    *,
+    redraw: bool = True,
+    points: Sequence[Record] | None = None,
+    summary: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Write the report of the run folder `path` as one HTML file; return the names of missing plots.
 
     redraw: draw curves, confusion matrix and calibration again from the run's records, into `plots/` unless
     the page goes elsewhere. Other plots are read from `plots/`. points: those of metrics.jsonl; None to read
-    them. Raises UserError if the records cannot be read.
+    them. summary: what summary.json will be; None to read it. Raises UserError if the records cannot be read.
     """
     run = read_run(path, points)
+    run.summary.update(summary or {})
     with tempfile.TemporaryDirectory() as scratch:
         drawn = path / "plots" if file.parent.resolve() == path.resolve() else Path(scratch)
         if run.metrics and redraw:

@@ -2,12 +2,16 @@
 
 import contextlib
 import csv
+import errno
 import io
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from imclass.errors import ImclassError, StorageError, UserError
 
 TEMPORARY = ".tmp-"
 
@@ -35,10 +39,43 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small text file; what is not Unicode, as in names of old files, is escaped."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+def write_atomically(path: Path, *parts: str | bytes | memoryview) -> None:
+    """Replace a file by `parts`, one after the other; its contents are on the disk before its name is.
+
+    What is not Unicode, as in names of old files, is escaped. Raises StorageError where the disk does not
+    take it, UserError where a folder stands in its place; the old file is kept.
+    """
+    data = [p.encode("utf-8", "backslashreplace") if isinstance(p, str) else p for p in parts]
+    try:
+        with replacing(path) as temporary:
+            with temporary.open("wb") as file:
+                file.writelines(data)
+            sync(temporary)
+    except OSError as error:
+        raise write_error(path, sum(map(len, data)), error) from error
+
+
+def write_error(
+    path: Path, needed: int, error: OSError, advice: str = "; make room, and repeat the command"
+) -> ImclassError:
+    """Return what to raise for a failed write: what is in the way, or the bytes needed and free.
+
+    needed: the size of the whole file in bytes.
+    """
+    if error.errno == errno.EISDIR:
+        return UserError(f"{path}: expected a file, found a folder; move it away")
+    if error.errno == errno.ENOTDIR:
+        return UserError(f"{path.parent}: expected a folder, found a file; move it away")
+    if error.errno == errno.ENOENT:
+        return UserError(f"{path.parent}: no such folder")
+    try:
+        free = f"{shutil.disk_usage(path.parent).free:,} are free"
+    except OSError:
+        free = "the disk is gone"
+    reason = error.strerror or str(error)
+    failure = StorageError(f"{path}: cannot be written ({reason}): {needed:,} bytes needed, {free}{advice}")
+    failure.strerror = reason
+    return failure
 
 
 def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:

@@ -1,116 +1,95 @@
-"""Checkpoints that survive a kill at any instant and notice a flipped bit.
+"""The file of a checkpoint: an ordinary torch zip file that notices a flipped bit.
 
-The rule of resuming: a checkpoint is a dict of `state_dict`s, and everything random is a function of
-(seed, step). So a resumed run is: build the same objects, load the newest checkpoint that verifies,
-cut the logs back to where they were when it was written, go on at its step.
-
-A file is an ordinary torch zip file, which `torch.load(path, weights_only=True)` reads; its zip comment
-is a JSON header with the step, and the SHA-256 of both. A save writes a temporary file beside
-the target, syncs it, reads it back, and renames; the previous `last.pt` is kept as `previous.pt`.
+`torch.load(path, weights_only=True)` reads it. Its zip comment is a JSON header with the step, and the
+SHA-256 of both. Writing goes to a temporary file beside the target, which is synced, read back and renamed.
+Reading checks the digest before anything is unpickled. When they are written and which is read:
+`checkpointer.py`.
 """
 
+import contextlib
 import hashlib
-import io
 import json
+import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
 
-from imclass.errors import StorageError, UserError
-from imclass.runs.atomic import replacing, sync
-from imclass.runs.weights import read_weights
+from imclass.errors import UserError
+from imclass.runs.atomic import replacing, sync, write_error
+from imclass.runs.weights import is_state_dict, open_file, read_weights, refuse_bomb
 
 State = dict[str, Any]
+Header = dict[str, Any]
+
+CHUNK = 2**20
+LENGTH = 2  # bytes of a zip file's field for the length of its comment
 
 
 class DamagedCheckpoint(UserError):
     """The file is not what was written; the message names it."""
 
 
-class Checkpointer:
-    """Writes the checkpoints of one run: `last.pt`, `previous.pt` and `best.pt` in its folder.
-
-    header: in the header of every file, how its numbers were computed. about: in every file, what is needed
-    to use it without the run. Unless `enabled`, nothing is written: rank 0 writes for all.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        header: Mapping[str, Any] | None = None,
-        about: Mapping[str, Any] | None = None,
-        *,
-        enabled: bool = True,
-    ):
-        self.last, self.previous, self.best = (folder / f"{n}.pt" for n in ("last", "previous", "best"))
-        self._header, self._about, self._enabled = dict(header or {}), dict(about or {}), enabled
-
-    def save_last(self, state: State, header: Mapping[str, Any]) -> None:
-        """Write `last.pt`; what was there becomes `previous.pt`, so that two are always complete.
-
-        Raises StorageError when the disk does not take it; the files that were there stay.
-        """
-        self._save(self.last, state, header, previous=self.previous)
-
-    def save_best(self, state: State, header: Mapping[str, Any]) -> None:
-        """Write `best.pt`. Raises StorageError."""
-        self._save(self.best, state, header)
-
-    def _save(
-        self, target: Path, state: State, header: Mapping[str, Any], previous: Path | None = None
-    ) -> None:
-        if self._enabled:
-            _save(target, {**state, "about": self._about}, {**self._header, **header}, previous)
-
-
-def newest_checkpoint(folder: Path) -> tuple[State, dict[str, Any], list[str]]:
-    """Return state and header of the newest checkpoint that verifies, and warnings about others.
-
-    Newest is the highest step in a verified header, never the file's time or name. A damaged file is
-    put aside as `damaged-...`, so that it never takes the place of a good one. A run without checkpoints has
-    an empty state and header. Raises UserError when there are checkpoints but all are damaged.
-    """
-    found: list[tuple[dict[str, Any], Path]] = []
-    damaged: list[Path] = []
-    warnings: list[str] = []
-    for path in (folder / "last.pt", folder / "previous.pt"):
-        if path.exists():
-            try:
-                found.append((read_header(path), path))
-            except DamagedCheckpoint as error:
-                damaged.append(path)
-                warnings.append(str(error))
-    if not found and damaged:
-        raise UserError(f"{'; '.join(warnings)}: no checkpoint is left to resume from; choose another name=")
-    if not found:
-        return {}, {}, []
-    for path in damaged:
-        path.replace(path.with_name(f"damaged-{path.name}"))
-    header, path = max(found, key=lambda item: item[0]["step"])
-    if damaged:
-        warnings.append(f"falling back to {path}, step {header['step']}")
-    return read_checkpoint(path), header, warnings
-
-
-def read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> Header:
     """Return the header of a checkpoint after checking the digest of its contents.
 
-    Raises DamagedCheckpoint.
+    Raises DamagedCheckpoint, FileNotFoundError.
     """
-    return _verify(path)[0]
+    with _verified(path) as (header, _):
+        return header
 
 
 def read_checkpoint(path: Path) -> State:
     """Return the contents of a verified checkpoint, tensors on the CPU, without running code from it.
 
-    Raises DamagedCheckpoint.
+    Raises DamagedCheckpoint, FileNotFoundError.
     """
-    _, payload = _verify(path)
-    return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return load_checkpoint(path)[1]
+
+
+def load_checkpoint(path: Path) -> tuple[Header, State]:
+    """Return header and contents of a verified checkpoint. Raises as `read_checkpoint` does."""
+    with _verified(path) as (header, file):
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch's advice is to run the code in it
+            raise DamagedCheckpoint(
+                f"{path} is damaged, or not of imclass: more than tensors and plain values is in it"
+            ) from error
+    if not isinstance(state, dict) or not is_state_dict(state.get("model")):
+        raise DamagedCheckpoint(f"{path} is damaged, or not of imclass: no weights under the key 'model'")
+    return header, state
+
+
+def load_best(path: Path) -> tuple[Header, State]:
+    """Return header and contents of a `best.pt`. Raises as `read_checkpoint` does."""
+    header, state = load_checkpoint(path)
+    if is_training_state(state):
+        raise DamagedCheckpoint(f"{path} is damaged (it is another file: a training to resume, not a model)")
+    return header, state
+
+
+def is_training_state(state: State) -> bool:
+    """Return whether `state` is what training resumes from (`last.pt`), not a model alone (`best.pt`)."""
+    return "progress" in state
+
+
+def require(content: Any, kinds: Mapping[str, type | tuple[type, ...]], source: str) -> None:
+    """Raise DamagedCheckpoint unless `content` is a dict with these entries, each of its kind.
+
+    source: the file and the part of it that is looked at.
+    """
+    entries = content if isinstance(content, dict) else {}
+    wrong = [
+        key
+        for key, kind in kinds.items()
+        if not isinstance(entries.get(key), kind) or (bool is type(entries.get(key)) and bool is not kind)
+    ]
+    if wrong:
+        raise DamagedCheckpoint(f"{source}: not of imclass: {', '.join(wrong)} missing, or of another type")
 
 
 def read_model_weights(path: str | Path) -> dict[str, Tensor]:
@@ -123,63 +102,143 @@ def read_model_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path).expanduser()
     if not _is_ours(path):
         return read_weights(path)
-    state, prefix = read_checkpoint(path), "module."
-    average = {k.removeprefix(prefix): v for k, v in state.get("ema", {}).items() if k.startswith(prefix)}
-    return average or state["model"]
+    return weights_of(read_checkpoint(path))
+
+
+def weights_of(state: State) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint that evaluations used: the average where the run kept one."""
+    averages, prefix = state["ema"] if is_state_dict(state.get("ema")) else {}, "module."
+    return {k.removeprefix(prefix): v for k, v in averages.items() if k.startswith(prefix)} or state["model"]
+
+
+def write_checkpoint(
+    path: Path, state: State, header: Mapping[str, Any], previous: Path | None = None
+) -> None:
+    """Replace `path`; what was there becomes `previous`. When this fails, both stay as they were.
+
+    Raises StorageError with the bytes needed and free, UserError where a folder is in the way.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            with temporary.open("wb", buffering=0) as file:
+                _write(file, state, header)
+                os.fsync(file.fileno())
+            _read_back(temporary)
+            if previous is not None and path.exists():
+                path.replace(previous)
+        sync(path.parent)
+    except OSError as error:
+        with Path(os.devnull).open("wb", buffering=0) as nowhere:
+            needed = _write(nowhere, state, header)
+        raise write_error(path, needed, error, advice="") from error
+
+
+def _write(raw: BinaryIO, state: State, header: Mapping[str, Any]) -> int:
+    """Write `state` with the header and the digest of both as the zip file's comment; return the bytes."""
+    file = HashedFile(raw)
+    torch.save(state, cast(BinaryIO, file))
+    text = json.dumps({"sha256": file.digest(header), "header": dict(header)}).encode()
+    file.raise_if_failed()
+    raw.seek(file.size - LENGTH)
+    _write_all(raw, len(text).to_bytes(LENGTH, "little") + text)
+    return file.size + len(text)
+
+
+class HashedFile:
+    """What `torch.save` writes to: an unbuffered file, hashed on the way.
+
+    torch hides a failed write behind an error of its own, so it does not get to know of one.
+    """
+
+    def __init__(self, raw: BinaryIO):
+        self.raw, self.size = raw, 0
+        self._sha256 = hashlib.sha256()
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        self._sha256.update(data)
+        self.size += len(data)
+        if self._error is None:
+            try:
+                _write_all(self.raw, data)
+            except OSError as error:
+                self._error = error
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def digest(self, header: Mapping[str, Any]) -> str:
+        return _digest(self._sha256, header)
+
+    def raise_if_failed(self) -> None:
+        """Raise the OSError of the first write that failed."""
+        if self._error is not None:
+            raise self._error
+
+
+def _write_all(raw: BinaryIO, data: bytes) -> None:
+    """Write to an unbuffered file, which may take a part at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[raw.write(rest) :]
+
+
+def _read_back(path: Path) -> None:
+    try:
+        read_header(path)
+    except DamagedCheckpoint as error:
+        raise OSError("the disk does not return what was written") from error
+
+
+@contextlib.contextmanager
+def _verified(path: Path) -> Iterator[tuple[Header, BinaryIO]]:
+    """Open a checkpoint whose digest is right; yield its header, and the file at its beginning."""
+    with open_file(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                written = json.loads(archive.comment)
+                length = len(archive.comment)
+            header, size = written["header"], file.seek(0, os.SEEK_END)
+            if not isinstance(header, dict):
+                raise TypeError
+            sha256, field = _sha256_of(file, size - length - LENGTH)
+            found = field, written["sha256"]
+            intact = found == (length.to_bytes(LENGTH, "little"), _digest(sha256, header))
+        except OSError as error:
+            raise DamagedCheckpoint(f"{path} cannot be read ({error.strerror or error})") from error
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, LookupError, TypeError, RecursionError):
+            raise DamagedCheckpoint(f"{path} is damaged (no checkpoint of imclass, or cut off)") from None
+        if not intact:
+            raise DamagedCheckpoint(f"{path} is damaged (its SHA-256 does not match)")
+        refuse_bomb(file, path)
+        yield header, file
+
+
+def _sha256_of(file: BinaryIO, size: int) -> tuple[Any, bytes]:
+    """Hash the first `size` bytes and an empty length of the comment; return the length that is there too."""
+    sha256, rest = hashlib.sha256(), size
+    buffer = memoryview(bytearray(CHUNK))
+    file.seek(0)
+    while rest > 0 and (count := file.readinto(buffer[: min(CHUNK, rest)])):  # type: ignore[attr-defined]
+        sha256.update(buffer[:count])
+        rest -= count
+    sha256.update(bytes(LENGTH))
+    return sha256, file.read(LENGTH)
+
+
+def _digest(sha256: Any, header: Mapping[str, Any]) -> str:
+    """Return the digest of a file with its header. sha256: of the file with an empty comment."""
+    sha256 = sha256.copy()
+    sha256.update(json.dumps(dict(header)).encode())
+    return sha256.hexdigest()
 
 
 def _is_ours(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.comment.startswith(b'{"sha256"')
-    except (OSError, zipfile.BadZipFile, NotImplementedError):
-        return False
-
-
-def _save(target: Path, state: State, header: Mapping[str, Any], previous: Path | None = None) -> None:
-    """Write a temporary file beside `target`, sync it, read it back, rename it, sync the folder."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    data = _with_comment(buffer.getvalue(), header)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary:
-            temporary.write_bytes(data)
-            sync(temporary)
-            if temporary.read_bytes() != data:
-                raise OSError("the disk does not return what was written")
-            if previous is not None and target.exists():
-                target.replace(previous)
-        sync(target.parent)
-    except OSError as error:
-        raise StorageError(
-            f"{target}: {len(data):,} bytes cannot be written ({error.strerror or error}); the last good "
-            "checkpoint is kept: make room, and the same command resumes from it"
-        ) from error
-
-
-def _with_comment(payload: bytes, header: Mapping[str, Any]) -> bytes:
-    """Return the zip file `payload` with the header, and the digest of both, as the archive's comment."""
-    assert payload[-2:] == b"\0\0", "torch.save ended the zip file with a comment"
-    text = json.dumps({"sha256": _digest(payload, header), "header": dict(header)}).encode()
-    return payload[:-2] + len(text).to_bytes(2, "little") + text
-
-
-def _digest(payload: bytes, header: Mapping[str, Any]) -> str:
-    return hashlib.sha256(payload + json.dumps(dict(header)).encode()).hexdigest()
-
-
-def _verify(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Return header and payload of a file whose digest is right."""
-    data = path.read_bytes()
-    try:
-        comment = zipfile.ZipFile(io.BytesIO(data)).comment
-        written = json.loads(comment)
-        header, payload = written["header"], data[: -len(comment) - 2] + b"\0\0"
-        length = int.from_bytes(data[: -len(comment)][-2:], "little")
-        intact = length == len(comment) and written["sha256"] == _digest(payload, header)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, KeyError, TypeError) as error:
-        raise DamagedCheckpoint(f"{path} is damaged ({error})") from error
-    if not intact:
-        raise DamagedCheckpoint(f"{path} is damaged (its SHA-256 does not match)")
-    return header, payload
+    with open_file(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return archive.comment.startswith(b'{"sha256"')
+        except (OSError, zipfile.BadZipFile, NotImplementedError):
+            return False

@@ -19,9 +19,19 @@ from imclass.config.schema import SETTINGS, Config, values_of
 from imclass.config.setting import show
 from imclass.config.stored import read_settings
 from imclass.errors import UserError
-from imclass.runs.atomic import TEMPORARY, sweep_debris, write_atomically
+from imclass.runs.atomic import TEMPORARY, sweep_debris, sync, write_atomically
 from imclass.runs.locks import LOCK, lock_folder
 from imclass.runs.records import read_summary
+
+
+def promised_files(*, plots: bool) -> list[str]:
+    """Return what every finished run has beside its configuration, checkpoints and logs, by path in it.
+
+    plots: the run's `logger.plots`.
+    """
+    names = ("calibration", "confusion_matrix", "curves", "mistakes", "predictions") if plots else ()
+    files = ("best.safetensors", "evaluation.json", "metrics.csv", "report.html")
+    return [*files, *(f"plots/{name}.png" for name in names)]
 
 
 class RunFolder:
@@ -68,8 +78,15 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """True when there is nothing left to do: the same command has already ended well."""
+        """True when the same command has already ended well."""
         return self.exists and self.summary.get("status") == "finished" and not self.changes
+
+    @property
+    def complete(self) -> bool:
+        """True when a finished run has what it promises, or no checkpoint from which that can be made."""
+        files = promised_files(plots=self.config.logger.plots)
+        whole = all((self.path / file).exists() for file in files)
+        return whole or not any((self.checkpoints / f"{name}.pt").exists() for name in ("last", "previous"))
 
     @property
     def lengthened(self) -> bool:
@@ -107,7 +124,12 @@ class RunFolder:
             sweep_debris(folder)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Replace summary.json, after all else in the folder is on the disk."""
+        for folder in (self.path, self.plots):
+            if folder.exists():
+                sync(folder)
         write_atomically(self.summary_file, json.dumps(summary, indent=2) + "\n")
+        sync(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle all but the lock, which belongs to the process that holds it."""

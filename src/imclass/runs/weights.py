@@ -1,39 +1,111 @@
-"""Starting weights from a file: reading them, and loading them with an error that says what differs."""
+"""Weights in files: reading and writing them, and loading them with an error that says what differs.
 
+A .safetensors file of ours has a SHA-256 in its metadata, of all that is in it but the SHA-256 itself. It is
+checked whenever we read one; the files of others have none, and other readers need not know.
+"""
+
+import hashlib
+import json
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from imclass.errors import UserError, first_line
+from imclass.errors import UserError
+from imclass.runs.atomic import write_atomically
+from imclass.runs.regular import open_regular
 
 SHOWN = 3  # names per kind of difference; a wrong architecture differs in hundreds
+DIGEST = "imclass.sha256"  # the key of the digest in the metadata
+MARK = "imclass.checked"  # a second key: no flipped bit makes a file of ours look like one of others
+LENGTH = 8  # bytes of a .safetensors file's field for the length of its header
+MAX_HEADER = 100_000_000  # bytes, as safetensors has it
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading. Raises FileNotFoundError; UserError for anything else in its way."""
+    try:
+        return open_regular(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict onto the CPU.
 
-    path: a .safetensors file, or a torch file that holds a state dict or a dict with one under
-    "model" (our checkpoints). Nothing but tensors and plain values is unpickled.
+    path: a .safetensors file, whose digest is checked if it has one, or a torch file that holds a state dict
+    or a dict with one under "model" (our checkpoints). Nothing but tensors and plain values is unpickled.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise UserError(f"{path}: no such file of weights")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path, device="cpu")
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip, torch and safetensors each have their own
-        reason = first_line(error)
-        raise UserError(f"{path}: cannot be read as weights ({reason})") from error
+        with open_file(path) as file:
+            if path.suffix == ".safetensors":
+                _check_digest(file, path)
+                return load_file(path, device="cpu")
+            refuse_bomb(file, path)
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file of weights") from error
+    except UserError:
+        raise
+    except Exception as error:  # pickle, zip, torch and safetensors each have their own; torch's give advice
+        raise UserError(
+            f"{path}: cannot be read as weights: damaged, or not a file of tensors and plain values"
+        ) from error
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
-    if not isinstance(content, Mapping) or not content or not all(map(_is_entry, content.items())):
+    if not is_state_dict(content):
         raise UserError(f"{path}: holds no state dict, neither at the top nor under the key 'model'")
     return dict(content)
+
+
+def refuse_bomb(file: BinaryIO, path: Path) -> None:
+    """Raise UserError for a zip file that is larger inside than outside; torch compresses nothing."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            inside = sum(entry.file_size for entry in archive.infolist())
+        if inside > path.stat().st_size:
+            raise UserError(f"{path}: refused: {inside:,} bytes are compressed in it")
+    file.seek(0)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Replace a .safetensors file by `tensors`, with `metadata` and a digest of both. Raises StorageError."""
+    data = memoryview(save({k: t.contiguous() for k, t in tensors.items()}, {**metadata, MARK: DIGEST}))
+    size = int.from_bytes(data[:LENGTH], "little")
+    header, values = json.loads(bytes(data[LENGTH : LENGTH + size])), data[LENGTH + size :]
+    header["__metadata__"][DIGEST] = _digest(header, [values])
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # aligns the tensors
+    write_atomically(path, len(text).to_bytes(LENGTH, "little"), text, values)
+
+
+def _check_digest(file: BinaryIO, path: Path) -> None:
+    """Raise UserError if the digest in a .safetensors file does not match, ValueError without a header."""
+    size = int.from_bytes(file.read(LENGTH), "little")
+    header = json.loads(file.read(size)) if size <= MAX_HEADER else None
+    if not isinstance(header, dict):
+        raise ValueError("no header of safetensors")
+    metadata = header.get("__metadata__", {})
+    if not {DIGEST, MARK} & metadata.keys():
+        return  # by others, or by imclass 0.1
+    written = metadata.pop(DIGEST, None)
+    if written != _digest(header, iter(lambda: file.read(2**20), b"")):
+        raise UserError(f"{path} is damaged (its SHA-256 does not match)")
+
+
+def _digest(header: Mapping[str, Any], values: Iterable[bytes | memoryview]) -> str:
+    """Return the SHA-256 of a header without its digest, as JSON with sorted keys, and of all values."""
+    sha256 = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for part in values:
+        sha256.update(part)
+    return sha256.hexdigest()
 
 
 def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
@@ -54,6 +126,11 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str
     if problems:
         raise UserError(f"{source}: the weights do not fit the model; {'; '.join(problems)}")
     model.load_state_dict(state_dict)
+
+
+def is_state_dict(content: Any) -> bool:
+    """Return whether `content` maps names to tensors, and is not empty."""
+    return isinstance(content, Mapping) and bool(content) and all(map(_is_entry, content.items()))
 
 
 def _is_entry(item: tuple[Any, Any]) -> bool:

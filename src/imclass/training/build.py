@@ -21,7 +21,8 @@ from imclass.machine.processes import ALONE, Processes
 from imclass.machine.randomness import seed_everything, use_deterministic_kernels
 from imclass.machine.signals import STOP
 from imclass.models import build_model, build_trained_model
-from imclass.runs.checkpoint import Checkpointer, read_model_weights
+from imclass.runs.checkpoint import read_model_weights
+from imclass.runs.checkpointer import Checkpointer
 from imclass.runs.folder import RunFolder
 from imclass.runs.logger import RunLogger
 from imclass.runs.weights import load_weights
@@ -84,7 +85,14 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
         tensorboard=config.logger.tensorboard,
         enabled=processes.is_first,
     )
-    checkpointer = Checkpointer(run.checkpoints, header, about_run(run, data), enabled=processes.is_first)
+    checkpointer = Checkpointer(
+        run.checkpoints,
+        header,
+        about_run(run, data),
+        kept=old.get("step"),
+        warn=logger.console.line,
+        enabled=processes.is_first,
+    )
     learner.notify = logger.console.line
     trainer = Trainer(
         learner,

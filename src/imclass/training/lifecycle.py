@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from safetensors.torch import save
 
 from imclass.config.check import flatten
 from imclass.config.invocation import Invocation
@@ -21,9 +20,9 @@ from imclass.models.summary import format_summary
 from imclass.reports.plots import plot_curves
 from imclass.reports.run_page import PLOTS, write_run_page
 from imclass.reports.split_report import draw_samples, write_split_report
-from imclass.runs.atomic import replacing
-from imclass.runs.checkpoint import DamagedCheckpoint, read_checkpoint, read_header
+from imclass.runs.checkpoint import DamagedCheckpoint, Header, State, load_best
 from imclass.runs.folder import RunFolder
+from imclass.runs.weights import load_weights, write_safetensors
 from imclass.training.banner import banner, last_block
 from imclass.training.build import Job, starting_weights
 from imclass.training.provenance import provenance, record_provenance
@@ -55,42 +54,45 @@ def begin(job: Job, invocation: Invocation) -> None:
 def conclude(job: Job) -> None:
     """Read the test set once, with the best weights; write what the run leaves; show its last block.
 
-    The ranks share the test set; rank 0 writes.
+    The ranks share the test set; rank 0 writes. Killed anywhere before the summary says "finished", the run
+    is concluded again by the same command; a signal is answered before its test ends, or not at all.
     """
     test = _test(job)
     if not job.device.processes.is_first:
         return
-    summary = _write_summary(job, "finished", test)
-    _write_page(job, redraw=False)
+    summary = _summary(job, "finished", test)
+    _write_page(job, summary, redraw=False)
     job.logger.console.block(last_block(summary, job.run))
+    job.logger.state_dict()  # syncs the files
+    job.run.write_summary(summary)  # last: with it the run is finished
 
 
 @STOP.at_once()
 def _test(job: Job) -> Result:
     """Evaluate the best weights on the test set; write the figures, the plots and the weights."""
-    best = job.device.processes.broadcast(lambda: _best(job))
+    header, best = job.device.processes.broadcast(lambda: _best(job))
     model = job.trainer.learner.ema.module
-    model.load_state_dict(best["model"])
+    load_weights(model, best["model"], source=str(job.checkpointer.best))
     predictions = predictions_of(model, job.test, job.device)
     if job.device.processes.is_first:
+        _use_figures_of(job, header)
         _write_test(job, best, predictions)
     return predictions.result
 
 
-def _best(job: Job) -> dict[str, Any]:
+def _best(job: Job) -> tuple[Header, State]:
     """Return what best.pt holds. Raises UserError saying what is left, where it is gone or damaged."""
     best = job.checkpointer.best
     try:
-        return read_checkpoint(best)
+        return load_best(best)
     except (DamagedCheckpoint, FileNotFoundError) as error:
         problem = error if isinstance(error, DamagedCheckpoint) else f"{best} is gone"
         instead = f"imclass evaluate {shlex.quote(str(job.run.path))} --weights last"
         raise UserError(f"{problem}; the last weights are whole: {instead}") from error
 
 
-def _write_test(job: Job, best: dict[str, Any], predictions: Predictions) -> None:
+def _write_test(job: Job, best: State, predictions: Predictions) -> None:
     run, logger, test, progress = job.run, job.logger, predictions.result, job.trainer.progress
-    _use_figures_of(job, read_header(job.checkpointer.best))
     job.trainer.stopwatch.book("evaluate")
     logger.evaluated("test", progress.step, job.trainer.epoch, test.figures, test.images)
     _export_safetensors(run.path / "best.safetensors", best, progress.best)
@@ -145,15 +147,16 @@ def record_failure(job: Job, invocation: Invocation) -> Iterator[None]:
                 _write_summary(job, status)
             job.logger.console.note(f"{status}: {error}")
             if status == "diverged" and job.device.processes.is_first:
-                _write_page(job, redraw=job.run.config.logger.plots)
+                _write_page(job, None, redraw=job.run.config.logger.plots)
         raise error
     finally:
         job.logger.close()
 
 
-def _write_page(job: Job, *, redraw: bool) -> None:
+def _write_page(job: Job, summary: Summary | None, *, redraw: bool) -> None:
     points = job.logger.metrics.records  # those too that a full disk has not taken
-    write_run_page(job.run.path, job.run.path / "report.html", redraw=redraw, points=points)
+    page = job.run.path / "report.html"
+    write_run_page(job.run.path, page, redraw=redraw, points=points, summary=summary)
 
 
 def _how_to_resume(job: Job, invocation: Invocation) -> str:
@@ -163,7 +166,13 @@ def _how_to_resume(job: Job, invocation: Invocation) -> str:
     return f"to resume: {command} resume={shlex.quote(str(job.run.path))}"
 
 
-def _write_summary(job: Job, status: str, test: Result | None = None) -> Summary:
+def _write_summary(job: Job, status: str) -> None:
+    """Write where the run stands; a finished run that is concluded again stays finished meanwhile."""
+    if not job.run.finished:
+        job.run.write_summary(_summary(job, status))
+
+
+def _summary(job: Job, status: str, test: Result | None = None) -> Summary:
     training, watch = job.trainer.summary(), job.trainer.stopwatch
     setup = time.monotonic() - job.started - watch.this_session
     summary: Summary = {
@@ -177,15 +186,12 @@ def _write_summary(job: Job, status: str, test: Result | None = None) -> Summary
     }
     if lacking := job.logger.incomplete():
         summary["unwritten"] = lacking
-    job.run.write_summary(summary)
     return summary
 
 
-def _export_safetensors(path: Path, best: dict[str, Any], figures: dict[str, float]) -> None:
+def _export_safetensors(path: Path, best: State, figures: dict[str, float]) -> None:
     """Write the best weights with everything needed to use them, as text metadata."""
     metadata = {
         k: v if isinstance(v, str) else json.dumps(v) for k, v in {**best["about"], **figures}.items()
     }
-    tensors = {name: tensor.contiguous() for name, tensor in best["model"].items()}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata))  # save_file creates the file with mode 0600
+    write_safetensors(path, best["model"], metadata)

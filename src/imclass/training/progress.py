@@ -1,12 +1,16 @@
 """How far a training has come, and what the clock says."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from imclass.config.metric import METRICS
+
+SAVE_SHARE = 0.02  # of the time, that saving may take where checkpoint.every=null
+SAVE_SECONDS = 60.0  # between two saves there, unless an evaluation has just ended
 
 
 @dataclass(slots=True)
@@ -45,7 +49,7 @@ class Stopwatch:
     def __init__(self) -> None:
         self.train = self.evaluate = self.this_session = 0.0
         self._since = self._saved_at = time.monotonic()
-        self._train_at_log = 0.0
+        self._train_at_log = self._save_seconds = 0.0
 
     def start(self) -> None:
         self._since = self._saved_at = time.monotonic()
@@ -74,8 +78,18 @@ class Stopwatch:
     def since_save(self) -> float:
         return time.monotonic() - self._saved_at
 
-    def saved(self) -> None:
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """Measure a save."""
+        start = time.monotonic()
+        yield
         self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - start
+
+    @property
+    def saving_is_cheap(self) -> bool:
+        """True once so much time has passed since the last save that another takes SAVE_SHARE of it."""
+        return self._save_seconds <= SAVE_SHARE * self.since_save
 
     def state_dict(self) -> dict[str, Any]:
         return {"train": self.train, "evaluate": self.evaluate, "train_at_log": self._train_at_log}

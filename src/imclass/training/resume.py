@@ -11,22 +11,46 @@ import torch
 from omegaconf import OmegaConf
 
 from imclass.config.schema import Config
+from imclass.config.setting import show
 from imclass.data.dataset import Data
 from imclass.errors import UserError
 from imclass.machine.device import Device
-from imclass.runs.checkpoint import State, newest_checkpoint
+from imclass.runs.checkpoint import State, require
+from imclass.runs.checkpointer import newest_checkpoint
 from imclass.runs.folder import RunFolder
+from imclass.runs.logger import missing_logs
 from imclass.training.trainer import Trainer
 
 
 def saved_state(run: RunFolder) -> tuple[State, dict[str, Any], list[str]]:
     """Return what `newest_checkpoint` does; a new run has none, whatever is where its folder will be."""
-    return newest_checkpoint(run.checkpoints) if run.exists else ({}, {}, [])
+    if not run.exists:
+        return {}, {}, []
+
+    def lost_logs(state: State) -> list[str]:
+        require(state, {"logger": dict}, str(run.checkpoints))
+        return missing_logs(run.path, state["logger"])
+
+    state, header, warnings = newest_checkpoint(run.checkpoints, lost_logs)
+    if header:
+        require({"threads": 1, **header}, {"threads": int}, f"{run.checkpoints}: the newest header")
+    return state, header, warnings
 
 
 def resume(trainer: Trainer, state: State, run: RunFolder) -> None:
-    """Take the trainer back to where `state` was saved; a run that was made longer trains on."""
-    trainer.load_state_dict(state)
+    """Take the trainer back to where `state` was saved; a run that was made longer trains on.
+
+    Raises UserError where the state is not that of such a training.
+    """
+    try:
+        trainer.load_state_dict(state)
+    except UserError:
+        raise
+    except Exception as error:  # each component has its own
+        raise UserError(
+            f"{run.checkpoints}: the newest checkpoint is not of this training ({type(error).__name__}); "
+            "choose another name="
+        ) from error
     if run.lengthened:
         trainer.progress.stopped = ""
 
@@ -66,5 +90,5 @@ def compare_headers(header: Mapping[str, Any], now: Mapping[str, Any], path: Pat
         raise UserError(
             f"{path}: the training images are not those that this run began with; choose another name="
         )
-    changes = ", ".join(f"{key} {header[key]} -> {now[key]}" for key in changed)
+    changes = ", ".join(f"{key} {show(header[key])} -> {show(now[key])}" for key in changed)
     return [f"resuming with {changes}: bit-identity not guaranteed"] if changes else []

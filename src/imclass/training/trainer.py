@@ -1,5 +1,6 @@
 """The training loop."""
 
+import contextlib
 import dataclasses
 import signal
 from collections.abc import Callable
@@ -10,14 +11,15 @@ from torch import Tensor, nn
 
 from imclass.config.plan import Plan
 from imclass.data.loader import TrainLoader
-from imclass.errors import Diverged, Interrupted, UserError
+from imclass.errors import Diverged, Interrupted, StorageError, UserError
 from imclass.evaluation.metrics import Meter, Result
 from imclass.machine.signals import STOP
-from imclass.runs.checkpoint import Checkpointer, State
+from imclass.runs.checkpoint import State
+from imclass.runs.checkpointer import Checkpointer
 from imclass.runs.logger import RunLogger
 from imclass.runs.weights import load_weights
 from imclass.training.divergence import DivergenceWatch, all_finite, diverged
-from imclass.training.progress import Progress, Stopwatch
+from imclass.training.progress import SAVE_SECONDS, Progress, Stopwatch
 from imclass.training.step import Learner
 
 
@@ -65,13 +67,18 @@ class Trainer:
         self.learner.model.train()
         self.learner.settle_buckets(*self.loader.batch(self.progress.step), self.progress.step)
         self.stopwatch.start()
-        while not self.done or self.evaluation_due:
-            if self.evaluation_due:  # also one that was interrupted
-                self.validate()
-            else:
-                self.train_step()
-                self.log_if_due()
-            self.save_if_due()  # raises Interrupted after saving
+        try:
+            while not self.done or self.evaluation_due:
+                if self.evaluation_due:  # also one that was interrupted
+                    self.validate()
+                else:
+                    self.train_step()
+                    self.log_if_due()
+                self.save_if_due()  # raises Interrupted after saving
+        except Diverged:
+            with contextlib.suppress(StorageError):  # that training diverged is what must be said
+                self.checkpointer.write_best()
+            raise
 
     def train_step(self) -> None:
         """Take one optimizer step on the batch of this step."""
@@ -131,7 +138,7 @@ class Trainer:
         improved = progress.record(result.figures, self.epoch, self.plan.metric)
         self.learner.schedule.observe(improved)
         if improved:
-            self.checkpointer.save_best({"model": self.learner.ema.module.state_dict()}, progress.best)
+            self.checkpointer.keep_best(self.learner.ema.module.state_dict(), progress.best)
         if self.plan.patience is not None and progress.waited >= self.plan.patience and not self.done:
             progress.stopped = f"no better model in {self.plan.patience} evaluations"
         trained = "" if train_loss is None else f"train loss {train_loss:.4f}  "
@@ -144,26 +151,39 @@ class Trainer:
         Signals and clocks differ between ranks: one collective a step agrees on them.
         Raises Interrupted, after saving, when any rank was asked to stop.
         """
-        plan, step, watch = self.plan, self.progress.step, self.stopwatch
-        late = plan.save_seconds is not None and watch.since_save >= plan.save_seconds
+        plan, watch = self.plan, self.stopwatch
         over = plan.max_seconds is not None and watch.total >= plan.max_seconds
-        asked, *clocks = self.processes.all_reduce_max(STOP.number, late, over)
-        if clocks[1] and not self.done:
+        due = self.processes.is_first and self._save_is_due()  # rank 0 knows what a save takes
+        asked, *clocks = self.processes.all_reduce_max(STOP.number, over, due)
+        if clocks[0] and not self.done:
             self.progress.stopped = "train.max_time was reached"
-        due = clocks[0] or plan.save_is_due(step) or self.progress.evaluated == step
-        if asked or (due and not self.evaluation_due):
-            self.save()
+        ends = bool(asked) or (self.done and not self.evaluation_due)
+        if ends or (clocks[1] and not self.evaluation_due):
+            self.save(must=ends)
         if asked:
             where = ", before its evaluation" if self.evaluation_due else ""
-            raise Interrupted(f"stopped by {signal.Signals(asked).name} at step {step}{where}")
+            name, step = signal.Signals(asked).name, self.progress.step
+            raise Interrupted(f"stopped by {name} at step {step}{where}")
 
-    def save(self) -> None:
-        """Write the checkpoint from which this exact state is reached again; never one that is not finite."""
+    def _save_is_due(self) -> bool:
+        """Return whether the plan or the clock asks for a save at this step."""
+        plan, watch, evaluated = self.plan, self.stopwatch, self.progress.evaluated == self.progress.step
+        if plan.save_seconds is not None:
+            return evaluated or watch.since_save >= plan.save_seconds
+        if plan.save_every is not None:
+            return evaluated or self.progress.step % plan.save_every == 0
+        return watch.saving_is_cheap and (evaluated or watch.since_save >= SAVE_SECONDS)
+
+    def save(self, *, must: bool = False) -> None:
+        """Write the checkpoint from which this exact state is reached again; never one that is not finite.
+
+        must: whether the run ends here, so that a failed write cannot be tried again. Raises StorageError.
+        """
         if self.progress.evaluated < self.progress.step:  # else `validate` has looked at these weights
             self._require_finite_weights()
         self.stopwatch.book("train")
-        self.checkpointer.save_last(self.state_dict(), {"step": self.progress.step})
-        self.stopwatch.saved()
+        with self.stopwatch.saving():
+            self.checkpointer.save_last(self.state_dict(), {"step": self.progress.step}, must=must)
 
     def summary(self) -> dict[str, Any]:
         """Return where the training stands, as the parts of summary.json that it knows."""

@@ -84,7 +84,7 @@ def trials(bench: Bench) -> Iterator[Trial]:
 
 
 def _train_limited(size: int, whole: Path, folder: Path) -> None:
-    from imclass.runs.checkpoint import newest_checkpoint
+    from imclass.runs.checkpointer import newest_checkpoint
 
     run = folder / "outputs/limited"
     training = Training(overrides("limited"), Limit(size), folder=folder)

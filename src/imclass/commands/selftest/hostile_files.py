@@ -30,7 +30,8 @@ def pickled_code(canary: Path) -> bytes:
 
 def code_in_a_checkpoint(file: Path, canary: Path) -> None:
     """Replace a checkpoint by one with code in it, header and digest right."""
-    from imclass.runs.checkpoint import Checkpointer, read_header
+    from imclass.runs.checkpoint import read_header
+    from imclass.runs.checkpointer import Checkpointer
 
     header = read_header(file)
     checkpointer = Checkpointer(file.parent / "stranger")

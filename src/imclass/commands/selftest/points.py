@@ -63,17 +63,19 @@ def rename(target: str, *, done: bool = False) -> Install:
 
 
 def half_written(target: str) -> Install:
-    """When half of what becomes `target` is written."""
+    """When half of the first part of what becomes the checkpoint `target` is written."""
 
     def install(reached: Reached) -> None:
-        write_bytes = Path.write_bytes
+        from imclass.runs.checkpoint import HashedFile
 
-        def wrapper(self: Path, data: Any) -> int:
-            if self.name.endswith(target):
-                reached(lambda: write_bytes(self, data[: len(data) // 2]))
-            return write_bytes(self, data)
+        write = HashedFile.write
 
-        Path.write_bytes = wrapper  # type: ignore[method-assign]
+        def wrapper(self: HashedFile, data: Any) -> int:
+            if self.size == 0 and str(self.raw.name).endswith(target):
+                reached(lambda: write(self, bytes(data)[: len(data) // 2]))
+            return write(self, data)
+
+        HashedFile.write = wrapper  # type: ignore[method-assign]
 
     return install
 

@@ -1,5 +1,6 @@
 """The look shared by all plots: colours for colour-blind readers, few lines, units."""
 
+import io
 import warnings
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from imclass.config.metric import Metric
-from imclass.runs.atomic import replacing
+from imclass.runs.atomic import write_atomically
 
 # Okabe & Ito 2008 (jfly.uni-koeln.de/color), with a stronger red, and greys.
 ORANGE, BLUE, GREEN, RED = "#E69F00", "#0072B2", "#009E73", "#CC3311"
@@ -41,9 +42,11 @@ def as_metric(axes: Axes, metric: Metric) -> None:
 def save(figure: Figure, file: Path) -> None:
     """Write a PNG atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as temporary, warnings.catch_warnings():
+    png = io.BytesIO()
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a class name in a script that the font lacks
-        figure.savefig(temporary, format="png")
+        figure.savefig(png, format="png")
+    write_atomically(file, png.getbuffer())
 
 
 def shortened(text: str, length: int) -> str:

@@ -1,0 +1,144 @@
+"""Which checkpoints of a run are written, and which one a resume takes.
+
+The rule of resuming: a checkpoint is a dict of `state_dict`s, and everything random is a function of
+(seed, step). So a resumed run is: build the same objects, load the newest checkpoint that verifies and whose
+logs are whole, cut the logs back to where they were when it was written, go on at its step.
+
+`last.pt` is the newest, `previous.pt` the one before; `best.pt` is a model alone, for evaluation. What a
+`last.pt` says is the best model is on the disk before it is.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from imclass.errors import StorageError, UserError
+from imclass.runs.checkpoint import (
+    DamagedCheckpoint,
+    Header,
+    State,
+    is_training_state,
+    load_checkpoint,
+    require,
+    write_checkpoint,
+)
+
+ATTEMPTS = 3  # saves in a row that may fail before the run ends
+
+
+class Checkpointer:
+    """Writes the checkpoints of one run: `last.pt`, `previous.pt` and `best.pt` in its folder.
+
+    header: in the header of every file, how its numbers were computed. about: in every file, what is needed
+    to use it without the run. kept: the step of the checkpoint that the run resumed from. warn: shows a line
+    to the user. Unless `enabled`, nothing is written: rank 0 writes for all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        header: Mapping[str, Any] | None = None,
+        about: Mapping[str, Any] | None = None,
+        *,
+        kept: int | None = None,
+        warn: Callable[[str], None] = print,
+        enabled: bool = True,
+    ):
+        self.last, self.previous, self.best = (folder / f"{n}.pt" for n in ("last", "previous", "best"))
+        self._header, self._about, self._enabled = dict(header or {}), dict(about or {}), enabled
+        self._kept, self._warn, self._failures = kept, warn, 0
+        self._new_best: tuple[State, Header] | None = None
+
+    def keep_best(self, model: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Copy a model, which becomes `best.pt` with the next `last.pt`."""
+        if self._enabled:
+            copy = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.items()}
+            self._new_best = {"model": copy, "about": self._about}, {**self._header, **header}
+
+    def write_best(self) -> None:
+        """Write the model that `keep_best` copied, unless it is written already. Raises StorageError."""
+        if self._new_best is not None:
+            write_checkpoint(self.best, *self._new_best)
+            self._new_best = None
+
+    def save_last(self, state: State, header: Mapping[str, Any], *, must: bool = False) -> None:
+        """Write `best.pt` where it is due, then `last.pt`; what was there becomes `previous.pt`.
+
+        header: has the step. Where the disk does not take it, the files that were there stay, the user is
+        warned, and the next save tries again. Raises StorageError after three failures in a row, or at once
+        if this save `must` succeed: nothing comes after it.
+        """
+        if not self._enabled:
+            return
+        try:
+            self.write_best()
+            whole = {**state, "about": self._about}
+            write_checkpoint(self.last, whole, {**self._header, **header}, self.previous)
+        except StorageError as error:
+            self._failures += 1
+            if must or self._failures == ATTEMPTS:
+                raise StorageError(f"{error}; {self._kept_in_words()}") from error
+            if self._failures == 1:
+                self._warn(f"warning: {error}; training goes on, the next save tries again")
+        else:
+            if self._failures:
+                self._warn(f"checkpoints can be written again: step {header['step']} is saved")
+            self._failures, self._kept = 0, header["step"]
+
+    def _kept_in_words(self) -> str:
+        if self._kept is None:
+            return "there is no checkpoint yet: make room, and the same command starts again"
+        return f"the checkpoint of step {self._kept} is kept: make room, and the same command resumes from it"
+
+
+def newest_checkpoint(
+    folder: Path, lost_logs: Callable[[State], list[str]] = lambda state: []
+) -> tuple[State, Header, list[str]]:
+    """Return state and header of the newest checkpoint that verifies, and warnings about others.
+
+    lost_logs: returns what the logs of a checkpoint lack; one that lacks nothing is preferred. Newest is the
+    highest step in a verified header, never the file's time or name. A file that is passed over is put aside
+    as `damaged-...`, so that it never takes the place of a good one. A run without checkpoints has an empty
+    state and header. Raises UserError when there are checkpoints but all are damaged.
+    """
+    found: dict[Path, tuple[Header, State]] = {}
+    passed: dict[Path, str] = {}
+    last, previous = folder / "last.pt", folder / "previous.pt"
+    for path in (last, previous):
+        try:
+            found[path] = _resumable(path)
+        except FileNotFoundError:
+            continue
+        except DamagedCheckpoint as error:
+            passed[path] = str(error)
+    if not found and passed:
+        problems = "; ".join(passed.values())
+        raise UserError(f"{problems}: no checkpoint is left to resume from; choose another name=")
+    if not found:
+        return {}, {}, []
+    newest_first = sorted(found, key=lambda path: found[path][0]["step"], reverse=True)
+    lost = {path: lost_logs(found[path][1]) for path in newest_first}
+    chosen = next((path for path in newest_first if not lost[path]), newest_first[0])
+    for path in newest_first[: newest_first.index(chosen)]:
+        passed[path] = f"{'; '.join(lost[path])}: {path}, step {found[path][0]['step']}, needs it"
+    header, state = found[chosen]
+    warnings = [f"{text}: its points are lost" for text in lost[chosen]]
+    for path, problem in passed.items():
+        path.replace(path.with_name(f"damaged-{path.name}"))
+        warnings.append(problem)
+    if passed:
+        warnings.append(f"falling back to {chosen}, step {header['step']}")
+    elif last not in found:
+        warnings.append(f"{last} is missing: resuming from {chosen}, step {header['step']}")
+    return state, header, warnings
+
+
+def _resumable(path: Path) -> tuple[Header, State]:
+    """Return header and contents of what training can resume from. Raises DamagedCheckpoint."""
+    header, state = load_checkpoint(path)
+    require(header, {"step": int}, f"{path}: its header")
+    if not is_training_state(state):
+        raise DamagedCheckpoint(f"{path}: a model alone, not a training to resume")
+    return header, state
