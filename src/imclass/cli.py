@@ -45,6 +45,11 @@ COMMANDS = {
         "[--kills N]",
         "kill, damage and resume runs here; what is lost?",
     ),
+    "data": (
+        "imclass.commands.data:data_command",
+        "verify FOLDER|NAME",
+        "list all that is damaged, missing or no image",
+    ),
     "list": (
         "imclass.commands.list:list_command",
         "models|datasets|optimizers|...",

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from imclass.commands.data import VERBS
 from imclass.commands.list import GROUPS
 from imclass.config.groups import group_choices, group_names
 from imclass.config.invocation import OPTIONS
@@ -59,6 +60,8 @@ def completions(line: str, commands: Collection[str]) -> list[str]:
         found = _options_and_overrides(command, word)
     elif command == "list":
         found = GROUPS
+    elif command == "data":
+        found = VERBS if len(words) == 2 else group_choices("dataset")
     else:
         found = (path.parent.name for path in Path("outputs").glob("*/config.yaml"))
     return sorted(text for text in found if text.startswith(word))

@@ -45,12 +45,23 @@ def load_cifar100(config: DatasetConfig) -> Dataset:
     return _load(config, CIFAR100, "100", b"fine_labels")
 
 
+def damaged_files(config: DatasetConfig) -> dict[str, str]:
+    """Return {path: what is wrong} of the unpacked files that are there and damaged."""
+    source, classes = {"cifar10": (CIFAR10, "10"), "cifar100": (CIFAR100, "100")}[config.name]
+    where, damaged = _find(config, source, classes), {}
+    if where is None or not where.is_dir():
+        return {}
+    for name, md5 in _checksums(source).items():
+        try:
+            _read_folder(where, {name: md5})
+        except UserError as error:
+            damaged[str(where / name)] = str(error).removeprefix(f"{where / name}: ")
+    return damaged
+
+
 def _load(config: DatasetConfig, source: type[CIFAR10], classes: str, label_key: bytes) -> Dataset:
-    checksums = dict([*source.train_list, *source.test_list])
-    checksums[source.meta["filename"]] = source.meta["md5"]
-    subfolders = (".", f"cifar{classes}", f"cifar-{classes}", f"CIFAR{classes}")
-    folders = [base / sub for base in data_roots(config.root) for sub in subfolders]
-    where = _find(folders, source, checksums) or _download(config, source)
+    checksums = _checksums(source)
+    where = _find(config, source, classes) or _download(config, source)
     contents = _read_folder(where, checksums) if where.is_dir() else _read_archive(where, source, checksums)
     parsed = {name: _parse(content, where / name) for name, content in contents.items()}
     try:
@@ -74,11 +85,17 @@ def _join(batches: Mapping[str, dict[bytes, Any]], label_key: bytes) -> Split:
     return Split(images.view(-1, 3, 32, 32), labels, files)
 
 
-def _find(folders: list[Path], source: type[CIFAR10], checksums: Mapping[str, str]) -> Path | None:
+def _checksums(source: type[CIFAR10]) -> dict[str, str]:
+    """Return {file: md5} of the batches and of the names of the classes."""
+    return dict([*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])])
+
+
+def _find(config: DatasetConfig, source: type[CIFAR10], classes: str) -> Path | None:
     """Return the first complete unpacked folder or archive: an interrupted unpacking does not count."""
-    for folder in folders:
+    subfolders = (".", f"cifar{classes}", f"cifar-{classes}", f"CIFAR{classes}")
+    for folder in [base / sub for base in data_roots(config.root) for sub in subfolders]:
         for unpacked in (folder / source.base_folder, folder):
-            if all(is_file(unpacked / name) for name in checksums):
+            if all(is_file(unpacked / name) for name in _checksums(source)):
                 return unpacked
         if is_file(folder / source.filename):
             return folder / source.filename

@@ -63,6 +63,20 @@ def load_fashion_mnist_mini(config: DatasetConfig) -> Dataset:
     return load_idx_folder(BUNDLED, MINI, remedy="reinstall imclass")
 
 
+def damaged_files(config: DatasetConfig) -> dict[str, str]:
+    """Return {path: what is wrong} of the files that are there and damaged."""
+    folder, damaged = _find(config.root), {}
+    if folder is None:
+        return {}
+    for name, digest in OFFICIAL.items():
+        file = idx_file(folder, name)
+        try:
+            read_verified(file, digest)
+        except UserError as error:
+            damaged[str(file)] = str(error).removeprefix(f"{file}: ")
+    return damaged
+
+
 def load_idx_folder(folder: Path, checksums: Mapping[str, str], *, remedy: str = REMEDY) -> Dataset:
     """Read the four files named by `checksums` from `folder`, verified, plain or gzipped.
 

@@ -24,7 +24,7 @@ def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> tuple[S
     larger one. Splits that are taken whole share memory with `dataset`; others are copies in the original
     order. Raises UserError on an empty split, labels out of range, and settings that cannot be met.
     """
-    _check_parts(dataset)
+    check_parts(dataset)
     generator = torch.Generator().manual_seed(seed)
     train, labels = dataset.train, dataset.train.labels
     if config.val_split == "test":
@@ -83,7 +83,8 @@ def _shares(sizes: list[int], count: int, least: int) -> list[int]:
     return shares
 
 
-def _check_parts(dataset: Dataset) -> None:
+def check_parts(dataset: Dataset) -> None:
+    """Raise UserError for a part without images, with another number of labels, or labels of no class."""
     for name, part in (("train", dataset.train), ("test", dataset.test), ("val", dataset.val)):
         if part is None:
             continue

@@ -10,7 +10,7 @@ are followed. Names of parts may be in any case; `training` and `testing` also c
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,11 @@ PART_NAMES = {
     "test": ("test", "testing"),
     "val": ("val", "valid", "validation"),
 }
+
+LAYOUT = "expected at least 2 folders with images of one class each, or train/, val/ and test/ that hold them"
+
+
+Failed = Callable[[OSError], None]
 
 
 class ImageFile(NamedTuple):
@@ -47,13 +52,10 @@ def scan_folder(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, list
             raise UserError(
                 f"{root}: has {', '.join(path.name for path in folders.values())}/ but no train/ beside it"
             )
-        names = {part: _subfolders(folder) for part, folder in folders.items()}
+        names = {part: subfolders(folder) for part, folder in folders.items()}
         classes = names["train"]
         if len(classes) < 2:
-            raise UserError(
-                f"{given}: {len(classes)} class folders in {folders['train']}; expected at least "
-                "2 folders with images of one class each, or train/, val/ and test/ that hold them"
-            )
+            raise UserError(f"{given}: {len(classes)} class folders in {folders['train']}; {LAYOUT}")
         for part, present in names.items():
             _check_same(folders[part], present, classes)
         images = {part: _part_images(root, folder, classes) for part, folder in folders.items()}
@@ -84,10 +86,14 @@ def folder_name(name: str) -> str:
     return name.replace("/", "_")
 
 
-def part_folders(root: Path) -> dict[str, Path]:
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def part_folders(root: Path, failed: Failed = _raise) -> dict[str, Path]:
     """Return {part: folder} for the parts that exist; {'train': root} if there are none."""
     found: dict[str, Path] = {}
-    for name in _subfolders(root):
+    for name in subfolders(root, failed):
         for part, aliases in PART_NAMES.items():
             if name.lower() in aliases:
                 if part in found:
@@ -98,13 +104,24 @@ def part_folders(root: Path) -> dict[str, Path]:
     return {part: found[part] for part in PART_NAMES if part in found} or {"train": root}
 
 
-def _subfolders(folder: Path) -> tuple[str, ...]:
-    """Return the folders in `folder`, sorted. Raises OSError for a link to nowhere: it may have been one."""
-    with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
+def subfolders(folder: Path, failed: Failed = _raise) -> tuple[str, ...]:
+    """Return the folders in `folder`, sorted.
+
+    failed: is handed the OSError of a folder that cannot be read, and of a link to nowhere: it may have been
+    a folder.
+    """
+    visible: list[os.DirEntry[str]] = []
+    try:
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        failed(error)
     for entry in visible:
         if entry.is_symlink() and not is_image_name(entry.name):
-            entry.stat()
+            try:
+                entry.stat()
+            except OSError as error:
+                failed(error)
     return tuple(sorted(entry.name for entry in visible if is_folder(entry)))
 
 
@@ -157,25 +174,27 @@ def _images_under(folder: Path, prefix: str, label: int) -> Iterator[ImageFile]:
 
 
 def files_under(
-    folder: Path, prefix: str, above: tuple[tuple[int, int], ...] = ()
+    folder: Path, prefix: str, above: tuple[tuple[int, int], ...] = (), failed: Failed = _raise
 ) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
     """Yield the name, `prefix`/..., and the entry of every file in `folder` and below that is not hidden.
 
-    above: the folders that contain it, so that no link is followed in a circle.
+    above: the folders that contain it, so that no link is followed in a circle. failed: is handed the
+    OSError of a folder that cannot be read.
     """
-    status = folder.stat()
-    here = (status.st_dev, status.st_ino)
-    if here in above:
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        failed(error)
         return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = f"{prefix}/{entry.name}"
-            if entry.name.startswith("."):
-                continue
-            if is_folder(entry):
-                yield from files_under(folder / entry.name, name, (*above, here))
-            else:
-                yield name, entry
+    here = (status.st_dev, status.st_ino)
+    for entry in visible if here not in above else ():
+        name = f"{prefix}/{entry.name}"
+        if is_folder(entry):
+            yield from files_under(folder / entry.name, name, (*above, here), failed)
+        else:
+            yield name, entry
 
 
 def is_image_name(name: str) -> bool:
