@@ -1,6 +1,7 @@
 """What a user can get wrong, as exceptions that end as one clear line and an exit code."""
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,10 @@ EXIT_MISTAKE = 2
 EXIT_DIVERGED = 3
 EXIT_STORAGE = 5
 EXIT_INTERRUPTED = 75
+
+# A path that the user named wrongly, or may not use. Other errors of the system are those of the storage.
+_WRONG_PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+_WRONG_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 
 # A mistake that is found before the ranks have joined is found by all of them. Rank 0 reports it; the others
 # wait this long for torchrun to end them: the first to exit would end rank 0 while it starts.
@@ -110,6 +115,17 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def code_of(error: BaseException) -> int:
+    """Return the exit code of a program that an exception ends."""
+    if isinstance(error, (ImclassError, Interrupted)):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    if isinstance(error, _WRONG_PATHS) or (isinstance(error, OSError) and error.errno in _WRONG_NAMES):
+        return EXIT_MISTAKE
+    return EXIT_STORAGE if isinstance(error, OSError) else EXIT_BUG
+
+
 def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
     """Run `command` and return its exit code; what a user can cause is one line per problem on stderr.
 
@@ -131,15 +147,34 @@ def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
         if debug:
             _print_traceback()
         name = error.filename or ("a file" if _takes_output() else "stdout")
-        _say(f"{_speaker()}: {name}: {error.strerror or error}")
-        return EXIT_STORAGE
+        say(f"{name}: {error.strerror or error}", speaker=_speaker())
+        return code_of(error)
     except Exception as error:
         if _rank() is None:
             raise
         _print_traceback()
-        _say(f"{_speaker()}: {type(error).__name__}: {error}")
+        say(f"{type(error).__name__}: {error}", speaker=_speaker())
         return EXIT_BUG
     return 0
+
+
+def say(message: str, *, speaker: str = "imclass") -> None:
+    """Print a message on stderr, if that takes it; each line with its speaker, control characters escaped.
+
+    It may quote file names and contents, which could otherwise move the cursor or rename the window.
+    """
+    try:
+        for line in message.split("\n"):
+            print(f"{speaker}: {printable(line)}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        silence(sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Return `text` with what a terminal would act upon, or cannot show, as escapes such as \\x1b."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _print_traceback() -> None:
@@ -168,14 +203,6 @@ def silence(stream: TextIO) -> None:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())
         os.close(nothing)
-
-
-def _say(line: str) -> None:
-    """Print a line on stderr, if that takes it."""
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        silence(sys.stderr)
 
 
 def _takes_output() -> bool:
@@ -210,8 +237,7 @@ def _report(error: ImclassError | Interrupted) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun's, once rank 0 has exited
         time.sleep(LAUNCHER_SECONDS)
     speaker = _speaker() if rank or error.on_one_rank else "imclass"
-    for line in str(error).splitlines():
-        _say(f"{speaker}: {line}")
+    say(str(error), speaker=speaker)
 
 
 def _speaker() -> str:
@@ -220,4 +246,5 @@ def _speaker() -> str:
 
 def _rank() -> int | None:
     """Return the rank that torchrun gave this process, None without torchrun."""
-    return int(os.environ["RANK"]) if "RANK" in os.environ and "WORLD_SIZE" in os.environ else None
+    rank = os.environ.get("RANK", "") if "WORLD_SIZE" in os.environ else ""
+    return int(rank) if rank.isascii() and rank.isdecimal() else None

@@ -4,12 +4,12 @@ imclass train [group=choice ...] [key=value ...], or python -m imclass.train [th
 """
 
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from imclass.errors import UserError, end_process, exit_code_of, provide_streams
+from imclass.machine.launcher import launched_as
 from imclass.machine.signals import STOP, answer_signals, catch_signals
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def train_command(argv: Sequence[str]) -> None:
     from imclass.config.invocation import Invocation
 
     invocation = Invocation.read("train", argv)
-    if invocation.multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    place = launched_as()
+    if invocation.multirun and place is not None and place.size > 1:
         raise UserError("-m: several runs take one process; with torchrun, start each run by itself")
     with catch_signals():
         run_app(train, invocation)

@@ -10,6 +10,7 @@ from imclass.config.conflicts import unused
 from imclass.config.groups import is_shipped, plugins
 from imclass.config.invocation import Invocation
 from imclass.config.schema import Config
+from imclass.config.setting import show
 from imclass.runs.folder import open_run
 
 # Channels, side and classes of a data set; of one that is not read here, what is common.
@@ -31,7 +32,7 @@ def _report(config: Config, invocation: Invocation) -> None:
     run = open_run(config)
     if not is_shipped("model", config.model.name) and config.model.name in plugins("model"):
         _build_plugin(config)
-    where = f"continues {run.path}" if run.exists else f"into {run.path}"
+    where = f"{'continues' if run.exists else 'into'} {show(str(run.path))}"
     print(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}")
     for line in unused(run.config):
         print(f"warning: {line}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imclass.commands.arguments import Arguments
 from imclass.config.setting import show
-from imclass.errors import PartialFailure, UserError
+from imclass.errors import PartialFailure, UserError, say
 from imclass.machine.signals import cleaning_up
 from imclass.runs.records import find_run
 
@@ -133,7 +133,7 @@ def _read(trained: "Trained", files: Sequence[Path], failures: list[Path]) -> di
             with strict_images():
                 pictures[file] = read_picture(file, trained.config.dataset, trained.shape)
         except UserError as error:
-            print(f"imclass: {show(str(file))}: {error}", file=sys.stderr)
+            say(f"{show(str(file))}: {error}")
             failures.append(file)
     return pictures
 

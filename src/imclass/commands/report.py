@@ -6,13 +6,12 @@ imclass report RUN|SWEEP|FOLDER ... [--out FILE.html]
 import argparse
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
-from imclass.errors import PartialFailure, UserError
+from imclass.errors import PartialFailure, UserError, say
 from imclass.machine.signals import cleaning_up
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def report_command(argv: Sequence[str]) -> None:
         print(file)
         if lacking:
             command = f"imclass evaluate {shlex.quote(str(runs[0]))}"
-            print(f"imclass: missing plots: {', '.join(lacking)}; to draw them: {command}", file=sys.stderr)
+            say(f"missing plots: {', '.join(lacking)}; to draw them: {command}")
         return
     file = options.out or _shared_folder(runs) / "comparison.html"
     records, problems = _read(runs)

@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 import os
 import re
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from imclass.config.help import train_help
 from imclass.config.invocation import Invocation
 from imclass.config.overrides import is_sweep, key_of, quoted
 from imclass.config.schema import Config
-from imclass.errors import ImclassError, Interrupted, PartialFailure, UserError, first_line
+from imclass.errors import ImclassError, Interrupted, PartialFailure, UserError, first_line, say
 
 Task = Callable[[Config, Invocation], None]
 
@@ -95,7 +94,7 @@ def _run_jobs(jobs: _Jobs, *, submit: bool) -> None:
     ):
         hydra.multirun("train", jobs, [*overrides, f"hydra.sweep.dir={quoted(folder)}"])
     for failure in jobs.failures[:-1]:
-        print(f"imclass: {failure}", file=sys.stderr)
+        say(str(failure))
     if jobs.failures:
         raise jobs.failures[-1]
 

@@ -17,6 +17,7 @@ from imclass.errors import (
     UserError,
     first_line,
 )
+from imclass.machine.launcher import launched_as
 from imclass.machine.processes import ALONE, Group, Processes
 from imclass.machine.signals import STOP
 
@@ -38,15 +39,13 @@ def joined_processes(device_type: str) -> Iterator[Processes]:
     device_type: `device.type` of the configuration. Raises UserError when the ranks do not find each other,
     LostPeer when one of them ends early.
     """
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    place = launched_as()
+    if place is None:
         yield ALONE
         return
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    local_rank = int(os.environ.get("LOCAL_RANK", rank))  # not set: all ranks on one machine
-    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     with STOP.also_in_long_calls():
-        _join(size, on_gpus=device_type.startswith(("auto", "cuda")) and torch.cuda.is_available())
-    group = Group(rank, size, local_rank, local_size)
+        _join(place.size, on_gpus=device_type.startswith(("auto", "cuda")) and torch.cuda.is_available())
+    group = Group(*place)
     try:
         with lost_peers_named():
             yield group

@@ -16,13 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from imclass.errors import (
-    EXIT_BUG,
-    EXIT_STORAGE,
-    ImclassError,
-    ReportedElsewhere,
-    UserError,
-)
+from imclass.errors import ReportedElsewhere, UserError, code_of
 
 T = TypeVar("T")
 
@@ -132,7 +126,7 @@ class Group(Processes):
             try:
                 outcome[0] = make()
             except Exception as error:
-                failure, outcome[1] = error, _exit_code(error)
+                failure, outcome[1] = error, code_of(error)
         dist.broadcast_object_list(outcome, device=torch.device("cpu"))
         if failure is not None:
             raise failure
@@ -167,9 +161,3 @@ class Group(Processes):
     def gradients(self, network: nn.Module, *, complete: bool) -> contextlib.AbstractContextManager:
         assert isinstance(network, DistributedDataParallel)
         return contextlib.nullcontext() if complete else network.no_sync()
-
-
-def _exit_code(error: Exception) -> int:
-    if isinstance(error, ImclassError):
-        return error.exit_code
-    return EXIT_STORAGE if isinstance(error, OSError) else EXIT_BUG

@@ -20,14 +20,20 @@ TEMPORARY = ".tmp-"
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; the file there is renamed to `path` at the end of the block.
 
-    After an exception it is removed. When several processes write the same file, the last one wins.
+    After an exception it is removed; an OSError of writing it names `path`. When several processes write
+    the same file, the last one wins.
     """
     temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):  # a failed write names no file
+            error.filename = str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was never made
+            temporary.unlink()
 
 
 def sync(path: Path) -> None:

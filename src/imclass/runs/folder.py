@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from omegaconf import OmegaConf
 
 from imclass.config.check import flatten
 from imclass.config.durations import parse_duration
-from imclass.config.schema import SETTINGS, Config, values_of
+from imclass.config.schema import RUN_NAME, RUN_NAME_IN_WORDS, SETTINGS, Config, values_of
 from imclass.config.setting import show
 from imclass.config.stored import read_settings
 from imclass.errors import UserError
@@ -144,7 +145,7 @@ def open_run(config: Config) -> RunFolder:
     if config.resume not in ("auto", "never"):
         return _resume(Path(config.resume), config)
     name = config.name
-    if name is None and "SLURM_JOB_ID" in os.environ:
+    if name is None and os.environ.get("SLURM_JOB_ID"):
         name = _name_of_job(os.environ["SLURM_JOB_ID"], config)
     if name is None:
         stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -164,7 +165,12 @@ def open_run(config: Config) -> RunFolder:
 
 
 def _name_of_job(job: str, config: Config) -> str:
-    """Return a name that a requeued job finds again: from its number and settings, not from the clock."""
+    """Return a name that a requeued job finds again: from its number and settings, not from the clock.
+
+    Raises UserError for a number that could lead out of `output_dir`.
+    """
+    if re.fullmatch(RUN_NAME, job) is None:
+        raise UserError(f"SLURM_JOB_ID={job!r}: expected {RUN_NAME_IN_WORDS}; unset it, or type name=")
     settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
     digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
     return f"slurm{job}_{config.model.name}_{config.dataset.name}_{digest}"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from imclass.errors import UserError
+from imclass.errors import UserError, say
 
 LOCK = ".lock"
 _POLL_SECONDS = 0.02
@@ -35,7 +35,7 @@ def lock_folder(folder: Path, *, instead: str = "choose another name=") -> Itera
     try:
         descriptor = _lock_named(file)
     except NoLocksError:
-        print(f"imclass: {folder}: cannot be locked here; do not start a second job in it", file=sys.stderr)
+        say(f"{folder}: cannot be locked here; do not start a second job in it")
         yield
         return
     if descriptor is None:

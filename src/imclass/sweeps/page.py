@@ -1,7 +1,6 @@
 """The report of a sweep: sweep.html, sweep.csv and best.yaml, from what lies in its folder."""
 
 import shlex
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from imclass.errors import UserError, first_line
+from imclass.errors import UserError, first_line, say
 from imclass.reports.html import embedded, template
 from imclass.reports.plots.search import (
     Axis,
@@ -66,7 +65,7 @@ def _write_best(results: Results, best: Row) -> str | None:
     try:
         write_best(results, best, file)
     except UserError as error:
-        print(f"imclass: {file}: cannot be written: {first_line(error)}", file=sys.stderr)
+        say(f"{file}: cannot be written: {first_line(error)}")
         return None
     return train_command(file)
 
@@ -129,5 +128,5 @@ def _curve(results: Results, row: Row) -> list[tuple[float, float]]:
         records = [r for r in read_metrics(file) if r["split"] == "val" and r.get(key) is not None]
         return [(record["epoch"], record[key]) for record in records]
     except UserError as error:
-        print(f"imclass: {error}; its curve is left out", file=sys.stderr)
+        say(f"{error}; its curve is left out")
         return []

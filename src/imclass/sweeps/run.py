@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from imclass.config.conflicts import unused
 from imclass.errors import Interrupted, PartialFailure, UserError
+from imclass.machine.launcher import launched_as
 from imclass.machine.signals import STOP
 from imclass.runs.locks import lock_folder
 from imclass.sweeps.ledger import Ledger
@@ -22,7 +23,8 @@ def find_workers(request: Request) -> list[Worker]:
     """Return the workers of this machine. Raises UserError if it cannot run sweeps, or not so many trials."""
     if sys.platform == "win32":
         raise UserError("sweeps need Linux or macOS")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    place = launched_as()
+    if place is not None and place.size > 1:
         raise UserError("imclass sweep runs in one process, not under torchrun; it uses all GPUs by itself")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return divide(request.config.workers, request.config.per_gpu, find_gpus(request.base.device.type), cores)
