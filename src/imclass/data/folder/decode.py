@@ -1,10 +1,11 @@
 """Image files to uint8 arrays: training on a folder and `imclass predict` see the same pixels."""
 
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -25,6 +26,8 @@ USUAL = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 FORMATS = (*USUAL, "MPO", "AVIF", "JPEG2000", "PPM", "ICO", "DIB", "PCX", "SGI", "TGA")
 # Passes over pixels that a JPEG may ask for: a progressive one has a scan, so a pass, for a few bytes.
 LARGEST_WORK = 2_000_000_000
+LARGE = 50_000_000  # pixels, beyond which images are decoded one at a time: each may take a gigabyte
+_one_large = threading.Lock()
 PER_TASK = 32  # files that a thread takes at once
 
 Result = TypeVar("Result")
@@ -113,10 +116,12 @@ def decode_image(path: str | Path, size: int | None, channels: int) -> NDArray[n
     Raises UserError, without the file's name, if it is damaged, too large or not an image.
     """
     try:
-        with open_regular(path) as file, _open(file) as image:
+        with ExitStack() as turns, open_regular(path) as file, _open(file) as image:
             _check_work(file, image)
             if size is not None:
                 image.draft(None, (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4 or 1/8 of the size
+            if image.width * image.height > LARGE:
+                turns.enter_context(_one_large)
             ImageOps.exif_transpose(image, in_place=True)
             pixels = _to_mode(image, "L" if channels == 1 else "RGB")
             if size is not None and pixels.size != (size, size):
