@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
+from imclass.config.setting import show
 from imclass.errors import PartialFailure, UserError, say
 from imclass.machine.signals import cleaning_up
 
@@ -55,7 +56,7 @@ def report_command(argv: Sequence[str]) -> None:
         spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
         print(
             f"validation {row.mean('val_accuracy'):.2%}  test {row.mean('test_accuracy'):.2%}{spread}  "
-            f"{', '.join(run.name for run in row.runs)}" + (f": {row.label}" if row.label else "")
+            f"{', '.join(show(run.name) for run in row.runs)}" + (f": {row.label}" if row.label else "")
         )
     unfinished = sum(len(row.runs) for row in rows if not row.finished)
     if unfinished:

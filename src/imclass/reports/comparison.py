@@ -17,6 +17,7 @@ from imclass.runs.atomic import write_atomically, write_csv
 from imclass.runs.records import RunRecord
 
 SPLITS = {"val": "best", "test": "test"}  # the entry of summary.json that has the figures of a split
+LOG_TAIL = 10_000  # bytes of train.log that its last line is looked for in
 FIGURES = (*(f"{split}_{name}" for split in SPLITS for name in METRICS), "seconds")
 
 
@@ -116,5 +117,9 @@ def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
 
 def _last_line(run: RunRecord) -> str:
     log = run.path / "train.log"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return next((line for line in reversed(lines) if line.strip()), "")
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL))
+        lines = file.read().decode(errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -7,11 +7,12 @@ import jinja2
 
 from imclass.config.durations import clock
 from imclass.config.metric import ACCURACY
+from imclass.runs.records import read_bytes
 
 
 def embedded(file: Path) -> str:
-    """Return a PNG as the source of an <img>."""
-    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
+    """Return a PNG as the source of an <img>. Raises UserError for a file that cannot be read."""
+    return "data:image/png;base64," + base64.b64encode(read_bytes(file)).decode()
 
 
 def template(name: str) -> jinja2.Template:

@@ -1,0 +1,178 @@
+"""A run folder that someone has edited: one clear line, exit code 2, and what was edited stays as it is."""
+
+import json
+import os
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import QUICK, merged
+
+SAME = ("train", "name=run", *merged(QUICK, ["logger.plots=true"]))  # the command that trained it
+# File -> the command that reads it, and has to refuse it.
+READERS = {
+    "summary.json": SAME,
+    "provenance.json": ("report", "run"),
+    "evaluation.json": ("report", "run"),
+    "metrics.jsonl": ("report", "run"),
+    "config.yaml": ("report", "run"),
+}
+ODD = {
+    "empty": b"",
+    "list": b"[1]\n",
+    "number": b"3\n",
+    "null": b"null\n",
+    "text": b'"\x1b[31mred"\n',
+    "one key": b'{"status": "finished"}\n',
+    "binary": bytes(range(256)),
+    "deep": b"[" * 100_000 + b"\n",
+    "huge": b'{"step": 1' + b"0" * 5000 + b"}\n",
+}
+HARMLESS = {("metrics.jsonl", "empty"), ("provenance.json", "one key")}  # killed early; all entries optional
+
+
+def assert_refused(outcome: Any, file: Path) -> None:
+    """One line on stderr that names the file and holds nothing unprintable."""
+    assert outcome.code == 2, outcome
+    assert outcome.err.count("\n") == 1 and outcome.err.startswith("imclass: "), outcome.err
+    assert file.name in outcome.err
+    assert outcome.err[:-1].isprintable()
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("name", READERS)
+def test_other_content_is_refused_by_name(imclass, run: Path, name: str, kind: str) -> None:
+    file = run / name
+    file.write_bytes(ODD[kind])
+    outcome = imclass(*READERS[name])
+    if (name, kind) in HARMLESS:
+        assert outcome.code == 0
+    else:
+        assert_refused(outcome, file)
+    assert file.read_bytes() == ODD[kind]
+
+
+@pytest.mark.fault("S11")
+@pytest.mark.parametrize("name", ["summary.json", "provenance.json", "evaluation.json", "metrics.jsonl"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "fifo"])
+def test_a_folder_or_fifo_is_not_read(imclass, run: Path, name: str, make: Callable[[Path], None]) -> None:
+    (run / name).unlink()
+    make(run / name)
+    assert_refused(imclass(*READERS[name]), run / name)
+
+
+@pytest.mark.fault("S11")
+@pytest.mark.parametrize("name", ["train.log", "metrics.jsonl"])
+@pytest.mark.parametrize("kind", ["folder", "fifo", "link"])
+def test_a_log_is_written_to_a_file_of_the_run_only(imclass, run: Path, name: str, kind: str) -> None:
+    """A link could lead to any file of the user's; a FIFO would wait for its reader."""
+    precious, log = run.parent / "precious", run / name
+    precious.write_text("precious")
+    log.unlink()
+    {"folder": log.mkdir, "fifo": lambda: os.mkfifo(log), "link": lambda: log.symlink_to(precious)}[kind]()
+    outcome = imclass("train", "resume=outputs/run", "train.epochs=3")
+    assert_refused(outcome, log)
+    assert "move it away" in outcome.err
+    assert precious.read_text() == "precious"
+
+
+def test_a_comparison_names_the_run_that_it_leaves_out(imclass, run: Path) -> None:
+    import shutil
+
+    shutil.copytree(run, run.parent / "odd")
+    (run.parent / "odd/summary.json").write_text('{"status": "finished"}')
+    outcome = imclass("report", "outputs")
+    assert outcome.code == 1  # the rest was done
+    assert outcome.err == (
+        "imclass: left out: outputs/odd/summary.json: not as a run writes it (step is missing); "
+        "restore or remove it\n"
+    )
+    assert (run.parent / "comparison.html").exists()
+
+
+# Random edits: what they break is not known, so only what holds for all of them is checked.
+
+VALUES: list[Any] = [None, True, -1, 1.5, 10**400, float("nan"), float("inf"), "\x1b[31m", "", [], {}, [None]]
+COMMANDS = (
+    SAME,
+    ("report", "run"),
+    ("report", "outputs"),
+    ("evaluate", "run"),
+    ("predict", "run", "outputs/run/plots/curves.png"),
+    ("train", "resume=outputs/run", "train.epochs=2.2"),
+)
+
+
+def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the paths of all values in a JSON tree."""
+    items: Any = enumerate(tree) if isinstance(tree, list) else ()
+    items = tree.items() if isinstance(tree, dict) else items
+    return [path] + [place for key, value in items for place in places(value, (*path, key))]
+
+
+def edited(content: str, rng: random.Random) -> str:
+    """Return a JSON text with one value replaced, or removed."""
+    tree = json.loads(content)
+    *path, last = rng.choice(places(tree)[1:])
+    holder = tree
+    for key in path:
+        holder = holder[key]
+    if rng.random() < 0.3:
+        del holder[last]
+    else:
+        holder[last] = rng.choice(VALUES)
+    return json.dumps(tree)
+
+
+def edit(file: Path, rng: random.Random) -> None:
+    content = file.read_bytes()
+    how = rng.random()
+    if how < 0.15:
+        file.write_bytes(rng.choice(list(ODD.values())))
+    elif how < 0.25:
+        file.write_bytes(content[: rng.randrange(len(content))])
+    elif how < 0.35:
+        place = rng.randrange(len(content))
+        flipped = bytes([content[place] ^ 1 << rng.randrange(8)])
+        file.write_bytes(content[:place] + flipped + content[place + 1 :])
+    elif file.suffix == ".json":
+        file.write_text(edited(content.decode(), rng))
+    elif file.suffix == ".jsonl":
+        lines = content.decode().splitlines()
+        number = rng.randrange(len(lines))
+        lines[number] = edited(lines[number], rng)
+        file.write_text("\n".join(lines) + "\n")
+    else:
+        lines = content.decode().splitlines()
+        number = rng.randrange(len(lines))
+        lines[number] = lines[number].partition(":")[0] + ": " + json.dumps(rng.choice(VALUES))
+        file.write_text("\n".join(lines) + "\n")
+
+
+def check_edit(imclass, run: Path, seed: int, commands: Sequence[Sequence[str]] = COMMANDS) -> None:
+    rng = random.Random(seed)
+    file = run / rng.choice(list(READERS))
+    edit(file, rng)
+    before, argv = file.read_bytes(), rng.choice(commands)
+    outcome = imclass(*argv)
+    told = f"{seed}: {argv} after an edit of {file.name}: {outcome}"
+    assert "Traceback" not in outcome.err and outcome.code in (0, 1, 2), told
+    if outcome.code == 0:
+        return  # it does not read the file, or the edit is one that a run could have written
+    assert outcome.err.count("imclass: ") == outcome.err.count("\n") >= 1, told
+    assert file.name in outcome.err or "outputs/run" in outcome.err, told
+    assert outcome.err.replace("\n", "").isprintable(), told
+    assert file.read_bytes() == before, told
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_edits(imclass, run: Path, seed: int) -> None:
+    check_edit(imclass, run, seed, COMMANDS[:2])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(8, 200))
+def test_many_random_edits(imclass, run: Path, seed: int) -> None:
+    check_edit(imclass, run, seed)
