@@ -1,19 +1,24 @@
 """The terminal, metrics files and TensorBoard: what is shown when, and cutting back on resume."""
 
+import errno
 import io
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import QUICK, merged, records
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from imclass.reports.plots import Picture, plot_pictures
 from imclass.runs import console as consoles
+from imclass.runs import metrics_file as metrics_files
 from imclass.runs.console import Console
-from imclass.runs.logger import RunLogger
+from imclass.runs.log_file import LogFile
+from imclass.runs.logger import RunLogger, missing_logs
 from imclass.runs.metrics_file import MetricsFile, evaluation_rows
 from imclass.runs.records import read_metrics
 from imclass.runs.tensorboard import TensorBoard, cut_back
@@ -42,6 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.mark.fault("L3")
 def test_a_closed_pipe_does_not_end_the_training_and_the_log_has_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +64,7 @@ def test_a_closed_pipe_does_not_end_the_training_and_the_log_has_all(
     assert (tmp_path / "train.log").read_text().split() == ["one", "two", "three", "four"]
 
 
+@pytest.mark.fault("L3")
 def test_plain_status_lines_come_at_most_every_ten_seconds(tmp_path: Path, clock: Clock, capsys) -> None:
     console = Console(tmp_path / "train.log", quiet=False)
     for second in range(35):
@@ -106,6 +113,7 @@ def test_a_terminal_gets_a_bar_and_the_log_no_control_characters(
     assert (tmp_path / "train.log").read_text() == "epoch 1 is done\n"
 
 
+@pytest.mark.fault("L3")
 def test_a_terminal_of_another_encoding_does_not_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,12 +127,9 @@ def test_a_terminal_of_another_encoding_does_not_crash(
     assert (tmp_path / "train.log").read_text(encoding="utf-8") == "größer\n"
 
 
+@pytest.mark.fault("L1")
 def test_a_resumed_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
-    """L1: 6 points, the checkpoint after 4: the resumed run writes 5 and 6 again, each stands once."""
-
-    def write(logger: RunLogger, steps: range) -> None:
-        for step in steps:
-            logger.train(step, step / 10, FIGURES, 64, lr=0.1, images_per_second=9.0, grad_norm=1.0)
+    """6 points, the checkpoint after 4: the resumed run writes 5 and 6 again, each stands once."""
 
     def logger(state: dict) -> RunLogger:
         return RunLogger(tmp_path, state, quiet=True)
@@ -147,6 +152,7 @@ def test_a_resumed_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     assert steps_of(tmp_path / "tensorboard", "train/loss") == [1, 2]
 
 
+@pytest.mark.fault("L1")
 def test_every_step_stands_once_in_tensorboard_after_a_resume(tmp_path: Path) -> None:
     board = TensorBoard(tmp_path, fail, enabled=True)
     for step in range(4):
@@ -218,6 +224,247 @@ def test_rows_weigh_the_points_by_their_images() -> None:
 
 def fail(warning: str) -> None:
     raise AssertionError(warning)
+
+
+# A disk that does not take what is written.
+
+
+class Disk:
+    """Where LogFile writes: without `room`, it takes half of a write and fails the next one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.room = True
+        self._write = os.write
+        monkeypatch.setattr("imclass.runs.log_file.os.write", self.write)
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        if self.room:
+            return self._write(descriptor, data)
+        if len(data) < 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._write(descriptor, data[: len(data) // 2])
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+@pytest.mark.fault("L2")
+def test_what_the_disk_does_not_take_is_written_once_there_is_room(tmp_path: Path, disk: Disk) -> None:
+    warnings: list[str] = []
+    log = LogFile(tmp_path / "log", warnings.append)
+    for room in (True, False, False, True):
+        disk.room = room
+        log.write(b"a whole record\n")
+        assert set((tmp_path / "log").read_bytes().split(b"\n")) <= {b"a whole record", b""} or not room
+    log.close()
+    assert (tmp_path / "log").read_bytes() == 4 * b"a whole record\n"
+    assert warnings == [f"{tmp_path}/log: No space left on device; training goes on, and tries again"]
+
+
+@pytest.mark.fault("L2")
+def test_half_a_record_is_never_followed_by_another(tmp_path: Path, disk: Disk) -> None:
+    log = LogFile(tmp_path / "log", lambda warning: None)
+    log.write(b"one\n")
+    disk.room = False
+    log.write(b"two\n")
+    assert log.sync() == 4  # the position in a checkpoint
+    log.close()
+    log = LogFile(tmp_path / "log", fail, size=4)
+    disk.room = True
+    log.write(b"three\n")
+    log.close()
+    assert (tmp_path / "log").read_bytes() == b"one\nthree\n"
+
+
+@pytest.mark.fault("L1", "L2")
+def test_a_checkpoint_keeps_the_points_that_the_disk_has_not_taken(tmp_path: Path, disk: Disk) -> None:
+    first = RunLogger(tmp_path, {}, quiet=True)
+    write(first, range(1, 3))
+    disk.room = False
+    write(first, range(3, 5))
+    assert first.incomplete() == ["train.log", "metrics.jsonl", "tensorboard"]
+    state = first.state_dict()
+    assert missing_logs(tmp_path, state) == []
+    disk.room = True
+    second = RunLogger(tmp_path, state, quiet=True)
+    write(second, range(5, 7))
+    assert second.incomplete() == []
+    second.close()
+    assert [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert steps_of(tmp_path / "tensorboard", "train/loss") == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.fault("L2")
+@pytest.mark.parametrize("name", ["train.log", "metrics.jsonl", "metrics.csv", "tensorboard"])
+def test_a_training_ends_well_though_one_of_its_logs_takes_nothing(
+    train, imclass, finished: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def full(path: Path) -> None:
+        if name in (path.name, path.parent.name):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    append, write_csv = LogFile._append, metrics_files.write_csv
+    monkeypatch.setattr(LogFile, "_append", lambda log, record: (full(log.path), append(log, record)))
+    monkeypatch.setattr(metrics_files, "write_csv", lambda file, rows: (full(file), write_csv(file, rows)))
+    outcome = imclass("train", "name=run", *merged(QUICK, ["logger.plots=true"]))
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("\n") == 1
+    assert f"outputs/run/{name}" in outcome.err and "No space left on device; training goes on" in outcome.err
+    assert f"incomplete   {name}: the disk did not take all" in outcome.out
+    run = Path("outputs/run")
+    summary, whole = (json.loads((r / "summary.json").read_text()) for r in (run, finished))
+    assert (summary["unwritten"], summary["test"]) == ([name], whole["test"])
+    assert (run / "plots/curves.png").read_bytes() == (finished / "plots/curves.png").read_bytes()
+    if name != "metrics.jsonl":
+        assert records(run) == records(finished)
+
+
+@pytest.mark.fault("L2")
+def test_output_to_a_full_disk_is_warned_about_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`nohup imclass train > long.log`: what stdout lacks is in train.log, and so is the warning."""
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        console = Console(tmp_path / "train.log", quiet=False)
+        for word in ("one", "two"):
+            console.line(word)
+        console.close()
+    warning = "warning: stdout: No space left on device; training goes on, and train.log has the output"
+    assert capfd.readouterr().err == f"imclass: {warning}\n"
+    assert (tmp_path / "train.log").read_text().splitlines() == ["one", warning, "two"]
+
+
+@pytest.mark.fault("L2", "L3")
+def test_a_bar_outlives_its_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    class Gone(Terminal):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stderr", Gone())
+    console = Console(tmp_path / "train.log", quiet=False)
+    for step in range(1, 6):
+        clock.now += 2
+        assert console.advance(step, 3, 5)
+        console.progress("", FIGURES, 1234.0)
+    console.block("the end")
+    console.close()
+    log = (tmp_path / "train.log").read_text().splitlines()
+    assert "the end" in log
+    assert sum("Input/output error" in line for line in log) <= 2  # once for each stream
+
+
+# A log that has lost what its checkpoint says it has.
+
+
+def cut(file: Path, size: int) -> None:
+    os.truncate(file, file.stat().st_size - size)
+
+
+def zero(file: Path, size: int) -> None:
+    cut(file, size)
+    os.truncate(file, file.stat().st_size + size)
+
+
+def flip(file: Path, size: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[-size] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.fault("L4")
+@pytest.mark.parametrize("damage", [cut, zero, flip])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "tensorboard"])
+def test_a_log_that_lacks_what_the_checkpoint_records_is_noticed_and_repaired(
+    tmp_path: Path, name: str, damage: Callable[[Path, int], None]
+) -> None:
+    first = RunLogger(tmp_path, {}, quiet=True)
+    write(first, range(1, 4))
+    state = first.state_dict()
+    first.close()
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    file = events if name == "tensorboard" else tmp_path / name
+    assert missing_logs(tmp_path, state) == []
+    damage(file, 130)
+    (text,) = missing_logs(tmp_path, state)
+    assert text.startswith(f"{file} ")
+    second = RunLogger(tmp_path, state, quiet=True)
+    write(second, range(4, 6))
+    second.evaluated("val", 5, 0.5, FIGURES, 8)
+    second.close()
+    points = [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl")]
+    assert points == sorted(set(points) | {5})[: len(points)] or points[-2:] == [5, 5]
+    assert {1, 4, 5} <= set(points)
+    steps = steps_of(tmp_path / "tensorboard", "train/loss")
+    assert {1, 4, 5} <= set(steps) and len(steps) == len(set(steps))
+    assert missing_logs(tmp_path, second_state(tmp_path)) == []
+
+
+@pytest.mark.fault("L4")
+def test_a_log_that_is_gone_is_noticed_and_begun_again(tmp_path: Path) -> None:
+    first = RunLogger(tmp_path, {}, quiet=True)
+    write(first, range(1, 4))
+    state = first.state_dict()
+    first.close()
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    events.unlink()
+    (tmp_path / "metrics.jsonl").unlink()
+    assert missing_logs(tmp_path, state) == [f"{events} is gone", f"{tmp_path}/metrics.jsonl is gone"]
+    second = RunLogger(tmp_path, state, quiet=True)
+    assert second.evaluated("val", 4, 0.5, FIGURES, 8) is None
+    second.close()
+    assert [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl")] == [4]
+
+
+@pytest.mark.fault("L4")
+def test_the_logs_are_on_the_disk_before_the_checkpoint_is(train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a checkpoint records the length of was synced since it was last written."""
+    done: list[str] = []
+    fsync, replace, write_record = os.fsync, Path.replace, LogFile._append
+
+    def name_of(descriptor: int) -> str:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        return path.parent.name if path.parent.name == "tensorboard" else path.name
+
+    def synced(descriptor: int) -> None:
+        fsync(descriptor)
+        done.append(f"sync {name_of(descriptor)}")
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append(f"rename {Path(target).name}")
+        return replace(path, target)
+
+    def written(log: LogFile, record: bytes) -> None:
+        write_record(log, record)
+        done.append(f"write {log.path.parent.name if 'tfevents' in log.path.name else log.path.name}")
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    monkeypatch.setattr(LogFile, "_append", written)
+    train("run", "train.epochs=0.4")
+    before = done[: done.index("rename last.pt")]
+    for name in ("metrics.jsonl", "tensorboard"):
+        last = max(index for index, entry in enumerate(before) if entry == f"write {name}")
+        assert f"sync {name}" in before[last:], before
+
+
+def second_state(folder: Path) -> dict:
+    logs = RunLogger(folder, {"metrics": 10**6, "events": sizes_of(folder / "tensorboard")}, quiet=True)
+    state = logs.state_dict()
+    logs.close()
+    return state
+
+
+def sizes_of(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in folder.iterdir()}
+
+
+def write(logger: RunLogger, steps: range) -> None:
+    for step in steps:
+        logger.train(step, step / 10, FIGURES, 64, lr=0.1, images_per_second=9.0, grad_norm=1.0)
 
 
 def steps_of(folder: Path, tag: str) -> list[int]:

@@ -143,13 +143,17 @@ class _Stream:
 
     def __init__(self, name: str, file: TextIO, lost: Callable[[str, OSError], None]):
         self._name, self._file, self._lost = name, file, lost
+        self._gone = False
         self.encoding = file.encoding or "ascii"
 
     def write(self, text: str) -> None:
+        if self._gone:
+            return
         try:
             self._file.write(text.encode(self.encoding, "replace").decode(self.encoding))
             self._file.flush()
         except OSError as error:
+            self._gone = True
             silence(self._file)
             self._lost(self._name, error)
 

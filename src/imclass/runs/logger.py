@@ -14,6 +14,7 @@ from imclass.runs import metrics_file, tensorboard
 from imclass.runs.console import Console
 from imclass.runs.log_file import require_writable
 from imclass.runs.metrics_file import MetricsFile
+from imclass.runs.record_schema import POSITIONS, problem_of
 from imclass.runs.tensorboard import TensorBoard, cut_back
 
 Figures = Mapping[str, float]  # means over images, by name: loss, accuracy
@@ -103,8 +104,10 @@ def missing_logs(folder: Path, state: Mapping[str, Any]) -> list[str]:
     """Return a text per file of a run folder that lacks, or cannot give, what a checkpoint says it has.
 
     state: the logger's part of the checkpoint. After a power cut, a file can be shorter than it was, or
-    hold zeros; a resume from this checkpoint would leave a gap there.
+    hold zeros; a resume from this checkpoint would leave a gap there. Raises UserError for another state.
     """
+    if problem := problem_of(state, POSITIONS):
+        raise UserError(f"{folder}: the positions of its logs in a checkpoint are odd ({problem})")
     sizes = {folder / "tensorboard" / name: size for name, size in state.get("events", {}).items()}
     whole_parts = dict.fromkeys(sizes, tensorboard.whole_part)
     if "metrics" in state:

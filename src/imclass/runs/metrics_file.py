@@ -26,14 +26,13 @@ class MetricsFile:
         self.csv_failed = False  # the last time that it was written
         data = read_bytes(path)[:size] if enabled and path.is_file() else b""
         whole = whole_part(data)
-        later = [line for line in data[whole:].splitlines(keepends=True) if is_point(line)]
-        self._file = LogFile(
-            path if enabled else Path(os.devnull), warn, size=whole, unwritten=[*later, *unwritten]
-        )
+        rest = [*data[whole:].splitlines(keepends=True), *unwritten]
+        later = [line for line in rest if is_point(line)]
+        self._file = LogFile(path if enabled else Path(os.devnull), warn, size=whole, unwritten=later)
         self.records: list[Record] = []  # every point so far, on the disk or not
         self._rows: list[Record] = []
         self._since: list[Record] = []  # the points since the last row
-        for line in [*data[:whole].splitlines(), *later, *unwritten]:
+        for line in [*data[:whole].splitlines(), *later]:
             self._add(parse_point(line))
 
     def write(self, record: Record) -> None:

@@ -39,7 +39,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and "/" not in name and COUNT.accepts(size) for name, size in value.items()
+    )
+
+
 TEXT = Entry("a text", lambda value: isinstance(value, str))
+BYTES = Entry("bytes", lambda value: isinstance(value, bytes))
 COUNT = Entry("a whole number from 0", lambda v: _is_number(v) and isinstance(v, int) and 0 <= v <= LARGEST)
 NUMBER = Entry("a number from 0", lambda value: _is_number(value) and 0 <= value <= LARGEST)
 FRACTION = Entry("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
@@ -84,6 +91,11 @@ SESSION = {
     "data_fingerprint": Optional(TEXT),
 }
 PROVENANCE = {**SESSION, "resumed": Optional(Listed(SESSION))}
+POSITIONS = {  # a logger's part of a checkpoint
+    "metrics": Optional(COUNT),
+    "events": Optional(Entry("sizes of files by name", _are_sizes)),
+    "unwritten": Optional({"metrics": Optional(Listed(BYTES)), "events": Optional(Listed(BYTES))}),
+}
 _RATES = {"precision": FRACTION, "recall": FRACTION, "f1": FRACTION}
 EVALUATION = {
     "images": COUNT,
