@@ -40,6 +40,11 @@ COMMANDS = {
         "RUN|FOLDER ... [--out FILE.html]",
         "one run, or a comparison of many",
     ),
+    "verify": (
+        "imclass.commands.verify:verify_command",
+        "RUN",
+        "is everything in a run folder whole?",
+    ),
     "selftest": (
         "imclass.commands.selftest.command:selftest_command",
         "[--kills N]",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from imclass.runs.checkpoint import read_checkpoint
+from imclass.runs.event_files import Scalar, event_files, scalars_in
 from imclass.runs.records import read_metrics
 
 OWN = {"stopwatch", "logger", "about"}  # the clock, positions in files, names
@@ -44,18 +45,10 @@ def equal(a: object, b: object) -> bool:
     return bool(a == b)
 
 
-def event_points(run: Path) -> list[tuple[str, int, float]]:
-    """Return (tag, step, value) of every scalar in the event files that does not depend on the clock."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    points: list[tuple[str, int, float]] = []
-    for file in sorted((run / "tensorboard").iterdir()):
-        events = EventAccumulator(str(file), size_guidance={"scalars": 0})
-        events.Reload()
-        for tag in events.Tags()["scalars"]:
-            if "images_per_second" not in tag:
-                points += [(tag, e.step, e.value) for e in events.Scalars(tag)]
-    return sorted(points)
+def event_points(run: Path) -> list[Scalar]:
+    """Return every scalar in the event files that does not depend on the clock, sorted."""
+    points = (scalar for file in event_files(run) for scalar in scalars_in(file.read_bytes()))
+    return sorted(scalar for scalar in points if "images_per_second" not in scalar.tag)
 
 
 def _names(run: Path) -> set[str]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imclass.commands.selftest.folder import require_same_weights
+from imclass.commands.selftest.folder import require_said, require_same_weights
 from imclass.commands.selftest.trainings import Training, finish, overrides
 from imclass.commands.selftest.trial import Bench, Lost, Trial, require_no_traceback, require_same
 from imclass.errors import EXIT_STORAGE
@@ -45,6 +45,24 @@ class Full:
             return self._refusing(file, original(file, *args, **kwargs))
 
         Path.open, builtins.open = open_path, open_file  # type: ignore[method-assign,assignment]
+        self._refuse_descriptors()
+
+    def _refuse_descriptors(self) -> None:
+        """The same for what is opened and written by descriptor."""
+        opened, written = os.open, os.write
+        full: set[int] = set()
+
+        def open_descriptor(path: Any, *args: Any, **kwargs: Any) -> int:
+            descriptor = opened(path, *args, **kwargs)
+            (full.add if self.name in str(path) else full.discard)(descriptor)
+            return descriptor
+
+        def write(descriptor: int, data: Any) -> int:
+            if descriptor in full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return written(descriptor, data)
+
+        os.open, os.write = open_descriptor, write
 
     def _refusing(self, name: Any, file: Any) -> Any:
         return _Refusing(file, name) if self.name in str(name) and file.writable() else file
@@ -103,8 +121,7 @@ def _train_limited(size: int, whole: Path, folder: Path) -> None:
 
 def _train_without(name: str, whole: Path, folder: Path) -> None:
     log = finish(overrides("unlogged"), Full(name), folder=folder)
-    if name not in log:
-        raise Lost(f"nothing was said of {name}\n{log[-3000:]}")
+    require_said(name, log, folder / "outputs/unlogged")
     require_no_traceback(log)
     require_same_weights(folder / "outputs/unlogged", whole)
 

@@ -55,6 +55,14 @@ def _contents(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
+def require_said(name: str, log: str, run: Path) -> None:
+    """Raise Lost unless a file was named, on the terminal or in train.log."""
+    kept = run / "train.log"
+    said = log + (kept.read_text(errors="replace") if kept.is_file() else "")
+    if name not in said:
+        raise Lost(f"nothing was said of {name}\n{log[-3000:]}")
+
+
 def require_same_weights(run: Path, whole: Path) -> None:
     """Raise Lost unless two runs ended with the same checkpoints; their logs may have lost points."""
     from imclass.runs.same_run import differences

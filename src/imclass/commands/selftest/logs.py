@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imclass.commands.selftest.folder import require_same_weights
+from imclass.commands.selftest.folder import require_said, require_same_weights
 from imclass.commands.selftest.trainings import finish, overrides
-from imclass.commands.selftest.trial import Bench, Lost, Trial, copy_of, require_same
+from imclass.commands.selftest.trial import Bench, Trial, copy_of, require_same
 
 
 def trials(bench: Bench) -> Iterator[Trial]:
@@ -33,8 +33,7 @@ def _cut(file: str, part: float, older: bool, zeros: bool, killed: Path, whole: 
     if zeros:  # the length was written, the content was not
         os.truncate(path, last)
     log = finish(overrides("killed"), folder=folder)
-    if path.name not in log:
-        raise Lost(f"nothing was said of {path.name}\n{log[-3000:]}")
+    require_said(path.name, log, copy)
     if older:
         require_same_weights(copy, whole)
     else:

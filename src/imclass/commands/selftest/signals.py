@@ -1,6 +1,7 @@
 """Signals that ask to stop: exit code 75 soon, and the same command goes on as if nothing had happened."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from imclass.errors import EXIT_INTERRUPTED
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 LASTS = 3.0  # seconds that a slowed training takes
 COLD = 6.0  # seconds in which a cold start imports torch and begins
+CPU_SECONDS = 2.0  # from the signal to the end, of the process that was asked
 
 
 def slowed() -> None:
@@ -67,13 +69,19 @@ def _cold(how: int, moment: float, whole: Path, name: str, *, double: bool) -> T
         try:
             wait(SECONDS, lambda: catches_signals(process.pid) or process.poll() is not None)
             wait(moment, lambda: process.poll() is not None)
+            before = spent = cpu_seconds(process.pid)
             for _ in range(1 + double):
                 process.send_signal(how)
-            wait(SECONDS, lambda: process.poll() is not None)
+            end = time.monotonic() + SECONDS
+            while process.poll() is None and time.monotonic() < end and not Training.stopping:
+                spent = max(spent, cpu_seconds(process.pid))
+                time.sleep(0.002)
         finally:
             process.kill()
             process.wait()
         _require_end(process.returncode, (folder / LOG).read_text(errors="replace"))
+        if process.returncode and spent - before > CPU_SECONDS:
+            raise Lost(f"{spent - before:.1f} s of CPU time from the signal to the end")
         finish(overrides("asked"), folder=folder)
         require_same(folder / "outputs/asked", whole)
 
@@ -99,3 +107,11 @@ def catches_signals(pid: int) -> bool:
     mask = next((line for line in status.splitlines() if "SigCgt" in line), "SigCgt: 0")
     caught = int(mask.split()[1], 16)
     return all(caught >> (number - 1) & 1 for number in SIGNALS)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used; 0 where the system does not say, or it has ended."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0

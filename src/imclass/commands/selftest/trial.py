@@ -70,10 +70,11 @@ def copy_of(run: Path, folder: Path) -> Path:
 
 
 def require_same(run: Path, whole: Path) -> None:
-    """Raise Lost unless `run` is the same run as `whole`, bit for bit."""
+    """Raise Lost unless `run` is the same as `whole`, bit for bit, and `imclass verify` finds it whole."""
     from imclass.runs.same_run import differences
+    from imclass.runs.verify import verify_run
 
-    if found := differences(run, whole):
+    if found := differences(run, whole) or verify_run(run).problems:
         raise Lost("; ".join(found))
 
 

@@ -1,0 +1,29 @@
+"""Is everything in a run folder whole, and does it agree?
+
+imclass verify RUN
+"""
+
+from collections.abc import Sequence
+
+from imclass.commands.arguments import Arguments
+from imclass.errors import UserError
+from imclass.runs.records import find_run
+
+
+def verify_command(argv: Sequence[str]) -> None:
+    """Print one line about a whole run. Raises UserError with a line for each problem. Read-only."""
+    parser = Arguments(
+        prog="imclass verify",
+        description="Check a run folder: digests and values of all weights, logs, summary, promised files. "
+        "Nothing is written or locked. Exit code 2 and a line for each problem, or 0.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run folder, or its name under outputs/")
+    run = find_run(parser.parse_args(argv).run)
+    from imclass.runs.verify import verify_run
+
+    verdict = verify_run(run)
+    if verdict.problems:
+        raise UserError("\n".join(verdict.problems))
+    step = verdict.summary.get("step", 0)
+    notes = "".join(f"; {note}" for note in verdict.notes)
+    print(f"{run}: whole: {verdict.files} files, step {step}, {verdict.status}{notes}")

@@ -1,0 +1,104 @@
+"""Which files a run folder has: those it promises, no debris, nothing that is no file; and its lock."""
+
+import math
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from imclass.runs.atomic import TEMPORARY
+from imclass.runs.event_files import event_files
+from imclass.runs.folder import promised_files
+from imclass.runs.locks import LOCK
+from imclass.runs.records import Record, read_evaluation
+from imclass.runs.verify.verdict import Verdict
+
+BEGUN = ("config.yaml", "provenance.json", "summary.json", "train.log")
+FINISHED = ("metrics.jsonl", "checkpoints/best.pt", "checkpoints/last.pt")
+TEXTS = ("train.log", "metrics.csv", "report.html")
+CLOSE = 1e-3  # an evaluation that was repeated on other hardware is as close as this to the run's own
+
+
+def check_files(verdict: Verdict, settings: Mapping[str, Any]) -> None:
+    """Look at names and kinds of all files, and at those that nothing else here reads."""
+    _check_lock(verdict)
+    for path in sorted(verdict.path.rglob("*")):
+        name = str(path.relative_to(verdict.path))
+        if path.name.startswith(TEMPORARY) and not verdict.held:
+            verdict.add(name, "a process that was killed left this behind; the same command removes it")
+        elif not (path.is_file() or path.is_dir()):
+            verdict.add(name, "neither a file nor a folder")
+        elif path.is_file() and path.name != LOCK:
+            verdict.files += 1
+            _check_content(verdict, path, name)
+    logger = settings.get("logger") or {}
+    promised = [*BEGUN]
+    if verdict.finished:
+        promised += [*FINISHED, *promised_files(plots=bool(logger.get("plots")))]
+        if logger.get("tensorboard") and not event_files(verdict.path):
+            verdict.add("tensorboard", "no event file, which a finished run has")
+    for name in promised:
+        if not (verdict.path / name).is_file():
+            verdict.add(name, f"missing; a run that is {verdict.status} has it")
+    _check_evaluation(verdict)
+
+
+def _check_content(verdict: Verdict, path: Path, name: str) -> None:
+    if path.suffix == ".png":
+        try:
+            with Image.open(path) as image:
+                image.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            verdict.add(name, f"damaged: {error}")
+    elif name in TEXTS:
+        text = path.read_bytes()
+        if b"\0" in text:
+            verdict.add(name, "holds zeros where text was")
+        elif path.suffix == ".html" and not text.rstrip().endswith(b"</html>"):
+            verdict.add(name, "incomplete: it does not end with </html>")
+
+
+def _check_evaluation(verdict: Verdict) -> None:
+    """evaluation.json is of the test set, as the summary has it."""
+    scores: Record = verdict.attempt(lambda: read_evaluation(verdict.path), {})
+    test = verdict.summary.get("test")
+    if not (scores and test and verdict.finished):
+        return
+    for key in ("loss", "accuracy"):
+        if not math.isclose(scores[key], test[key], rel_tol=CLOSE, abs_tol=CLOSE):
+            verdict.add("evaluation.json", f"{key} {scores[key]:g}, where summary.json has {test[key]:g}")
+    if scores["images"] != sum(sum(row) for row in scores["confusion_matrix"]):
+        verdict.add("evaluation.json", "the confusion matrix has not as many images as it says")
+
+
+def _check_lock(verdict: Verdict) -> None:
+    """Note who trains in the folder, from what its lock says: taking it would stop another process."""
+    file = verdict.path / LOCK
+    if not file.is_file():
+        return
+    holder = file.read_text(errors="replace")[:200]
+    match = re.fullmatch(r"process (\d+) on (.+)", holder)
+    if match is None:
+        verdict.notes.append("a lock that names nobody")
+    elif match[2] != socket.gethostname():
+        verdict.held = True
+        verdict.notes.append(f"in use by {holder!r}, if it still runs")
+    elif _is_alive(int(match[1])):
+        verdict.held = True
+        verdict.notes.append(f"in use by process {match[1]}")
+    else:
+        verdict.notes.append(f"stale lock of process {match[1]}, which locks nothing")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True

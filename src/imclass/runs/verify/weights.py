@@ -1,0 +1,110 @@
+"""Are the weights in a run folder whole, finite, and those of its summary?"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from imclass.runs.checkpoint import DamagedCheckpoint, Header, State, load_best, load_checkpoint, require
+from imclass.runs.same_run import equal
+from imclass.runs.verify.verdict import Verdict
+from imclass.runs.weights import read_weights
+
+TRAINING = {
+    **dict.fromkeys(("model", "optimizer", "schedule", "ema", "scaler", "meter", "stopwatch"), dict),
+    "progress": dict,
+    "logger": dict,
+    "about": dict,
+}
+MODEL = {"model": dict, "about": dict}
+ABOUT = {"run": str, "config": str, "classes": list, "shape": list, "mean": list, "std": list}
+
+
+class Checkpoint(NamedTuple):
+    """A file that was read; both empty where it is not there or damaged."""
+
+    header: Header
+    state: State
+
+
+def check_weights(verdict: Verdict) -> Mapping[str, Any]:
+    """Look at all files of weights; return the logger's part of last.pt, empty if there is none."""
+    last, previous, best = (_read(verdict, f"checkpoints/{name}.pt") for name in ("last", "previous", "best"))
+    if last.state and previous.state and previous.header["step"] >= last.header["step"]:
+        verdict.add("checkpoints/previous.pt", f"step {previous.header['step']}: not older than last.pt")
+    if last.state and best.state and _shapes(last.state["model"]) != _shapes(best.state["model"]):
+        verdict.add("checkpoints/best.pt", "is of another model than last.pt")
+    _check_summary(verdict, last, best)
+    _check_safetensors(verdict, best)
+    logged: Mapping[str, Any] = last.state.get("logger", {})
+    return logged
+
+
+def _read(verdict: Verdict, name: str) -> Checkpoint:
+    path, is_best = verdict.path / name, name.endswith("best.pt")
+    try:
+        header, state = load_best(path) if is_best else load_checkpoint(path)
+        require(header, {"step": int}, f"{path}: header")
+        require(state, MODEL if is_best else TRAINING, str(path))
+        require(state["about"], ABOUT, f"{path}: about")
+    except FileNotFoundError:
+        return Checkpoint({}, {})
+    except DamagedCheckpoint as error:
+        verdict.problems.append(str(error))
+        return Checkpoint({}, {})
+    bad = [key for key, tensor in _tensors(state) if not _is_finite(tensor)]
+    if bad:
+        verdict.add(name, f"not finite: {', '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}")
+    return Checkpoint(header, state)
+
+
+def _check_summary(verdict: Verdict, last: Checkpoint, best: Checkpoint) -> None:
+    """Compare with summary.json, which is of the same step once a run has ended in order."""
+    summary, figures = verdict.summary, verdict.summary.get("best") or {}
+    if not verdict.settled:
+        return
+    if last.state and last.header["step"] != summary["step"]:
+        verdict.add(
+            "checkpoints/last.pt", f"step {last.header['step']}, not {summary['step']} as in summary.json"
+        )
+    if best.state:
+        for key, value in figures.items():
+            if best.header.get(key) != value:
+                verdict.add(
+                    "checkpoints/best.pt", f"{key} {best.header.get(key)}, not {value} as in summary.json"
+                )
+    elif figures and not (verdict.path / "checkpoints/best.pt").exists():
+        verdict.add(
+            "checkpoints/best.pt", f"missing; summary.json has a best model of step {figures['step']}"
+        )
+
+
+def _check_safetensors(verdict: Verdict, best: Checkpoint) -> None:
+    """best.safetensors has the tensors of best.pt, once the run is finished."""
+    path = verdict.path / "best.safetensors"
+    if not path.exists():
+        return
+    tensors: dict[str, Tensor] = verdict.attempt(lambda: read_weights(path), {})
+    if tensors and not all(map(_is_finite, tensors.values())):
+        verdict.add(path.name, "not finite")
+    elif tensors and best.state and verdict.finished and not equal(tensors, dict(best.state["model"])):
+        verdict.add(path.name, "other weights than best.pt")
+
+
+def _tensors(tree: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield all tensors of nested dicts and lists, with their keys."""
+    if isinstance(tree, Tensor):
+        yield prefix.removeprefix("."), tree
+    elif isinstance(tree, Mapping | list | tuple):
+        items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+        for key, value in items:
+            yield from _tensors(value, f"{prefix}.{key}")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -1,0 +1,119 @@
+"""imclass selftest: its table, that it notices a broken build, and that it leaves nothing behind."""
+
+import multiprocessing.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imclass.commands.selftest import kills, trial
+from imclass.commands.selftest.control import break_the_seeding
+from imclass.commands.selftest.trainings import finish
+from imclass.runs import weights
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made."""
+    multiprocessing.util.get_temp_dir()  # of the fork server, which outlives this test
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def rows(out: str) -> dict[str, tuple[int, int, int]]:
+    """Return the table: what was done, and how often it was tried, survived and lost."""
+    found = re.findall(r"^(\S.*?) +(\d+) +(\d+) +(\d+)$", out, re.MULTILINE)
+    return {what: (int(tried), int(survived), int(lost)) for what, tried, survived, lost in found}
+
+
+@pytest.mark.fault("R1", "C1", "C2")
+def test_kills_and_damage_cost_nothing(imclass, scratch: Path) -> None:
+    outcome = imclass("selftest", "--kills", "2", "--only", "kills,weights,control")
+    assert outcome.code == 0, outcome.out
+    assert rows(outcome.out) == {
+        "kill -9 at a save, a rename, the end": (1, 1, 0),
+        "kill -9 at random times": (1, 1, 0),
+        "bit flips in files of weights": (8, 8, 0),
+        "truncations in files of weights": (4, 4, 0),
+        "holes in files of weights": (4, 4, 0),
+        "negative control: broken seeding is noticed": (1, 1, 0),
+    }
+    assert outcome.out.endswith("\ntried 19, survived 19, lost 0\n")
+    assert max(map(len, outcome.out.splitlines()[1:])) <= 80
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_broken_build_is_noticed(imclass, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what is random depends on a running state, a run that was killed ends otherwise."""
+
+    def train(argv: Any, *patches: Any, **more: Any) -> str:
+        return finish(argv, break_the_seeding, *patches, **more)
+
+    monkeypatch.setattr(kills, "finish", train)
+    monkeypatch.setattr(trial, "finish", train)
+    outcome = imclass("selftest", "--kills", "1", "--only", "kills")
+    assert outcome.code == 1
+    assert rows(outcome.out) == {"kill -9 at a save, a rename, the end": (1, 0, 1)}
+    assert "last.pt: model differs" in outcome.out
+    assert outcome.out.endswith("\ntried 1, survived 0, lost 1\n")
+    (kept,) = scratch.iterdir()
+    assert f"imclass: 1 lost; what is left of them is in {kept}\n" in outcome.err
+    look = re.search(r"^  imclass verify (\S+)$", outcome.out, re.MULTILINE)
+    assert look and imclass("verify", look[1]).code == 0  # whole, but another run
+
+
+def test_weights_that_nobody_checks_are_noticed(imclass, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_check_digest", lambda *_: None)
+    outcome = imclass("selftest", "--kills", "4", "--only", "weights")
+    assert outcome.code == 1
+    assert rows(outcome.out)["bit flips in files of weights"][2] > 0
+    assert "read_model_weights returned other weights and said nothing" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--kills", "0"], "--kills 0: expected a number from 1"),
+        (["--only", "luck"], "--only luck: expected some of kills, ranks"),
+    ],
+)
+def test_mistakes(imclass, argv: list[str], expected: str) -> None:
+    outcome = imclass("selftest", *argv)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert outcome.err.startswith(f"imclass: {expected}")
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc to find what is left over")
+def test_ctrl_c_ends_it_with_nothing_left_over(tmp_path: Path, scratch: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imclass", "selftest", "--only", "kills"],
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and not list(scratch.glob("*/kill*/outputs/*/config.yaml")):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    assert err == "imclass: stopped by SIGINT; the same command starts it again\n"
+    assert list(scratch.glob("imclass-*")) == []
+    here = [path for path in Path("/proc").glob("[0-9]*/cwd") if str(scratch) in read_link(path)]
+    assert here == []
+
+
+def read_link(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except OSError:  # it has ended
+        return ""

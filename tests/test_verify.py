@@ -1,0 +1,249 @@
+"""imclass verify: a whole run is whole, each kind of damage has its line, and nothing is touched."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imclass.commands.selftest.points import At, Hold
+from imclass.commands.selftest.trainings import Training, finish, overrides
+from imclass.runs.checkpoint import load_checkpoint, write_checkpoint
+from imclass.runs.weights import read_weights, write_safetensors
+
+Damage = Callable[[Path], None]
+
+
+def state(run: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Return what a look at the folder must not change: names, times and contents, folders included."""
+    found = {}
+    for path in [run, *sorted(run.rglob("*"))]:
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() else b""
+        found[str(path)] = (status.st_mtime_ns, status.st_mode, content)
+    return found
+
+
+def events(run: Path) -> Path:
+    return next((run / "tensorboard").iterdir())
+
+
+def replace(name: str, old: str, new: str, count: int = 1) -> Damage:
+    """Replace a text in a file by a regular expression; it must be there."""
+
+    def damage(run: Path) -> None:
+        text = (run / name).read_text()
+        changed = re.sub(old, new, text, count=count)
+        assert changed != text
+        (run / name).write_text(changed)
+
+    return damage
+
+
+def flip(name: str) -> Damage:
+    def damage(run: Path) -> None:
+        file = run / name if "events" not in name else events(run)
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 4
+        file.write_bytes(data)
+
+    return damage
+
+
+def half(name: str) -> Damage:
+    return lambda run: os.truncate(run / name, (run / name).stat().st_size // 2)
+
+
+def remove(name: str) -> Damage:
+    return lambda run: (events(run) if "events" in name else run / name).unlink()
+
+
+def edit(name: str, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Damage:
+    """Write a checkpoint anew, header and state changed, with a right digest."""
+
+    def damage(run: Path) -> None:
+        header, content = load_checkpoint(run / "checkpoints" / name)
+        change(header, content)
+        write_checkpoint(run / "checkpoints" / name, content, header)
+
+    return damage
+
+
+def one_not_finite(header: dict[str, Any], content: dict[str, Any]) -> None:
+    next(iter(content["model"].values())).view(-1)[0] = torch.nan
+
+
+def other_safetensors(run: Path) -> None:
+    file = run / "best.safetensors"
+    write_safetensors(file, {name: tensor + 1 for name, tensor in read_weights(file).items()}, {})
+
+
+def lines(change: Callable[[list[bytes]], list[bytes]]) -> Damage:
+    def damage(run: Path) -> None:
+        file = run / "metrics.jsonl"
+        file.write_bytes(b"".join(change(file.read_bytes().splitlines(keepends=True))))
+
+    return damage
+
+
+def scalar_record(data: bytes) -> tuple[int, int]:
+    """Return where the record of the loss on the test set begins and ends."""
+    end = 0
+    while True:
+        start, end = end, end + 16 + int.from_bytes(data[end : end + 8], "little")
+        if b"test/loss" in data[start:end]:
+            return start, end
+
+
+def repeat_an_event(run: Path) -> None:
+    """Append a copy of a record, which is whole."""
+    data = events(run).read_bytes()
+    start, end = scalar_record(data)
+    events(run).write_bytes(data + data[start:end])
+
+
+def drop_an_event(run: Path) -> None:
+    """What is left are whole records."""
+    data = events(run).read_bytes()
+    start, end = scalar_record(data)
+    events(run).write_bytes(data[:start] + data[end:])
+
+
+def write(name: str, text: str) -> Damage:
+    return lambda run: (run / name).write_text(text) and None
+
+
+def fifo(run: Path) -> None:
+    os.mkfifo(run / "pipe")
+
+
+def best_by_last(run: Path) -> None:
+    (run / "checkpoints/best.pt").write_bytes((run / "checkpoints/last.pt").read_bytes())
+
+
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "a bit of last.pt": (flip("checkpoints/last.pt"), r"last\.pt is damaged \(its SHA-256"),
+    "a bit of previous.pt": (flip("checkpoints/previous.pt"), r"previous\.pt is damaged"),
+    "a bit of best.pt": (flip("checkpoints/best.pt"), r"best\.pt is damaged"),
+    "half of last.pt": (half("checkpoints/last.pt"), r"last\.pt is damaged"),
+    "best.pt by last.pt": (best_by_last, r"best\.pt is damaged \(it is another file"),
+    "no best.pt": (remove("checkpoints/best.pt"), r"best\.pt: missing"),
+    "no last.pt": (remove("checkpoints/last.pt"), r"last\.pt: missing; a run that is finished has it"),
+    "a weight that is no number": (edit("last.pt", one_not_finite), r"last\.pt: not finite: model\."),
+    "no optimizer": (edit("last.pt", lambda h, s: s.pop("optimizer")), r"last\.pt: .*optimizer"),
+    "another step": (edit("last.pt", lambda h, s: h.update(step=99)), r"last\.pt: step 99, not 18"),
+    "a step before": (
+        edit("previous.pt", lambda h, s: h.update(step=99)),
+        r"previous\.pt: step 99: not older",
+    ),
+    "another best step": (edit("best.pt", lambda h, s: h.update(step=3)), r"best\.pt: step 3, not \d+ as in"),
+    "another model": (edit("best.pt", lambda h, s: s["model"].popitem()), r"best\.pt: is of another model"),
+    "a bit of best.safetensors": (flip("best.safetensors"), r"best\.safetensors is damaged"),
+    "other safetensors": (other_safetensors, r"best\.safetensors: other weights than best\.pt"),
+    "a point twice": (lines(lambda ls: [*ls, ls[-1]]), r"metrics\.jsonl: step 18, test: 2 points"),
+    "a point less": (lines(lambda ls: ls[1:]), r"metrics\.jsonl has [\d,]+ bytes, fewer than"),
+    "points out of order": (lines(lambda ls: [ls[-1], *ls[:-1]]), r"metrics\.jsonl: step 3 follows step 18"),
+    "half a point": (lines(lambda ls: [*ls, b'{"step']), r"metrics\.jsonl: its last line is incomplete"),
+    "another object": (lines(lambda ls: [b"[1]\n", *ls]), r"metrics\.jsonl: line 1"),
+    "another figure": (
+        replace("metrics.jsonl", r'("split": "val", "loss": )', r"\g<1>9"),
+        r"metrics\.csv: does not agree with metrics\.jsonl",
+    ),
+    "another final figure": (
+        replace("summary.json", r'("test": \{\s+"loss": )', r"\g<1>9"),
+        r"metrics\.jsonl: test: loss \S+ at the end, where summary\.json has loss 9",
+    ),
+    "a row of metrics.csv": (
+        replace("metrics.csv", r"\n(\d+),", r"\n\g<1>,9"),
+        r"metrics\.csv: does not agree",
+    ),
+    "no metrics.csv": (remove("metrics.csv"), r"metrics\.csv: missing"),
+    "a bit of the events": (flip("events"), r"events\.out\S+(: damaged| is damaged) at byte"),
+    "an event twice": (repeat_an_event, r"tensorboard: test/loss, step 18: 2 points"),
+    "an event less": (drop_an_event, r"tensorboard: test/loss, step 18: not as in metrics\.jsonl"),
+    "no events": (remove("events"), r"tensorboard: no event file"),
+    "another accuracy": (
+        replace("evaluation.json", r'"accuracy": [\d.]+', '"accuracy": 0.0123'),
+        r"evaluation\.json: accuracy 0\.0123, where summary\.json has",
+    ),
+    "a summary of another kind": (write("summary.json", "[1]"), r"summary\.json"),
+    "a summary without an end": (half("summary.json"), r"summary\.json"),
+    "a provenance of another kind": (write("provenance.json", "3"), r"provenance\.json"),
+    "no report": (remove("report.html"), r"report\.html: missing"),
+    "half a report": (half("report.html"), r"report\.html: incomplete"),
+    "half a plot": (half("plots/curves.png"), r"curves\.png: damaged"),
+    "no plot": (remove("plots/calibration.png"), r"calibration\.png: missing"),
+    "zeros in the log": (write("train.log", "\0" * 99), r"train\.log: holds zeros"),
+    "debris": (write("checkpoints/.tmp-01234567-last.pt", "half"), r"\.tmp-01234567-last\.pt: a process"),
+    "a FIFO": (fifo, r"pipe: neither a file nor a folder"),
+    "a setting that is none": (replace("config.yaml", "seed:", "seeds:"), r"config\.yaml: seeds"),
+    "settings that are none": (write("config.yaml", "- 1\n"), r"config\.yaml"),
+}
+
+
+def test_a_finished_run_is_whole_and_nothing_is_touched(imclass, run: Path) -> None:
+    before = state(run)
+    outcome = imclass("verify", "run")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert re.fullmatch(r"outputs/run: whole: 19 files, step 18, finished\n", outcome.out)
+    assert state(run) == before
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_each_damage_has_its_line(imclass, run: Path, name: str) -> None:
+    damage, expected = DAMAGES[name]
+    damage(run)
+    before = state(run)
+    outcome = imclass("verify", "outputs/run")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert all(line.startswith("imclass: ") for line in outcome.err.splitlines())
+    assert re.search(rf"^imclass: .*{expected}", outcome.err, re.MULTILINE), outcome.err
+    assert state(run) == before
+
+
+def test_a_folder_that_is_no_run(imclass, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    outcome = imclass("verify", "photos")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "photos: no run folder" in outcome.err
+
+
+def test_a_run_that_waits_to_go_on_is_whole(imclass) -> None:
+    """Killed in a step: its logs go beyond its checkpoint, which is no damage. Asked to stop: in order."""
+    finish(overrides("killed"), At("in a step", 15), code=-signal.SIGKILL)
+    outcome = imclass("verify", "killed")
+    assert re.search(r"whole: \d+ files, step 0, running; stale lock of process \d+", outcome.out), (
+        outcome.err
+    )
+    finish(overrides("asked"), At("in a step", 8, signal.SIGTERM), code=75)
+    outcome = imclass("verify", "asked")
+    assert re.search(r"whole: \d+ files, step 8, interrupted$", outcome.out), outcome.err
+
+
+def test_a_run_that_is_training_is_whole(imclass) -> None:
+    training = Training(overrides("shared"), Hold("in a step", 14))
+    training.until(Path("held").exists)
+    outcome = imclass("verify", "shared")
+    training.send(signal.SIGKILL)
+    training.wait()
+    assert f"running; in use by process {training.pid}\n" in outcome.out, outcome.err
+
+
+def test_a_run_without_plots_and_tensorboard_promises_less(imclass, train) -> None:
+    train("small", "logger.plots=false", "logger.tensorboard=false")
+    outcome = imclass("verify", "small")
+    assert outcome.code == 0, outcome.err
+
+
+def test_what_training_longer_and_evaluating_again_leave_is_whole(imclass, train) -> None:
+    run = train("longer")
+    train("longer", "train.epochs=3")
+    assert imclass("evaluate", "longer").code == 0
+    outcome = imclass("verify", "longer")
+    assert outcome.code == 0, outcome.err
+    assert json.loads((run / "summary.json").read_text())["step"] == 27
