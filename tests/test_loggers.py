@@ -13,6 +13,8 @@ import torch
 from conftest import QUICK, merged, records
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from imclass.commands.selftest.trainings import finish, overrides
+from imclass.errors import provide_streams
 from imclass.reports.plots import Picture, plot_pictures
 from imclass.runs import console as consoles
 from imclass.runs import metrics_file as metrics_files
@@ -111,6 +113,42 @@ def test_a_terminal_gets_a_bar_and_the_log_no_control_characters(
     assert "loss 0.500, acc 75.0%, 1,234 img/s" in err.getvalue()
     assert out.getvalue() == "epoch 1 is done\n"
     assert (tmp_path / "train.log").read_text() == "epoch 1 is done\n"
+
+
+@pytest.mark.fault("L3")
+@pytest.mark.parametrize("hours", [1, 10, 100])
+def test_a_log_of_a_hundred_epochs_stays_below_100_kb(
+    tmp_path: Path, clock: Clock, capsys, hours: int
+) -> None:
+    console = Console(tmp_path / "train.log", quiet=False)
+    seconds = hours * 36  # of an epoch
+    for epoch in range(100):
+        for second in range(0, seconds, 2):
+            clock.now = 100.0 + epoch * seconds + second
+            if console.advance(1, 391, 39_100):
+                console.progress(f"epoch {epoch}.00, step 39,100 of 39,100", FIGURES, 1234.0)
+        console.status(f"epoch {epoch}.00  step 39,100  train loss 0.1234  val loss 0.1234, accuracy 12.34%")
+    console.close()
+    log = (tmp_path / "train.log").read_text()
+    assert log.count("\n") >= 200 and len(log) < 100_000
+    assert len(capsys.readouterr().out) < 100_000
+
+
+@pytest.mark.fault("L3")
+def test_a_training_without_any_stream_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """imclass train <&- >&- 2>&-: no log gets a descriptor that others take for a stream."""
+    monkeypatch.chdir(tmp_path)
+    finish(overrides("run", "train.epochs=0.5"), close_streams)
+    run = tmp_path / "outputs/run"
+    assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+    assert len(read_metrics(run / "metrics.jsonl")) == len((run / "metrics.jsonl").read_text().splitlines())
+
+
+def close_streams() -> None:
+    """Begin as a process that the shell started with its streams closed."""
+    for number in range(3):
+        os.close(number)
+    provide_streams()
 
 
 @pytest.mark.fault("L3")

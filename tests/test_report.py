@@ -8,6 +8,7 @@ import shutil
 import statistics
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import QUICK, merged
@@ -148,6 +149,37 @@ def test_names_from_elsewhere_are_no_markup(imclass, run) -> None:
     (run / "evaluation.json").write_text(json.dumps(scores))
     assert imclass("report", "run").code == 0
     assert "<script" not in (run / "report.html").read_text()
+
+
+@pytest.mark.fault("S5")
+def test_whatever_a_strangers_run_holds_is_no_markup_and_no_formula(imclass, run) -> None:
+    """Each text of each file, and the folder's own name; plots read class names too."""
+    evil = "<img src=x onerror=alert(1)>$\\frac{"
+    other = run.rename(run.parent / f"{evil.replace('/', '')}")
+    for name in ("summary.json", "provenance.json", "evaluation.json"):
+        tree = json.loads((other / name).read_text())
+        (other / name).write_text(json.dumps(with_texts(tree, evil, keep=("finished",))))
+    config = (other / "config.yaml").read_text().replace("name: lenet", f"name: '{evil}'")
+    (other / "config.yaml").write_text(config)
+    shutil.copytree(other, run.parent / "stopped")
+    summary = json.loads((other / "summary.json").read_text()) | {"status": "failed"}
+    (run.parent / "stopped/summary.json").write_text(json.dumps(summary))
+    (run.parent / "stopped/train.log").write_bytes(evil.encode() + b"\xff\n")
+    assert imclass("report", str(other)).code == 0
+    assert imclass("report", "outputs").code == 0
+    for page in (other / "report.html", run.parent / "comparison.html"):
+        text = page.read_text()
+        assert "<img src=x" not in text and "&lt;img src=x" in text
+        assert Page(page).links == []
+
+
+def with_texts(tree: Any, text: str, keep: tuple[str, ...]) -> Any:
+    """Return a JSON tree with every text replaced, but for those to keep."""
+    if isinstance(tree, dict):
+        return {key: with_texts(value, text, keep) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [with_texts(value, text, keep) for value in tree]
+    return text if isinstance(tree, str) and tree not in keep else tree
 
 
 def test_a_class_whose_name_is_no_unicode(imclass, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Real processes are killed, or asked to stop, at named points; at random ones: te
 
 import itertools
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -64,6 +65,20 @@ def test_killed_anywhere_and_resumed_ends_bit_for_bit(here: Path, whole: Path, k
     finish(overrides("killed"))
     assert_same_run(here / "killed", whole)
     assert list(here.rglob(".tmp-*")) == []
+
+
+@pytest.mark.fault("L4")
+@pytest.mark.parametrize("name", ["metrics.jsonl", "tensorboard"])
+def test_a_log_cut_behind_the_newest_checkpoint_costs_no_point(here: Path, whole: Path, name: str) -> None:
+    """As a power cut leaves it: the checkpoint before has all of its logs, and is taken."""
+    finish(overrides("killed"), At("before the test"), code=-signal.SIGKILL)
+    run = here / "killed"
+    (file,) = [run / name] if name == "metrics.jsonl" else (run / name).iterdir()
+    os.truncate(file, file.stat().st_size - 50)
+    finish(overrides("killed"))
+    log = (run / "train.log").read_text()
+    assert f"{file.relative_to(here.parent)} has " in log and "falling back to" in log
+    assert_same_run(run, whole)
 
 
 @pytest.mark.fault("R9")

@@ -206,9 +206,12 @@ def silence(stream: TextIO) -> None:
 
 
 def _takes_output() -> bool:
-    """Return whether stdout takes what was printed; one that does not is silenced."""
+    """Return whether stdout takes a line feed after what was printed; one that does not is silenced.
+
+    Without a buffer (PYTHONUNBUFFERED), print itself failed, and there is nothing left to flush.
+    """
     try:
-        sys.stdout.flush()
+        print(flush=True)
     except OSError:
         silence(sys.stdout)
         return False
@@ -236,6 +239,10 @@ def _report(error: ImclassError | Interrupted) -> None:
             return  # rank 0 reports it; it has, where torchrun is ending the other ranks
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun's, once rank 0 has exited
         time.sleep(LAUNCHER_SECONDS)
+    try:
+        sys.stdout.flush()  # what was printed comes first
+    except OSError:
+        silence(sys.stdout)  # or flushing it at exit would change the exit code
     speaker = _speaker() if rank or error.on_one_rank else "imclass"
     say(str(error), speaker=speaker)
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from imclass.config.check import check_config
 from imclass.config.schema import SETTINGS, Config
 from imclass.config.yaml_file import read_yaml
-from imclass.errors import UserError
+from imclass.errors import ConfigError, UserError
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -50,7 +50,12 @@ def stored_with(path: Path, typed: Mapping[str, Any]) -> Config:
     groups = [key.rstrip("=") for key in typed if key.endswith("=")]
     if groups:
         raise UserError(f"{groups[0]}=...: resume={path} takes its settings from the run; leave this out")
-    stored = OmegaConf.create(read_settings(path))
+    settings = read_settings(path)
+    try:
+        check_config(settings, to_train=False)
+    except ConfigError as error:
+        raise ConfigError([f"{path / 'config.yaml'}: {problem}" for problem in error.problems]) from error
+    stored = OmegaConf.create(settings)
     for key, value in typed.items():
         if key != "name" and not key.startswith("hydra"):
             OmegaConf.update(stored, key, value)

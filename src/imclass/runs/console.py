@@ -12,7 +12,8 @@ from tqdm import tqdm
 from imclass.errors import silence
 from imclass.runs.log_file import LogFile
 
-PLAIN_SECONDS = 10.0  # without a terminal, at most one status line in this time
+PLAIN_SECONDS = 10.0  # without a terminal, at most one line of progress in this time, ...
+PLAIN_SHARE = 1 / 200  # ... and in this share of the time so far: a log of days stays below 100 KB
 
 
 BAR_SECONDS = 1.0  # how often a bar's figures are refreshed: reading them makes the host wait
@@ -35,6 +36,7 @@ class Console:
         self._terminal = sys.stdout.isatty() and sys.stderr.isatty() and enabled and not quiet
         self._bar: tqdm | None = None
         self._shown = self._refreshed = 0.0
+        self._begun = time.monotonic()
         self._held: str | None = None
 
     def line(self, text: str) -> None:
@@ -55,7 +57,7 @@ class Console:
         """
         self._log_line(text)
         now = time.monotonic()
-        if self._terminal or now - self._shown >= PLAIN_SECONDS:
+        if self._terminal or self._is_due(now):
             self._show_status(text)
         else:
             self._held = text
@@ -74,7 +76,7 @@ class Console:
         """Move to the end of `step` of `total`; return whether `progress` should bring fresh figures."""
         now = time.monotonic()
         if not self._terminal:
-            return self._enabled and now - self._shown >= PLAIN_SECONDS
+            return self._enabled and self._is_due(now)
         epoch, done = divmod(step - 1, steps_per_epoch)
         if self._bar is None or done == 0:
             self._close_bar()
@@ -117,6 +119,9 @@ class Console:
 
     def _log_line(self, text: str) -> None:
         self._log.write(f"{text}\n".encode(errors="backslashreplace"))
+
+    def _is_due(self, now: float) -> bool:
+        return now - self._shown >= max(PLAIN_SECONDS, PLAIN_SHARE * (now - self._begun))
 
     def _show_status(self, text: str) -> None:
         self._shown, self._held = time.monotonic(), None

@@ -23,9 +23,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Optional:
-    """A value that may be null or missing."""
+    """A value that may be null, and unless it is `required`, missing."""
 
     schema: Any
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ POINT = {
     "epoch": NUMBER,
     "split": one_of(*SPLITS),
     "images": COUNT,
-    **{name: Optional(entry) for name, entry in FIGURES.items()},  # null: not finite
+    **{name: Optional(entry, required=True) for name, entry in FIGURES.items()},  # null: not finite
     "lr": Optional(FIGURE),
     "images_per_second": Optional(NUMBER),
     "grad_norm": Optional(FIGURE),
@@ -151,7 +152,7 @@ def _problems(value: Any, schema: Any, key: str) -> Iterator[str]:
     else:
         for name, entry in schema.items():
             inner = f"{key}.{name}" if key else name
-            if name not in value and not isinstance(entry, Optional):
+            if name not in value and not (isinstance(entry, Optional) and not entry.required):
                 yield f"{inner} is missing"
             else:
                 yield from _problems(value.get(name), entry, inner)
