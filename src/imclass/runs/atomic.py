@@ -28,7 +28,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.filename in (None, str(temporary)):  # a failed write names no file
+        unnamed = error.filename in (None, str(temporary))  # a failed write names no file
+        if unnamed and error.errno is not None:  # None: not the system's, as of a download
             error.filename = str(path)
         raise
     finally:
