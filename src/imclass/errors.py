@@ -15,6 +15,8 @@ EXIT_DIVERGED = 3
 EXIT_STORAGE = 5
 EXIT_INTERRUPTED = 75
 
+SHOWN_PROBLEMS = 20  # of one configuration
+
 # A path that the user named wrongly, or may not use. Other errors of the system are those of the storage.
 _WRONG_PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 _WRONG_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
@@ -44,7 +46,9 @@ class ConfigError(UserError):
 
     def __init__(self, problems: Sequence[str]):
         self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+        left = len(self.problems) - SHOWN_PROBLEMS
+        lines = [*self.problems[:SHOWN_PROBLEMS], *([f"and {left} more problems"] if left > 0 else [])]
+        super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
         return type(self), (self.problems,)  # pickled by what it was made of, not by its message

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.util
+import io
 import os
 import re
 import tempfile
@@ -17,7 +18,7 @@ from imclass.config.help import train_help
 from imclass.config.invocation import Invocation
 from imclass.config.overrides import is_sweep, key_of, quoted
 from imclass.config.schema import Config
-from imclass.errors import ImclassError, Interrupted, PartialFailure, UserError, first_line, say
+from imclass.errors import ConfigError, ImclassError, Interrupted, PartialFailure, UserError, first_line, say
 
 Task = Callable[[Config, Invocation], None]
 
@@ -32,6 +33,8 @@ def run_app(task: Task, invocation: Invocation, *, submit: bool = True) -> None:
         print(train_help(invocation.command))
         return
     check_overrides(invocation.overrides, invocation.config_dirs)
+    if not invocation.multirun:
+        _refuse_sweeps(invocation.overrides)
     if invocation.option("--cfg") is not None:
         _print_config(invocation)
     elif invocation.multirun:
@@ -40,18 +43,32 @@ def run_app(task: Task, invocation: Invocation, *, submit: bool = True) -> None:
         task(compose_config(invocation.overrides, invocation.config_dirs), invocation)
 
 
+def _refuse_sweeps(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for what stands for several values where one run is to be trained."""
+    several = [text for text in overrides if is_sweep(text)]
+    if several:
+        raise ConfigError(
+            [f"{text}: several values; add -m for a run of each, or keep one" for text in several]
+        )
+
+
 def _print_config(invocation: Invocation) -> None:
     kind = invocation.option("--cfg")
     if kind not in ("job", "hydra", "all"):
         raise UserError(f"--cfg {kind}: expected job, hydra or all")
+    package, said = invocation.option("--package"), io.StringIO()
     with composing(invocation.overrides, invocation.config_dirs) as (hydra, overrides):
-        hydra.show_cfg(
-            config_name="train",
-            overrides=overrides,
-            cfg_type=kind,
-            package=invocation.option("--package"),
-            resolve=invocation.option("--resolve") is not None,
-        )
+        try:
+            with contextlib.redirect_stderr(said):
+                hydra.show_cfg(
+                    config_name="train",
+                    overrides=overrides,
+                    cfg_type=kind,
+                    package=package,
+                    resolve=invocation.option("--resolve") is not None,
+                )
+        except SystemExit as end:
+            raise UserError(f"--package {package}: no such part of the configuration") from end
 
 
 class _Jobs:

@@ -10,7 +10,7 @@ from typing import Any
 
 from imclass.config.conflicts import conflicts
 from imclass.config.schema import GROUPS, SETTINGS, SWEEP_SETTINGS, Config, SweepConfig
-from imclass.config.setting import Setting
+from imclass.config.setting import Setting, brief
 from imclass.errors import ConfigError, did_you_mean
 
 
@@ -56,6 +56,12 @@ def unknown_key(key: str) -> str:
     return f"{key}: no such setting{did_you_mean(key, known if section else [*known, *GROUPS])}"
 
 
+def _dotted(key: str) -> str:
+    """Return the problem line of a setting whose section is part of its name, as on the command line."""
+    section, _, last = key.rpartition(".")
+    return f"{key}: in YAML, settings stand below their section: {section}: {{{last}: ...}}"
+
+
 def _built(
     cls: type, tree: Mapping[str, Any], prefix: str, settings: Mapping[str, Setting], problems: list[str]
 ) -> Any:
@@ -64,14 +70,14 @@ def _built(
     made = {}
     for name, value in tree.items():
         key, problem = f"{prefix}{name}", ""
-        if key in settings:
+        if name not in hints:
+            problem = _dotted(key) if "." in str(name) and key in settings else unknown_key(key)
+        elif key in settings:
             value, problem = settings[key].check(value)
-        elif name not in hints:
-            problem = unknown_key(key)
         elif isinstance(value, Mapping):
             value = _built(typing.cast(type, hints[name]), value, f"{key}.", settings, problems)
         else:
-            problem = f"{key}={value}: expected settings of the section {key}"
+            problem = f"{key}={brief(value)}: expected settings of the section {key}"
         if problem:
             problems.append(problem)
         else:

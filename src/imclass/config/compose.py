@@ -17,7 +17,7 @@ from imclass.config.overrides import is_sweep, key_of, override_problem, parse, 
 from imclass.config.schema import GROUPS, Config
 from imclass.config.stored import stored_with
 from imclass.config.user_files import copy_groups, with_experiment_files
-from imclass.errors import ConfigError, UserError
+from imclass.errors import ConfigError, UserError, did_you_mean
 
 
 def compose_config(overrides: Sequence[str], config_dirs: Sequence[Path], *, to_train: bool = True) -> Config:
@@ -154,7 +154,13 @@ def _register_schema() -> None:
             store.store(group=group, name=plugin, node={"name": plugin})
 
 
-def _one_line(error: Exception) -> str:
-    """Return the first sentence of one of Hydra's messages, which can run over many lines."""
+def _one_line(error: Any) -> str:
+    """Return one of Hydra's or OmegaConf's messages as one line that begins with what it is about."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:3])
+    missing = getattr(error, "missing_cfg_file", None)
+    if missing is not None:
+        group, _, choice = str(missing).rpartition("/")
+        known = error.options or []
+        return f"defaults: {group}: {choice}: no such choice{did_you_mean(choice, known)}"
+    key = getattr(error, "full_key", None)
+    return f"{key}: {lines[0]}" if key else " ".join(lines[:3])

@@ -122,7 +122,7 @@ class Setting:
             return False
 
     def _problem(self, value: Any) -> str:
-        shown, expected = f"{self.key}={show(value)}", self.expected
+        shown, expected = f"{self.key}={brief(value)}", self.expected
         if self.options[0] is str and not self.unit and isinstance(value, bool | float):
             return f"{shown}: expected text; put it in quotes: \"{self.key}='{show(value)}'\""
         with contextlib.suppress(ValueError):
@@ -161,3 +161,9 @@ def show(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower().replace("none", "null")
     return value if isinstance(value, str) and value.isprintable() and value else repr(value)
+
+
+def brief(value: object) -> str:
+    """Return what `show` does, cut where it is too long for a message."""
+    text = show(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

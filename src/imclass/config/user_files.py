@@ -12,15 +12,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from imclass.config.check import flatten
 from imclass.config.groups import group_names
 from imclass.config.overrides import is_file_name, key_of, parse, sweep_values
-from imclass.config.setting import show
+from imclass.config.schema import SECTIONS, SETTINGS
+from imclass.config.setting import brief
 from imclass.config.yaml_file import parse_yaml, read_text
 from imclass.errors import UserError
 
 _GROUP = re.compile(r"(?:override +|optional +)*/(\w+)")
 _NAME = re.compile(r"(?!.*\.ya?ml$)[\w.+-]+", re.IGNORECASE)
-_PLAIN_INTERPOLATION = re.compile(r"\$\{[\w.]+\}")
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+_MOST_REFERENCES = 3  # in one value
 
 
 def check_config_dir(folder: Path) -> None:
@@ -62,7 +65,7 @@ def checked_copy(file: Path, group: str) -> str:
         raise UserError(f"{file}: {problem}")
     if group == "experiment" and package != "_global_" and content.keys() - {"defaults"}:
         raise UserError(f"{file}: an experiment's first line has to be: # @package _global_")
-    head = "# @package _global_\n" if package == "_global_" else ""
+    head = "# @package _global_\n" if package == "_global_" or group == "experiment" else ""
     return head + OmegaConf.to_yaml(OmegaConf.create(content))
 
 
@@ -87,7 +90,12 @@ def _problems(content: dict[Any, Any]) -> Iterator[str]:
         yield "defaults: expected a list such as [override /model: lenet]"
         return
     yield from filter(None, map(_default_problem, defaults))
-    yield from _value_problems({k: v for k, v in content.items() if k != "defaults"}, "")
+    settings = {k: v for k, v in content.items() if k != "defaults"}
+    yield from _value_problems(settings, "")
+    yield from _reference_problems(settings)
+    for section in SECTIONS:
+        if isinstance(settings.get(section), list):  # Hydra's message names neither file nor key
+            yield f"{section}={brief(settings[section])}: expected settings of the section {section}"
 
 
 def _default_problem(entry: Any) -> str | None:
@@ -122,8 +130,18 @@ def _value_problems(value: Any, key: str) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _value_problems(item, key)
-    elif isinstance(value, str) and "${" in _PLAIN_INTERPOLATION.sub("", value):
-        yield f"{key}={show(value)}: in a file, ${{...}} can only name a setting, such as ${{seed}}"
+
+
+def _reference_problems(settings: dict[Any, Any]) -> Iterator[str]:
+    """Yield what is wrong with ${...}: of settings that name each other, each could be twice as long."""
+    texts = {key: str(value) for key, value in flatten(settings).items()}
+    for key, text in texts.items():
+        names = _REFERENCE.findall(text)
+        if "${" in _REFERENCE.sub("", text) or set(names) - SETTINGS.keys():
+            yield f"{key}={brief(text)}: in a file, ${{...}} can only name a setting, such as ${{seed}}"
+        elif len(names) > _MOST_REFERENCES or any("${" in texts.get(name, "") for name in names):
+            most = f"at most {_MOST_REFERENCES} settings in one value"
+            yield f"{key}={brief(text)}: expected {most}, none of which names another"
 
 
 def with_experiment_files(overrides: Sequence[str], scratch: Path) -> list[str]:

@@ -11,13 +11,15 @@ from imclass.errors import UserError, first_line
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+MAX_ENTRIES = 2_000  # keys and values; each costs Hydra half a millisecond
+MAX_LENGTH = 2_000  # characters of one of them
 
 
 def read_yaml(file: Path) -> Any:
     """Return the content of a YAML file as plain data; interpolations stay text.
 
     Raises UserError, in one line, for anything but a text file of at most 1 MB without tags, anchors and
-    aliases: these could call code, or blow up to gigabytes.
+    aliases (these could call code, or blow up to gigabytes), and with no more in it than settings need.
     """
     return parse_yaml(read_text(file), str(file))
 
@@ -30,7 +32,7 @@ def read_text(file: Path) -> str:
             raise UserError(f"{file}: not a regular file")
         if status.st_size > MAX_BYTES:
             raise UserError(f"{file}: larger than 1 MB, which no file of settings is")
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not a text file (UTF-8)") from error
     except OSError as error:
@@ -55,7 +57,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
 def _check_events(text: str) -> None:
     """Raise ValueError unless `text` is plain YAML: nothing of it is built yet."""
-    depth = 0
+    depth = entries = 0
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
@@ -65,3 +67,8 @@ def _check_events(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise ValueError(f"nested deeper than {MAX_DEPTH} levels in line {line}")
+        entries += isinstance(event, yaml.NodeEvent)
+        if entries > MAX_ENTRIES:
+            raise ValueError(f"more than {MAX_ENTRIES:,} keys and values in line {line}")
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_LENGTH:
+            raise ValueError(f"a key or value of {len(event.value):,} characters in line {line}")
