@@ -228,7 +228,7 @@ def test_a_full_disk_is_warned_of_once_and_ends_the_run_at_the_third_time(
         save(checkpointer, 3)
         assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
         (warning,) = said
-        assert re.match(f"warning: .*{SHORT}training goes on, the next save tries again$", warning)
+        assert re.match(f".*{SHORT}training goes on, the next save tries again$", warning)
     save(checkpointer, 4)
     assert said[1:] == ["checkpoints can be written again: step 4 is saved"]
     monkeypatch.setattr(os, "fsync", full)

@@ -1,4 +1,4 @@
-"""A run that was interrupted ends bit for bit like one that never was. Rows R1 to R4, R6 and L1.
+"""A run that was interrupted ends bit for bit like one that never was.
 
 Real processes are killed, or asked to stop, at named points; at random ones: test_soak.py.
 """
@@ -16,6 +16,7 @@ from same_run import assert_same_run
 from imclass.commands.selftest.points import At, Hold
 from imclass.commands.selftest.trainings import Training, finish, overrides
 from imclass.runs.checkpoint import read_checkpoint
+from imclass.runs.same_run import equal
 
 # Where a training is killed, and after which step its last complete checkpoint was saved.
 KILLS = [
@@ -58,6 +59,7 @@ def saved_step(run: Path) -> int | None:
     return read_checkpoint(found)["progress"]["step"] if found else None
 
 
+@pytest.mark.fault("R1", "C1")
 @pytest.mark.parametrize(("kill", "saved"), KILLS, ids=lambda value: getattr(value, "point", ""))
 def test_killed_anywhere_and_resumed_ends_bit_for_bit(here: Path, whole: Path, kill: At, saved: int) -> None:
     finish(overrides("killed"), kill, code=-signal.SIGKILL)
@@ -102,6 +104,7 @@ def test_killed_after_the_last_word_a_run_is_finished(here: Path, whole: Path) -
     assert_same_run(here / "killed", whole)
 
 
+@pytest.mark.fault("R1", "R2")
 @pytest.mark.parametrize(
     "more",
     [
@@ -199,6 +202,7 @@ def break_the_seeding() -> None:
     loader.derive_seed = lambda seed, purpose, position: next(count)
 
 
+@pytest.mark.fault("R1", "R2")
 def test_with_the_seeding_broken_the_comparison_fails(here: Path) -> None:
     """The negative control."""
     finish(overrides("whole"), break_the_seeding)
@@ -208,6 +212,7 @@ def test_with_the_seeding_broken_the_comparison_fails(here: Path) -> None:
         assert_same_run(here / "killed", here / "whole")
 
 
+@pytest.mark.fault("C2")
 def test_a_damaged_last_checkpoint_costs_some_steps_and_nothing_else(here: Path, whole: Path) -> None:
     run = here / "damaged"
     finish(overrides("damaged"), At("in a step", 15), code=-signal.SIGKILL)
@@ -220,6 +225,50 @@ def test_a_damaged_last_checkpoint_costs_some_steps_and_nothing_else(here: Path,
     assert_same_run(run, whole)
 
 
+@pytest.mark.fault("C13")
+def test_a_missing_last_checkpoint_costs_some_steps_and_is_reported(here: Path, whole: Path) -> None:
+    run = here / "missing"
+    finish(overrides("missing"), At("in a step", 15), code=-signal.SIGKILL)
+    (run / "checkpoints/last.pt").unlink()
+    said = finish(overrides("missing"))
+    previous = "outputs/missing/checkpoints/previous.pt"
+    assert f"last.pt is missing: resuming from {previous}, step 10" in said
+    assert_same_run(run, whole)
+
+
+@pytest.mark.fault("L4")
+@pytest.mark.parametrize("log", ["metrics.jsonl", "tensorboard"])
+def test_logs_shorter_than_the_last_checkpoint_says_cost_some_steps(
+    here: Path, whole: Path, log: str
+) -> None:
+    """As after a power cut. The checkpoint that is passed over is never taken later."""
+    run = here / "short"
+    finish(overrides("short"), At("in a step", 15), code=-signal.SIGKILL)
+    position = read_checkpoint(run / "checkpoints/last.pt")["logger"]
+    file = run / log if log == "metrics.jsonl" else next((run / log).iterdir())
+    size = position["metrics"] if log == "metrics.jsonl" else position["events"][file.name]
+    os.truncate(file, size - 1)
+    said = finish(overrides("short"), At("in a step", 1), code=-signal.SIGKILL)
+    assert f"{file.name} has {size - 1:,} bytes" in said
+    assert "falling back to outputs/short/checkpoints/previous.pt, step 10" in said
+    finish(overrides("short"))
+    assert_same_run(run, whole)
+
+
+@pytest.mark.fault("L4")
+def test_logs_shorter_than_any_checkpoint_says_lose_their_points_only(here: Path, whole: Path) -> None:
+    run = here / "lost"
+    finish(overrides("lost"), At("in a step", 15), code=-signal.SIGKILL)
+    os.truncate(run / "metrics.jsonl", 5)
+    said = finish(overrides("lost"))
+    assert "metrics.jsonl has 5 bytes" in said and "its points are lost" in said
+    for name in ("last.pt", "best.pt"):
+        got, want = (read_checkpoint(folder / "checkpoints" / name)["model"] for folder in (run, whole))
+        assert equal(got, want)
+    assert records(run)[-3:] == records(whole)[-3:]
+
+
+@pytest.mark.fault("R1")
 def test_killed_between_training_and_test_after_an_early_end(here: Path) -> None:
     """With the state of a plateau schedule and of Muon; training that ended stays ended."""
     more = "train.early_stopping=1", "scheduler=plateau", "scheduler.patience=1", "optimizer=muon"
@@ -231,8 +280,9 @@ def test_killed_between_training_and_test_after_an_early_end(here: Path) -> None
     assert_same_run(here / "killed", here / "whole")
 
 
+@pytest.mark.fault("C5")
 def test_the_best_figure_survives_a_restart(here: Path) -> None:
-    """C5: after the restart every evaluation is worse, so the best model must stay."""
+    """After the restart every evaluation is worse, so the best model must stay."""
     run = here / "best"
     finish(overrides("best"), At("in a step", 17), code=-signal.SIGKILL)
     before = read_checkpoint(run / "checkpoints/last.pt")["progress"]["best"]

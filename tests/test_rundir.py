@@ -27,6 +27,7 @@ def tree(run: Path) -> dict[str, bytes]:
     return {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file()}
 
 
+@pytest.mark.fault("R5")
 def test_a_finished_run_is_repeated_by_its_summary_and_nothing_is_touched(imclass, run) -> None:
     before = tree(run)
     outcome = imclass("train", "name=run", *QUICK)
@@ -37,6 +38,50 @@ def test_a_finished_run_is_repeated_by_its_summary_and_nothing_is_touched(imclas
     assert tree(run) == before
 
 
+@pytest.mark.fault("R9")
+def test_a_finished_run_that_lacks_a_file_gets_it_by_the_same_command(imclass, run) -> None:
+    """As runs of imclass 0.1 that were killed before their report was written."""
+    before = tree(run)
+    for name in ("report.html", "best.safetensors", "evaluation.json"):
+        (run / name).unlink()
+    outcome = imclass("train", "name=run", *merged(QUICK, ["logger.plots=true"]))
+    assert outcome.code == 0, outcome.err
+    after = tree(run)
+    assert {name for name in before if "events" not in name} <= after.keys()
+    assert after["evaluation.json"] == before["evaluation.json"]
+    assert records_of(after) == records_of(before)
+    for key in ("status", "best", "test"):
+        assert json.loads(after["summary.json"])[key] == json.loads(before["summary.json"])[key]
+    assert "finished already" in imclass("train", "name=run", *QUICK).out
+
+
+def records_of(files: dict[str, bytes]) -> list[dict[str, object]]:
+    points = map(json.loads, files["metrics.jsonl"].splitlines())
+    return [{key: value for key, value in point.items() if key != "images_per_second"} for point in points]
+
+
+@pytest.mark.fault("R9")
+def test_a_finished_run_without_checkpoints_is_not_trained_again(imclass, run) -> None:
+    shutil.rmtree(run / "checkpoints")
+    (run / "report.html").unlink()
+    before = tree(run)
+    outcome = imclass("train", "name=run", *QUICK)
+    assert (outcome.code, "finished already" in outcome.out) == (0, True)
+    assert tree(run) == before
+
+
+@pytest.mark.fault("R9")
+@pytest.mark.parametrize("damage", ["last.pt", "best.pt"])
+def test_a_finished_run_that_cannot_be_completed_keeps_its_summary(imclass, run, damage: str) -> None:
+    (run / "checkpoints/previous.pt").unlink()
+    (run / "checkpoints" / damage).write_bytes(b"nothing")
+    (run / "report.html").unlink()
+    summary = (run / "summary.json").read_bytes()
+    assert imclass("train", "name=run", *QUICK).code == 2
+    assert (run / "summary.json").read_bytes() == summary
+
+
+@pytest.mark.fault("C10")
 def test_other_settings_under_the_same_name_are_refused_with_the_differences(imclass, run) -> None:
     before = tree(run)
     outcome = imclass("train", "name=run", *merged(QUICK, ["optimizer.lr=0.01", "seed=3"]))
@@ -46,6 +91,7 @@ def test_other_settings_under_the_same_name_are_refused_with_the_differences(imc
     assert tree(run) == before
 
 
+@pytest.mark.fault("C10")
 def test_a_longer_training_continues_a_finished_run(imclass, run) -> None:
     outcome = imclass("train", "name=run", *merged(QUICK, ["train.epochs=3"]))
     assert outcome.code == 0
@@ -215,6 +261,7 @@ def test_the_default_name_tells_date_model_and_data(tmp_path: Path) -> None:
     assert not run.path.exists()
 
 
+@pytest.mark.fault("R8")
 def test_sixteen_runs_in_the_same_second_get_sixteen_folders(tmp_path: Path) -> None:
     runs = [open_run(Config(output_dir=str(tmp_path))) for _ in range(16)]
     for run in runs:
@@ -226,6 +273,7 @@ def test_sixteen_runs_in_the_same_second_get_sixteen_folders(tmp_path: Path) -> 
     assert {read_settings(run.path)["name"] for run in runs} == {run.path.name for run in runs}
 
 
+@pytest.mark.fault("R8")
 def test_a_new_run_takes_nothing_from_one_of_the_same_second(
     imclass, train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +290,7 @@ def test_a_new_run_takes_nothing_from_one_of_the_same_second(
     assert records(second) == records(train("named", "seed=1"))
 
 
+@pytest.mark.fault("R7")
 def test_a_requeued_batch_job_without_a_name_finds_its_folder_again(
     imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,8 +359,8 @@ def test_several_may_write_one_file_at_a_time(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.fault("C4")
 def test_what_a_killed_process_was_writing_is_swept_by_the_next(run, train) -> None:
-    """C4."""
     (run / ".tmp-summary.json-01234567").write_text("{")
     train("run", "train.epochs=3")
     assert [p.name for p in run.iterdir() if p.name.startswith(".")] == []

@@ -13,7 +13,9 @@ from safetensors import safe_open
 
 from imclass.evaluation.metrics import Result
 from imclass.machine.device import Device
-from imclass.runs.checkpoint import read_checkpoint
+from imclass.runs.checkpoint import read_checkpoint, read_header
+from imclass.training.progress import Stopwatch
+from imclass.training.step import Learner
 
 ISO = ["augment=none", "model=vgg10_keras", "dataset.synthetic.shape=[1,32,32]", "dataset.synthetic.train=48"]
 ISO += ["train.batch_size=12", "train.steps=3", "train.epochs=null", "train.log_every=1st"]
@@ -144,6 +146,7 @@ def test_best_by_loss_or_by_accuracy(train) -> None:
         assert best[metric] == pick(r[metric] for r in records(run, split="val"))
 
 
+@pytest.mark.fault("C6")
 def test_divergence_is_named_and_keeps_the_last_finite_checkpoint(imclass, train, tmp_path: Path) -> None:
     run = train("diverging", "optimizer.lr=1e30", "optimizer.momentum=0", "optimizer.nesterov=false", code=3)
     summary = json.loads((run / "summary.json").read_text())
@@ -243,10 +246,61 @@ def test_gradients_are_clipped_to_the_norm(train) -> None:
     assert records(second, split="train")[-1]["grad_norm"] > 0.01  # logged before clipping
 
 
+def diverge_at_step_14(monkeypatch: pytest.MonkeyPatch) -> None:
+    backward = Learner.backward
+
+    def diverging(self: Learner, images, targets, step: int):
+        loss, logits = backward(self, images, targets, step)
+        return (loss * math.inf if step == 13 else loss), logits
+
+    monkeypatch.setattr(Learner, "backward", diverging)
+
+
+@pytest.mark.fault("C6")
+def test_the_command_that_a_diverged_run_prints_replays_it(imclass, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the checkpoint before, to the same step, with every step logged."""
+    diverge_at_step_14(monkeypatch)
+    outcome = imclass("train", "name=run", *merged(QUICK, ["train.log_every=1ep"]))
+    assert outcome.code == 3
+    assert "not finite at step 14 (epoch 2, batch 5, lr " in outcome.err
+    assert "the checkpoint of step 9 is kept" in outcome.err
+    command = outcome.err.strip().rpartition("with every step logged: imclass ")[2].split()
+    assert command == ["train", "resume=outputs/run", "train.log_every=1st"]
+    again = imclass(*command)
+    assert (again.code, again.err) == (3, outcome.err)
+    steps = [point["step"] for point in records(Path("outputs/run"), split="train")]
+    assert steps == [9, 10, 11, 12, 13, 14]
+
+
+@pytest.mark.fault("C6")
+def test_a_diverged_run_keeps_its_best_model(imclass, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may be newer than the last checkpoint, where saving is dear."""
+    monkeypatch.setattr(Stopwatch, "saving_is_cheap", False)
+    diverge_at_step_14(monkeypatch)
+    assert imclass("train", "name=run", *merged(QUICK, ["checkpoint.every=null"])).code == 3
+    (best,) = Path("outputs/run/checkpoints").iterdir()
+    assert read_header(best)["step"] == 9
+
+
+def test_by_default_saving_takes_two_percent_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After evaluations, and every minute between them."""
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    watch = Stopwatch()
+    assert watch.saving_is_cheap  # what it takes is not known
+    with watch.saving():
+        now += 4.0
+    now += 199.0
+    assert not watch.saving_is_cheap
+    now += 1.0
+    assert watch.saving_is_cheap
+    assert watch.since_save == 200.0
+
+
+@pytest.mark.fault("C6")
 def test_a_validation_loss_that_is_not_finite_is_never_the_best(
     train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C6."""
     monkeypatch.setattr(
         "imclass.training.build.evaluate", lambda model, loader, device: Result(math.nan, 0.9, 16)
     )

@@ -56,7 +56,8 @@ def write_atomically(path: Path, *parts: str | bytes | memoryview) -> None:
     try:
         with replacing(path) as temporary:
             with temporary.open("wb") as file:
-                file.writelines(data)
+                for part in data:
+                    file.write(part)
             sync(temporary)
     except OSError as error:
         raise write_error(path, sum(map(len, data)), error) from error

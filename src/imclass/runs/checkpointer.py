@@ -48,7 +48,7 @@ class Checkpointer:
     ):
         self.last, self.previous, self.best = (folder / f"{n}.pt" for n in ("last", "previous", "best"))
         self._header, self._about, self._enabled = dict(header or {}), dict(about or {}), enabled
-        self._kept, self._warn, self._failures = kept, warn, 0
+        self.kept, self._warn, self._failures = kept, warn, 0
         self._new_best: tuple[State, Header] | None = None
 
     def keep_best(self, model: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -81,16 +81,16 @@ class Checkpointer:
             if must or self._failures == ATTEMPTS:
                 raise StorageError(f"{error}; {self._kept_in_words()}") from error
             if self._failures == 1:
-                self._warn(f"warning: {error}; training goes on, the next save tries again")
+                self._warn(f"{error}; training goes on, the next save tries again")
         else:
             if self._failures:
                 self._warn(f"checkpoints can be written again: step {header['step']} is saved")
-            self._failures, self._kept = 0, header["step"]
+            self._failures, self.kept = 0, header["step"]
 
     def _kept_in_words(self) -> str:
-        if self._kept is None:
+        if self.kept is None:
             return "there is no checkpoint yet: make room, and the same command starts again"
-        return f"the checkpoint of step {self._kept} is kept: make room, and the same command resumes from it"
+        return f"the checkpoint of step {self.kept} is kept: make room, and the same command resumes from it"
 
 
 def newest_checkpoint(

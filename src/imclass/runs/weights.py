@@ -81,7 +81,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     size = int.from_bytes(data[:LENGTH], "little")
     header, values = json.loads(bytes(data[LENGTH : LENGTH + size])), data[LENGTH + size :]
     header["__metadata__"][DIGEST] = _digest(header, [values])
-    text = json.dumps(header).encode()
+    text = json.dumps(header, ensure_ascii=False).encode()  # no escapes, which can be written in two ways
     text += b" " * (-len(text) % 8)  # aligns the tensors
     write_atomically(path, len(text).to_bytes(LENGTH, "little"), text, values)
 

@@ -90,7 +90,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
         header,
         about_run(run, data),
         kept=old.get("step"),
-        warn=logger.console.line,
+        warn=logger.console.warn,
         enabled=processes.is_first,
     )
     learner.notify = logger.console.line
@@ -103,7 +103,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
         checkpointer=checkpointer,
     )
     for warning in warnings:
-        logger.console.line(f"warning: {warning}")
+        logger.console.warn(warning)
     if state:
         resume(trainer, state, run)
     return Job(run, trainer, logger, checkpointer, test, device, data, bool(state), started)

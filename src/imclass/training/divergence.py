@@ -1,7 +1,6 @@
 """Finds the step at which a training stops being finite, without making the host wait for it."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -36,11 +35,12 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     return bool(torch.isfinite(torch.nn.utils.get_total_norm(list(tensors))))
 
 
-def diverged(step: int, steps_per_epoch: int, lr: float, folder: Path) -> Diverged:
-    """Return the error that names what is needed to replay `step` (0 is the first)."""
+def diverged(step: int, steps_per_epoch: int, lr: float, kept: int | None) -> Diverged:
+    """Return the error that names `step` (0 is the first) and the step of the checkpoint before it."""
     epoch, batch = divmod(step, steps_per_epoch)
     return Diverged(
         f"training diverged: loss or weights are not finite at step {step + 1} (epoch {epoch + 1}, batch "
-        f"{batch + 1}, lr {lr:g}); the last finite checkpoint, if there is one, is kept in {folder}; "
+        f"{batch + 1}, lr {lr:g}); "
+        f"{'no checkpoint was saved before' if kept is None else f'the checkpoint of step {kept} is kept'}; "
         "try a lower optimizer.lr, more warm-up or train.grad_clip=1"
     )

@@ -119,7 +119,7 @@ def _use_figures_of(job: Job, header: Mapping[str, Any]) -> None:
     progress = job.trainer.progress
     figures = {key: header.get(key, value) for key, value in progress.best.items()}
     if figures != progress.best:
-        job.logger.console.line(f"warning: best.pt is of step {figures['step']}, from before a restart")
+        job.logger.console.warn(f"best.pt is of step {figures['step']}, from before a restart")
         progress.best = figures
 
 
@@ -133,13 +133,16 @@ def repeat_last_block(run: RunFolder) -> None:
 def record_failure(job: Job, invocation: Invocation) -> Iterator[None]:
     """Within the block, an exception leaves its status in the summary; files are closed in any case.
 
-    An interruption is raised again with the command that resumes.
+    An interruption is raised again with the command that resumes, a divergence with that which repeats it.
     """
     try:
         yield
     except BaseException as error:
         if isinstance(error, Interrupted):
             error = Interrupted(f"{str(error).split(';')[0]}; {_how_to_resume(job, invocation)}")
+        if isinstance(error, Diverged):
+            replay = f"{_resuming(job)} train.log_every=1st"
+            error = Diverged(f"{error}; to replay it with every step logged: {replay}")
         kinds = {Interrupted: "interrupted", Diverged: "diverged"}
         status = next((kinds[kind] for kind in kinds if isinstance(error, kind)), "failed")
         with contextlib.suppress(OSError):  # a full disk: the error itself is reported
@@ -162,8 +165,13 @@ def _write_page(job: Job, summary: Summary | None, *, redraw: bool) -> None:
 def _how_to_resume(job: Job, invocation: Invocation) -> str:
     if invocation.multirun:
         return "the same command resumes this and all other jobs"
+    return f"to resume: {_resuming(job)}"
+
+
+def _resuming(job: Job) -> str:
+    """Return the command that resumes the run."""
     command = "torchrun ... -m imclass.train" if job.device.processes.size > 1 else "imclass train"
-    return f"to resume: {command} resume={shlex.quote(str(job.run.path))}"
+    return f"{command} resume={shlex.quote(str(job.run.path))}"
 
 
 def _write_summary(job: Job, status: str) -> None:

@@ -26,11 +26,23 @@ class Progress:
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "Progress":
-        """Read it from a checkpoint; imclass 0.1 stored whether an evaluation was due instead of the last."""
+        """Read it from a checkpoint; imclass 0.1 stored whether an evaluation was due instead of the last.
+
+        Raises TypeError where `state` is not what a checkpoint holds.
+        """
         state = dict(state)
         if "evaluating" in state:
             state["evaluated"] = state["step"] - state.pop("evaluating")
-        return cls(**state)
+        progress = cls(**state)
+        counts = (progress.step, progress.evaluated, progress.waited)
+        figures = (*progress.best.values(), *progress.val.values())
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise TypeError("steps and counts are integers from 0 up")
+        if not all(type(figure) in (int, float) for figure in figures) or type(progress.stopped) is not str:
+            raise TypeError("figures are numbers")
+        if progress.best and not {"step", "epoch", "loss", "accuracy"} <= progress.best.keys():
+            raise TypeError("the best model has figures")
+        return progress
 
     def record(self, figures: Mapping[str, float], epoch: float, metric: str) -> bool:
         """Take note of a validation; return whether it is strictly better than all before it."""

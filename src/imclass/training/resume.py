@@ -29,6 +29,10 @@ def saved_state(run: RunFolder) -> tuple[State, dict[str, Any], list[str]]:
 
     def lost_logs(state: State) -> list[str]:
         require(state, {"logger": dict}, str(run.checkpoints))
+        logger = {"metrics": 0, "events": {}, "unwritten": {}, **state["logger"]}
+        kinds = {"metrics": int, "events": dict, "unwritten": dict}
+        require(logger, kinds, str(run.checkpoints))
+        require(logger["events"], dict.fromkeys(logger["events"], int), str(run.checkpoints))
         return missing_logs(run.path, state["logger"])
 
     state, header, warnings = newest_checkpoint(run.checkpoints, lost_logs)

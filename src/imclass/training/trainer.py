@@ -248,4 +248,4 @@ class Trainer:
         """Raise Diverged with what is needed to replay `step`, unless it is None."""
         if step is not None:
             rate = self.learner.optimizer.param_groups[0]["initial_lr"] * self.learner.schedule.factor(step)
-            raise diverged(step, self.loader.steps_per_epoch, rate, self.checkpointer.last.parent)
+            raise diverged(step, self.loader.steps_per_epoch, rate, self.checkpointer.kept)
