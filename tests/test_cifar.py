@@ -87,6 +87,7 @@ class Evil:
         return os.mkdir, ("executed",)
 
 
+@pytest.mark.fault("S2")
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("checksum", ["wrong", "right"])
 def test_malicious_cifar_is_refused_and_not_run(
@@ -105,6 +106,7 @@ def test_malicious_cifar_is_refused_and_not_run(
     assert not Path("executed").exists()
 
 
+@pytest.mark.fault("S2")
 @pytest.mark.parametrize(
     "payload",
     [
@@ -124,6 +126,7 @@ def test_unpickler_knows_nothing_else(
     assert "test_batch: not a CIFAR file" in fails(name="cifar10", root=str(tmp_path))
 
 
+@pytest.mark.fault("S2")
 def test_corrupted_cifar_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_cifar("cifar100", tmp_path, monkeypatch)
     file = tmp_path / "cifar-100-python" / "train"
@@ -133,6 +136,7 @@ def test_corrupted_cifar_file_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     assert f"{file}: damaged" in fails(name="cifar100", root=str(tmp_path))
 
 
+@pytest.mark.fault("S3")
 def test_unexpected_archive_members_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_cifar("cifar10", tmp_path, monkeypatch)
     link = tarfile.TarInfo("cifar-10-batches-py/test_batch")
@@ -146,6 +150,7 @@ def test_unexpected_archive_members_are_passed_over(tmp_path: Path, monkeypatch:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.fault("S3")
 def test_bombs_and_damaged_archives_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_cifar("cifar10", tmp_path, monkeypatch)
     archive = pack("cifar10", tmp_path)

@@ -7,12 +7,17 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import merged
+from originals import accept, make_cifar, python2_pickle
 from pictures import fails, load, make_folder, save
 
+from imclass.config.schema import DatasetConfig
+from imclass.data.datasets import load_dataset
 from imclass.data.folder import damaged
+from imclass.errors import UserError
 from imclass.runs.regular import open_regular
 
 QUICK = ("dataset=image_folder", "dataset.root=pictures", "model=lenet", "dataset.resize=16")
@@ -263,3 +268,41 @@ def test_a_part_without_images_is_refused_before_a_model_is_built(root: Path) ->
     for file in (root / "test").rglob("*.png"):
         file.unlink()
     assert "no images in its class folders" in fails(root)
+
+
+@pytest.mark.fault("D5")
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["train.batch_size=999"], "train.batch_size=999: larger than the training split"),
+        (["dataset.val_split=12"], "dataset.val_split=12: takes 12 of 12 training images"),
+        (["dataset.root=empty"], "0 class folders in "),
+        (["dataset.root=pictures/train/a/0.png"], "dataset.root=pictures/train/a/0.png: no such folder"),
+        (["dataset=cifar10", "dataset.root=wrong", "dataset.resize=null"], "labels of the test part go from"),
+        (["dataset=cifar10", "dataset.root=/dev/null"], "dataset.root=/dev/null: no such folder"),
+    ],
+)
+def test_data_are_checked_before_a_model_is_built(
+    imclass, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], expected: str
+) -> None:
+    def no_model(*_: object, **__: object) -> None:
+        raise AssertionError("a model was built")
+
+    monkeypatch.setattr("imclass.training.build.build_model", no_model)
+    (tmp_path / "empty").mkdir()
+    make_cifar("cifar10", tmp_path / "wrong", monkeypatch)
+    batch = tmp_path / "wrong/cifar-10-batches-py/test_batch"
+    batch.write_bytes(python2_pickle({b"data": np.zeros((1, 3072), np.uint8), b"labels": [10]}))
+    accept("cifar10", batch.parent, monkeypatch)
+    outcome = imclass("train", *merged(QUICK, overrides))
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert outcome.err.startswith("imclass: ")
+    assert expected in outcome.err
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.fault("D5")
+def test_a_root_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"not downloaded .*Not a directory"):
+        load_dataset(DatasetConfig(name="cifar10", root=str(tmp_path / "file/data")))

@@ -34,6 +34,7 @@ def test_orientation_of_cameras_is_applied(tmp_path: Path, orientation: int) -> 
     assert (decode_image(tmp_path / "x.png", None, 3) == upright.transpose(2, 0, 1)).all()
 
 
+@pytest.mark.fault("S6")
 def test_format_is_told_by_contents(tmp_path: Path) -> None:
     save(tmp_path / "x.png")
     shutil.copy(tmp_path / "x.png", tmp_path / "x.jpg")
@@ -45,6 +46,7 @@ def test_format_is_told_by_contents(tmp_path: Path) -> None:
         decode_image(tmp_path / "program.png", None, 3)
 
 
+@pytest.mark.fault("S6")
 def test_pixel_limit_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "bomb.png", (40, 40))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)

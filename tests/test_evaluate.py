@@ -121,6 +121,7 @@ def folder_run(imclass, tmp_path: Path, **parts: int) -> None:
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.fault("D4")
 def test_another_folder_with_the_same_classes(imclass, tmp_path: Path) -> None:
     folder_run(imclass, tmp_path)
     make_folder(tmp_path / "flat", {".": 3}, size=(40, 20))
@@ -164,6 +165,7 @@ def test_changed_data_are_reported(imclass, tmp_path: Path) -> None:
     assert (tmp_path / "outputs/run/evaluations/test_data-changed/evaluation.json").exists()
 
 
+@pytest.mark.fault("D4")
 def test_changed_classes_are_refused(imclass, tmp_path: Path) -> None:
     """Labels are positions among the sorted names: another name would give other classes the old figures."""
     folder_run(imclass, tmp_path)

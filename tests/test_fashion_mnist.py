@@ -146,6 +146,7 @@ def test_damaged_fashion_mnist_file_is_named(damage: str, small_fashion_mnist: P
     assert str(file) in fails(name="fashion_mnist", root=str(small_fashion_mnist.parent))
 
 
+@pytest.mark.fault("D2")
 def test_offline_line_says_what_to_put_where() -> None:
     message = fails(name="fashion_mnist")
     assert "no network" in message
@@ -155,6 +156,7 @@ def test_offline_line_says_what_to_put_where() -> None:
     assert "cifar-100-python.tar.gz" in fails(name="cifar100", download=False)
 
 
+@pytest.mark.fault("D2")
 def test_download_is_verified_before_it_gets_its_name(
     small_fashion_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +183,7 @@ def test_download_is_verified_before_it_gets_its_name(
     assert asked == []
 
 
+@pytest.mark.fault("D2")
 @pytest.mark.parametrize("failure", [TimeoutError("stalled"), http.client.IncompleteRead(b"")])
 def test_failed_download_leaves_nothing(
     failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

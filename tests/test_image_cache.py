@@ -82,6 +82,7 @@ def test_works_without_a_cache_folder(root: Path, tmp_path: Path, monkeypatch: p
     assert data.fingerprint == cached.fingerprint
 
 
+@pytest.mark.fault("D1")
 def test_debris_of_a_killed_process_is_swept(root: Path, cache: Path) -> None:
     make_folder(root, {"train": 2, "test": 1})
     load(root)
@@ -97,6 +98,7 @@ def test_debris_of_a_killed_process_is_swept(root: Path, cache: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.fault("D1")
 def test_of_several_at_once_one_makes_the_images(cache: Path) -> None:
     made: list[int] = []
 

@@ -125,6 +125,7 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
 
 
+@pytest.mark.fault("D3")
 @pytest.mark.parametrize(
     "damage", [cut, lambda path: path.write_bytes(b""), lambda path: path.write_text("<html>")]
 )
@@ -135,6 +136,7 @@ def test_damaged_image_is_named(root: Path, cache: Path, damage: Callable[[Path]
     assert not [*cache.glob("*.npy"), *cache.glob(".*.npy.*")]
 
 
+@pytest.mark.fault("S6")
 def test_image_over_the_pixel_limit_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_folder(root, {"train": 2, "test": 1})
     save(root / "train" / "a" / "bomb.png", (40, 40))
@@ -144,6 +146,7 @@ def test_image_over_the_pixel_limit_is_refused(root: Path, monkeypatch: pytest.M
         assert "train/a/bomb.png" in fails(root)
 
 
+@pytest.mark.fault("D4")
 def test_class_folders_that_differ_are_listed(root: Path) -> None:
     make_folder(root, {"train": 1}, classes="abc")
     make_folder(root, {"test": 1}, classes="bcde")
@@ -152,6 +155,7 @@ def test_class_folders_that_differ_are_listed(root: Path) -> None:
     assert "lacks 'a' and adds 'd', 'e'" in message
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.parametrize(
     ("folders", "words"),
     [
@@ -170,6 +174,7 @@ def test_folders_that_hold_no_data_set(root: Path, folders: list[str], words: st
     assert words in fails(root)
 
 
+@pytest.mark.fault("D5")
 def test_a_class_may_lack_test_images_but_not_training_images(root: Path) -> None:
     make_folder(root, {"train": 2, "test": 1})
     (root / "test/b/0.png").unlink()

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -169,3 +170,53 @@ def test_red_for_a_class_whose_name_no_folder_can_have() -> None:
     for folder, right in (("T-shirt_top", True), ("Bag", False), ("pictures", None)):
         prediction = Prediction(Path(folder, "1.png"), image, [("T-shirt/top", 0.9)])
         assert predict._picture(prediction, ["T-shirt/top", "Bag"]).right is right
+
+
+@pytest.mark.fault("S11", "D3")
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_what_is_no_file_costs_a_line_and_the_rest_is_predicted(
+    imclass, run, tmp_path: Path, form: str
+) -> None:
+    make_folder(tmp_path / "p", {"": 3}, classes="a")
+    (tmp_path / "p/a/1.png").write_bytes(b"damaged")
+    (tmp_path / "p/a/gone.png").symlink_to("nowhere")
+    (tmp_path / "p/a/zero.png").symlink_to("/dev/zero")
+    (tmp_path / "p/a/round.png").symlink_to("round.png")
+    (tmp_path / "p/a/folder.png").mkdir()
+    os.mkfifo(tmp_path / "p/a/x.png")
+    os.mkfifo(tmp_path / "p/a/y")
+    outcome = imclass(
+        "predict", "run", "p", "p/a/x.png", "p/a/y", "p/a/folder.png/missing.png", "--format", form
+    )
+    assert outcome.code == 1
+    assert "p/a/0.png" in outcome.out
+    assert "p/a/2.png" in outcome.out
+    assert outcome.out.count("\n") == (3 if form == "csv" else 2)
+    assert outcome.err.splitlines() == [
+        "imclass: p: skipped 1 of 8 files: not images",
+        "imclass: p/a/1.png: not an image that Pillow can read",
+        "imclass: p/a/gone.png: No such file or directory",
+        "imclass: p/a/round.png: Too many levels of symbolic links",
+        "imclass: p/a/x.png: not a regular file but a FIFO",
+        "imclass: p/a/zero.png: not a regular file but a device",
+        "imclass: p/a/y: not a regular file but a FIFO",
+        "imclass: p/a/folder.png/missing.png: No such file or directory",
+        "imclass: 7 of 9 files could not be read as images",
+    ]
+
+
+@pytest.mark.fault("S5")
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_names_move_no_cursor(imclass, run, tmp_path: Path, form: str) -> None:
+    name = "p/\x1b]0;title\x07\r\x9b2J$x$ é\u3000.png"
+    save(tmp_path / name, (16, 16))
+    (tmp_path / "p/\x1b[31m.png").write_bytes(b"damaged")
+    outcome = imclass("predict", "run", "p", "--format", form, "--sheet", "sheet.png")
+    assert outcome.code == 1
+    assert not {"\x1b", "\x07", "\r", "\x9b"} & {*outcome.out, *outcome.err}
+    assert "\\x1b[31m.png" in outcome.err
+    if form == "json":
+        assert json.loads(outcome.out)["file"] == name
+    if form == "csv":
+        assert "p/\\x1b]0;title\\x07\\x0d\\x9b2J$x$ é\u3000.png" in outcome.out
+    assert (tmp_path / "sheet.png").stat().st_size > 1000

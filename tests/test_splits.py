@@ -138,6 +138,7 @@ def test_fraction_keeps_at_least_one_image_of_each_class() -> None:
     assert torch.bincount(tiny.labels).tolist() == [1] * 10
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -161,6 +162,7 @@ def test_patterns_need_file_names() -> None:
         split_dataset(dataset(part(BALANCED)), config(val_split=["a"]), seed=0)
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -7,6 +7,7 @@ import argparse
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -168,12 +169,13 @@ def _csv(files: Sequence[Path], top_k: int) -> tuple[str, Line]:
 
     ranks = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("class", "probability")]
     header = text(["file", "class", "probability", *ranks]) + "\n"
-    return header, lambda p: text([_encodable(str(p.file)), *(value for pair in p.top for value in pair)])
+    return header, lambda p: text([_safe(str(p.file)), *(value for pair in p.top for value in pair)])
 
 
-def _encodable(text: str) -> str:
-    """Return a file name with bytes that are not Unicode escaped."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _safe(text: str) -> str:
+    r"""Return a file name with bytes that are not Unicode, and what moves a terminal's cursor, as \x1b."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 FORMATS = {"table": _table, "json": _json, "csv": _csv}
