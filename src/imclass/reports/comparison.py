@@ -15,6 +15,7 @@ from imclass.reports.html import embedded, template
 from imclass.reports.plots import plot_comparison
 from imclass.runs.atomic import write_atomically, write_csv
 from imclass.runs.records import RunRecord
+from imclass.runs.regular import open_regular
 
 SPLITS = {"val": "best", "test": "test"}  # the entry of summary.json that has the figures of a split
 LOG_TAIL = 10_000  # bytes of train.log that its last line is looked for in
@@ -117,9 +118,10 @@ def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
 
 def _last_line(run: RunRecord) -> str:
     log = run.path / "train.log"
-    if not log.is_file():
+    try:
+        with open_regular(log) as file:
+            file.seek(max(0, log.stat().st_size - LOG_TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:  # the run has not come that far
         return ""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_TAIL))
-        lines = file.read().decode(errors="replace").splitlines()
     return next((line.strip() for line in reversed(lines) if line.strip()), "")

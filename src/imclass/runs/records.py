@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import stat
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from imclass.runs.record_schema import (
     problem_of_evaluation,
     problem_of_summary,
 )
+from imclass.runs.regular import open_regular
 
 Record = dict[str, Any]
 MAX_BYTES = 500_000_000  # of a file that is read into memory
@@ -76,16 +76,15 @@ def is_point(line: bytes) -> bool:
 
 
 def read_bytes(file: Path) -> bytes:
-    """Return the content of a regular file of at most 500 MB: opening a FIFO would wait for ever."""
+    """Return the content of a regular file of at most 500 MB. Raises UserError naming any other."""
     try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{file}: not a regular file; expected one that imclass wrote")
-        if status.st_size > MAX_BYTES:
-            raise UserError(f"{file}: larger than 500 MB, which no file is that imclass wrote")
-        return file.read_bytes()
+        with open_regular(file) as opened:
+            data = opened.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}") from error
+        raise UserError(f"{file}: {error.strerror or error}; expected a file that imclass wrote") from error
+    if len(data) > MAX_BYTES:
+        raise UserError(f"{file}: larger than 500 MB, which no file is that imclass wrote")
+    return data
 
 
 def _read_object(file: Path, problem_in: Callable[[Any], str | None]) -> Record:
