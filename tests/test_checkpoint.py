@@ -2,16 +2,19 @@
 
 import errno
 import itertools
+import json
 import os
 import re
 import stat
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,6 +182,24 @@ def test_the_newest_is_the_highest_step_not_the_youngest_file(tmp_path: Path) ->
 
 def test_none_yet(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) == ({}, {}, [])
+
+
+@pytest.mark.fault("C9")
+def test_a_run_saves_tensors_and_plain_values_only(run) -> None:
+    """So that any version of torch reads it without code, and without imclass."""
+
+    def kinds(value: object) -> set[type]:
+        parts = (
+            value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        )
+        return {type(value)}.union(*map(kinds, parts))
+
+    plain = {dict, OrderedDict, list, tuple, str, int, float, bool, type(None), torch.Tensor}
+    for path in (run / "checkpoints").iterdir():
+        state = torch.load(path, weights_only=True)
+        assert kinds(state) <= plain
+        assert yaml.safe_load(state["about"]["config"])["model"]["name"] == "lenet"
+        assert json.loads(json.dumps(read_header(path))) == read_header(path)
 
 
 @pytest.mark.fault("S1")

@@ -161,6 +161,24 @@ def test_a_training_in_the_place_of_the_best_model_is_one_line(
     assert (run / "summary.json").read_bytes() == summary
 
 
+@pytest.mark.fault("C11")
+def test_a_checkpoint_of_another_model_is_refused_with_the_differences(imclass, run) -> None:
+    def renamed(header: dict[str, Any], state: dict[str, Any]) -> None:
+        weights = state["model"]
+        name = next(iter(weights))
+        weights["another"] = weights.pop(name)
+        other = next(name for name in weights if name != "another")
+        weights[other] = weights[other][None]
+
+    names = list(read_checkpoint(run / "checkpoints/best.pt")["model"])
+    for name in ("best", "last"):
+        rewritten(run / f"checkpoints/{name}.pt", renamed)
+    for argv in (["evaluate", "run"], ["train", "name=run", *merged(QUICK, ["train.epochs=3"])]):
+        outcome = imclass(*argv)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert f"missing: {names[0]}; unexpected: another; of another shape: {names[1]} 1x" in outcome.err
+
+
 def nested(levels: int) -> list[Any]:
     value: list[Any] = []
     for _ in range(levels):

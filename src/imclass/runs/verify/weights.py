@@ -31,8 +31,8 @@ class Checkpoint(NamedTuple):
 def check_weights(verdict: Verdict) -> Mapping[str, Any]:
     """Look at all files of weights; return the logger's part of last.pt, empty if there is none."""
     last, previous, best = (_read(verdict, f"checkpoints/{name}.pt") for name in ("last", "previous", "best"))
-    if last.state and previous.state and previous.header["step"] >= last.header["step"]:
-        verdict.add("checkpoints/previous.pt", f"step {previous.header['step']}: not older than last.pt")
+    if last.state and previous.state and previous.header["step"] > last.header["step"]:
+        verdict.add("checkpoints/previous.pt", f"step {previous.header['step']}: newer than last.pt")
     if last.state and best.state and _shapes(last.state["model"]) != _shapes(best.state["model"]):
         verdict.add("checkpoints/best.pt", "is of another model than last.pt")
     _check_summary(verdict, last, best)
