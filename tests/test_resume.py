@@ -15,7 +15,7 @@ from same_run import assert_same_run
 
 from imclass.commands.selftest.points import At, Hold
 from imclass.commands.selftest.trainings import Training, finish, overrides
-from imclass.runs.checkpoint import read_checkpoint
+from imclass.runs.checkpoint import load_checkpoint, read_checkpoint, write_checkpoint
 from imclass.runs.same_run import equal
 
 # Where a training is killed, and after which step its last complete checkpoint was saved.
@@ -278,6 +278,34 @@ def test_killed_between_training_and_test_after_an_early_end(here: Path) -> None
     finish(overrides("killed", *more))
     assert "no better model" in json.loads((here / "killed/summary.json").read_text())["stopped"]
     assert_same_run(here / "killed", here / "whole")
+
+
+@pytest.mark.fault("L1")
+def test_a_run_that_was_moved_has_every_point_once(here: Path, whole: Path) -> None:
+    finish(overrides("killed"), At("in a step", 15), code=-signal.SIGKILL)
+    (here / "killed").rename(here / "moved")
+    finish(["resume=outputs/moved"])
+    assert_same_run(here / "moved", whole)
+
+
+@pytest.mark.fault("L1", "C7")
+def test_event_files_with_other_names_are_ours_if_the_checkpoint_knows_them(here: Path, whole: Path) -> None:
+    """imclass 0.1 wrote them through torch; a file that another program has left stays."""
+    finish(overrides("killed"), At("in a step", 15), code=-signal.SIGKILL)
+    run = here / "killed"
+    (ours,) = (run / "tensorboard").iterdir()
+    old = ours.rename(ours.with_suffix(""))
+    for name in ("last.pt", "previous.pt"):
+        header, state = load_checkpoint(run / "checkpoints" / name)
+        state["logger"]["events"] = {old.name: state["logger"]["events"][ours.name]}
+        write_checkpoint(run / "checkpoints" / name, state, header)
+    foreign = run / "tensorboard/events.out.tfevents.1.host.1.0"
+    foreign.write_bytes(b"")
+    finish(overrides("killed"), At("in a step", 1), code=-signal.SIGKILL)  # a session without a checkpoint
+    finish(overrides("killed"))
+    assert foreign.read_bytes() == b""
+    foreign.unlink()
+    assert_same_run(run, whole)
 
 
 @pytest.mark.fault("C5")

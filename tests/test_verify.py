@@ -139,7 +139,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "another step": (edit("last.pt", lambda h, s: h.update(step=99)), r"last\.pt: step 99, not 18"),
     "a step before": (
         edit("previous.pt", lambda h, s: h.update(step=99)),
-        r"previous\.pt: step 99: not older",
+        r"previous\.pt: step 99: newer",
     ),
     "another best step": (edit("best.pt", lambda h, s: h.update(step=3)), r"best\.pt: step 3, not \d+ as in"),
     "another model": (edit("best.pt", lambda h, s: s["model"].popitem()), r"best\.pt: is of another model"),

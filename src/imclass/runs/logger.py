@@ -56,7 +56,11 @@ class RunLogger:
             except OSError as error:
                 warn(f"{error.filename}: {error.strerror}; it may repeat steps")
         self.tensorboard = TensorBoard(
-            events, warn, unwritten=unwritten.get("events", ()), enabled=enabled and tensorboard
+            events,
+            warn,
+            unwritten=unwritten.get("events", ()),
+            recorded=state.get("events", ()),
+            enabled=enabled and tensorboard,
         )
 
     def train(self, step: int, epoch: float, figures: Figures, images: int, **extra: float) -> None:

@@ -1,12 +1,11 @@
 """The event files for TensorBoard."""
 
-import glob
 import itertools
 import os
 import socket
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from imclass.runs.atomic import sync
 from imclass.runs.log_file import LogFile, Warn
 
 EVENTS = "events.out.tfevents."
+OURS = ".imclass"  # how the names end of what we write: others may write into the same folder
 _COUNT = itertools.count()
 
 
@@ -23,16 +23,25 @@ class TensorBoard:
     """The event files in `tensorboard/`, one for each session of a run. Without `enabled` nothing is written.
 
     Written here and not by torch's SummaryWriter, whose thread neither says what is on the disk nor survives
-    a full one. unwritten: records that the last session could not write.
+    a full one. unwritten: records that the last session could not write. recorded: names of the files that
+    the checkpoint knows; imclass 0.1 gave them other names.
     """
 
-    def __init__(self, folder: Path, warn: Warn, *, unwritten: Iterable[bytes] = (), enabled: bool):
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        warn: Warn,
+        *,
+        unwritten: Iterable[bytes] = (),
+        recorded: Iterable[str] = (),
+        enabled: bool,
+    ):
+        self.folder, self._recorded = folder, frozenset(recorded)
         self._file: LogFile | None = None
         if enabled:
             place = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_COUNT)}"
             first = _record(file_version="brain.Event:2")
-            file = folder / f"{EVENTS}{place}.{_run(folder)}"
+            file = folder / f"{EVENTS}{place}{OURS}"
             self._file = LogFile(file, warn, size=0, unwritten=[first, *unwritten])
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -80,7 +89,7 @@ class TensorBoard:
 
     def sync(self) -> dict[str, int]:
         """Flush the event files to the disk; return their sizes in bytes."""
-        sizes = {file.name: file.stat().st_size for file in _files(self.folder)}
+        sizes = {file.name: file.stat().st_size for file in _files(self.folder, self._recorded)}
         return sizes | ({self._file.path.name: self._file.sync()} if self._file else {})
 
     def close(self) -> None:
@@ -93,7 +102,7 @@ def cut_back(folder: Path, sizes: Mapping[str, int]) -> None:
 
     A file that is damaged before that position is cut there: readers would stop at it in any case.
     """
-    for file in _files(folder):
+    for file in _files(folder, sizes):
         if file.name not in sizes:
             file.unlink()
             continue
@@ -120,15 +129,13 @@ def whole_part(data: bytes) -> int:
     return position
 
 
-def _files(folder: Path) -> list[Path]:
-    """Return the event files that this run has written; no links, which may lead anywhere."""
-    named = sorted(folder.glob(f"{EVENTS}*.{glob.escape(_run(folder))}"))
-    return [file for file in named if stat.S_ISREG(file.lstat().st_mode)]
+def _files(folder: Path, recorded: Collection[str]) -> list[Path]:
+    """Return the event files that this run has written; no links, which may lead anywhere.
 
-
-def _run(folder: Path) -> str:
-    """Return what the names of the event files of this run end in: others may lie in the same folder."""
-    return folder.absolute().parent.name
+    recorded: names of such files, whatever they end in.
+    """
+    files = (file for file in folder.glob(f"{EVENTS}*") if file.name in recorded or file.name.endswith(OURS))
+    return sorted(file for file in files if stat.S_ISREG(file.lstat().st_mode))
 
 
 def _record(**parts: Any) -> bytes:

@@ -19,6 +19,7 @@ from imclass.runs.checkpoint import State, require
 from imclass.runs.checkpointer import newest_checkpoint
 from imclass.runs.folder import RunFolder
 from imclass.runs.logger import missing_logs
+from imclass.runs.records import read_provenance
 from imclass.training.trainer import Trainer
 
 
@@ -37,6 +38,7 @@ def saved_state(run: RunFolder) -> tuple[State, dict[str, Any], list[str]]:
 
     state, header, warnings = newest_checkpoint(run.checkpoints, lost_logs)
     if header:
+        read_provenance(run.path)  # a damaged one is refused before anything is touched
         require({"threads": 1, **header}, {"threads": int}, f"{run.checkpoints}: the newest header")
     return state, header, warnings
 

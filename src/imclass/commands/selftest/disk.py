@@ -77,6 +77,8 @@ class _Refusing:
     def write(self, data: Any) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._name))
 
+    writelines = write
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
