@@ -3,13 +3,17 @@
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from imclass.commands.selftest.points import At
 from imclass.commands.selftest.trainings import Training, finish, overrides, wait
 from imclass.commands.selftest.trial import KILLED, Bench, Lost, Trial, require_same
 
-PRECISIONS = ("fp32", "bf16")
+FP32, BF16 = ("device.precision=fp32",), ("device.precision=bf16",)
+BATCH_NORM = ("model=speednet", "model.dropout=null")
+VARIANTS = (FP32, BF16, FP32, BF16, BATCH_NORM)
+AGAIN = 20  # kills of one run, at most
 # Where a save, and the end of a run, are most easily torn; how often a run comes by.
 NAMED = [
     ("half of last.pt written", 8),
@@ -28,24 +32,31 @@ NAMED = [
 
 
 def trials(bench: Bench) -> Iterator[Trial]:
-    """Yield the kills: a third at named points in turn, the others at random times; half of each in bf16."""
-    dice = bench.dice("kills")
-    wholes = {precision: bench.whole(f"device.precision={precision}") for precision in PRECISIONS}
-    started = time.monotonic()
-    (timed := bench.folder / "timed").mkdir()
-    finish(overrides("timed"), folder=timed)
-    seconds = time.monotonic() - started
+    """Yield the kills: a third at named points in turn, the others at random times."""
+    dice, seconds = bench.dice("kills"), _seconds(bench.folder / "timed")
+    wholes = {more: bench.whole(*more) for more in VARIANTS[: bench.kills]}
     for number in range(bench.kills):
-        precision, group = PRECISIONS[number % 2], dice.random() < 0.5
-        more, whole = [f"device.precision={precision}"], wholes[precision]
-        who = "its group" if group else "the process"
+        more, group = VARIANTS[number % len(VARIANTS)], dice.random() < 0.5
+        who = f"{' '.join(more)}, {'its group' if group else 'the process'}"
         if number % 3 == 0:
             point, often = NAMED[number // 3 % len(NAMED)]
             at = At(point, dice.randint(1, often), group=group)
-            yield _named(at, more, whole, f"{precision}, {who}, {point}, time {at.nth}")
+            yield _named(at, more, wholes[more], f"{who}, {point}, time {at.nth}")
         else:
             moment = dice.random() * seconds
-            yield _timed(moment, more, whole, f"{precision}, {who}, after {moment:.3f} s", group=group)
+            yield _timed(moment, more, wholes[more], f"{who}, after {moment:.3f} s", group=group)
+    for number in range(bench.share(1 / 20)):
+        moments = [dice.random() * seconds for _ in range(AGAIN)]
+        run = partial(_again_and_again, moments, wholes[FP32])
+        yield Trial("kill -9 again and again in one run", f"run {number}", run)
+
+
+def _seconds(folder: Path) -> float:
+    """Return how long a run takes here."""
+    folder.mkdir()
+    started = time.monotonic()
+    finish(overrides("timed"), folder=folder)
+    return time.monotonic() - started
 
 
 def _named(at: At, more: Sequence[str], whole: Path, name: str) -> Trial:
@@ -58,19 +69,30 @@ def _named(at: At, more: Sequence[str], whole: Path, name: str) -> Trial:
 
 def _timed(moment: float, more: Sequence[str], whole: Path, name: str, *, group: bool) -> Trial:
     def run(folder: Path) -> None:
-        delay = moment
-        for attempt in range(10):
-            training = Training(overrides(f"killed{attempt}", *more), folder=folder)
-            wait(delay, lambda training=training: not training.is_alive())  # type: ignore[misc]
-            training.send(signal.SIGKILL, group=group)
-            if training.wait() == KILLED:
+        for attempt in range(10):  # one that had ended before is no trial
+            killed = f"killed{attempt}"
+            if kill_after(moment / 2**attempt, overrides(killed, *more), folder, group=group):
                 break
-            if training.exitcode:
-                raise Lost(f"exit code {training.exitcode}\n{training.log[-3000:]}")
-            delay /= 2  # it had ended before
-        _require_rerun(folder, more, whole, f"killed{attempt}")
+        _require_rerun(folder, more, whole, killed)
 
     return Trial("kill -9 at random times", name, run)
+
+
+def _again_and_again(moments: Sequence[float], whole: Path, folder: Path) -> None:
+    for moment in moments:
+        if not kill_after(moment, overrides("killed"), folder, group=False):
+            break
+    _require_rerun(folder, (), whole)
+
+
+def kill_after(seconds: float, argv: Sequence[str], folder: Path, *, group: bool) -> bool:
+    """Start a training and kill it; return False if it had ended well before. Raises Lost."""
+    training = Training(argv, folder=folder)
+    wait(seconds, lambda: not training.is_alive())
+    training.send(signal.SIGKILL, group=group)
+    if training.wait() not in (0, KILLED):
+        raise Lost(f"exit code {training.exitcode}\n{training.log[-3000:]}")
+    return training.exitcode == KILLED
 
 
 def _require_rerun(folder: Path, more: Sequence[str], whole: Path, name: str = "killed") -> None:
