@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stub_trial
 from conftest import QUICK, merged
+
+from imclass.sweeps import workers
 
 SAME = ("train", "name=run", *merged(QUICK, ["logger.plots=true"]))  # the command that trained it
 # File -> the command that reads it, and has to refuse it.
@@ -90,6 +93,34 @@ def test_a_comparison_names_the_run_that_it_leaves_out(imclass, run: Path) -> No
         "restore or remove it\n"
     )
     assert (run.parent / "comparison.html").exists()
+
+
+@pytest.fixture
+def sweep(imclass, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """A finished sweep of one trial, outputs/sweeps/s; its command."""
+    monkeypatch.setattr(workers, "trial_command", stub_trial.command(workers.trial_command))
+    argv = ("sweep", "sweep.name=s", "sweep.trials=1", "optimizer.lr=choice(0.1,0.01)")
+    assert imclass(*argv).code == 0
+    return argv
+
+
+def test_an_edited_sweep_is_refused_by_name(imclass, sweep: tuple[str, ...]) -> None:
+    folder = Path("outputs/sweeps/s")
+    stored, journal = (folder / "sweep.yaml").read_bytes(), (folder / "journal.log").read_bytes()
+    for name, content in [
+        *(("sweep.yaml", content) for content in ODD.values()),
+        ("sweep.yaml", stored.replace(b"metric: val.accuracy", b"metric: nonsense")),
+        ("sweep.yaml", stored.replace(b"flags: []", b"flags: 1.5")),
+        ("journal.log", b"1.5\n" + journal),
+        ("journal.log", b"{}\n" + journal),
+        ("journal.log", bytes(range(256)) + b"\n"),
+    ]:
+        (folder / "sweep.yaml").write_bytes(stored)
+        (folder / "journal.log").write_bytes(journal)
+        (folder / name).write_bytes(content)
+        for argv in (("report", "s"), sweep):
+            assert_refused(imclass(*argv), folder / name)
+            assert (folder / name).read_bytes() == content
 
 
 # Random edits: what they break is not known, so only what holds for all of them is checked.

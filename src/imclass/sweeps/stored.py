@@ -5,12 +5,31 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from imclass.config.metric import METRICS
 from imclass.config.setting import show
 from imclass.config.yaml_file import read_yaml
 from imclass.errors import UserError
 from imclass.runs.atomic import write_atomically
 from imclass.runs.locks import locked
+from imclass.runs.record_schema import COUNT, TEXT, Entry, Listed, one_of, problem_of
 from imclass.sweeps.request import CLAIMS, FIXED, Request
+
+_BY_KEY = Entry(
+    "settings by their keys",
+    lambda value: isinstance(value, dict) and all(isinstance(x, str) for pair in value.items() for x in pair),
+)
+STORED = {
+    "command": TEXT,
+    "name": TEXT,
+    "flags": Listed(TEXT),
+    "overrides": _BY_KEY,
+    "space": _BY_KEY,
+    "settings": Entry("settings by their keys", lambda value: isinstance(value, dict)),
+    "sampler": TEXT,
+    "pruner": TEXT,
+    "metric": one_of(*METRICS, *(f"val.{name}" for name in METRICS)),
+    "seed": COUNT,
+}
 
 
 def is_begun(request: Request) -> bool:
@@ -64,6 +83,6 @@ def read_stored(folder: Path) -> dict[str, Any]:
     """Read sweep.yaml. Raises UserError if a sweep did not write it."""
     file = folder / "sweep.yaml"
     stored: Any = read_yaml(file)
-    if not isinstance(stored, dict) or {"command", "name", "flags", "overrides", *FIXED} - stored.keys():
-        raise UserError(f"{file}: was not written by imclass sweep")
+    if problem := problem_of(stored, STORED):
+        raise UserError(f"{file}: was not written by imclass sweep ({problem}); restore or remove it")
     return stored

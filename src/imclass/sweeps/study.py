@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from imclass.config.metric import Metric
 from imclass.errors import UserError
 from imclass.runs.locks import locked, try_lock
+from imclass.runs.log_file import require_writable
 from imclass.sweeps.journal import JournalLock
 from imclass.sweeps.request import CLAIMS
 
@@ -28,19 +29,30 @@ SEARCH, REPEATS = "search", "repeats"  # the two studies of a journal
 def open_study(folder: Path, kind: str, metric: Metric) -> optuna.Study:
     """Open a study, `SEARCH` or `REPEATS`, of a sweep's folder; it is created if there is none.
 
-    Raises UserError for a sweep in which imclass 0.1 recorded failures: its numbers counted attempts.
+    Raises UserError for a journal that no sweep wrote, and for a sweep in which imclass 0.1 recorded
+    failures: its numbers counted attempts.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     journal = folder / "journal.log"
-    with locked(folder / CLAIMS):
-        study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(journal), JournalLock(journal))),
-            study_name=kind,
-            direction="maximize" if metric.maximize else "minimize",
-            pruner=optuna.pruners.NopPruner(),
-            load_if_exists=True,
-        )
-    if study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
+    require_writable(journal)
+    try:
+        with locked(folder / CLAIMS):
+            study = optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(journal), JournalLock(journal))),
+                study_name=kind,
+                direction="maximize" if metric.maximize else "minimize",
+                pruner=optuna.pruners.NopPruner(),
+                load_if_exists=True,
+            )
+        failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    except (OSError, UserError):
+        raise
+    except Exception as error:  # whatever Optuna stumbles over in lines that it did not write
+        raise UserError(
+            f"{journal}: cannot be read as the journal of a sweep ({type(error).__name__}); restore it, or "
+            "choose another sweep.name="
+        ) from error
+    if failed:
         raise UserError(f"{folder}: has failed trials of imclass 0.1; repeat it under another sweep.name=")
     return study
 
