@@ -247,6 +247,7 @@ IDX_FILES = {
     "too many values": IDX + b"x",
     "huge": b"\0\0\x08\x03" + b"\xff" * 12,
     "sizes cut short": IDX[:6],
+    "nothing, in sizes that overflow": b"\0\0\x08\x04" + b"\0\0\0\0" + b"\x7f" * 12,
 }
 
 

@@ -53,7 +53,7 @@ def _verify(argv: Sequence[str]) -> None:
     ignored = f"; {len(found.ignored):,} ignored" if found.ignored else ""
     if found.problems:
         count = f"{len(found.problems):,} problem{'s' if len(found.problems) > 1 else ''}"
-        raise UserError(f"{options.data}: {count} in {what}{ignored}")
+        raise UserError(f"{options.data}: {count}{f' in {what}' if found.images else ''}{ignored}")
     if not options.json:
         print(f"{options.data}: {what}, all whole{ignored}")
 

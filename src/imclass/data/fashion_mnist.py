@@ -119,10 +119,8 @@ def parse_idx(content: bytes) -> Tensor:
     if not 1 <= rank <= 4 or len(content) < start:
         raise ValueError("not an idx file of bytes")
     shape = struct.unpack_from(f">{rank}I", content, 4)
-    if math.prod(shape) != len(content) - start:
+    if 0 in shape or math.prod(shape) != len(content) - start:
         raise ValueError(f"{len(content) - start} bytes where an idx file of {shape} has {math.prod(shape)}")
-    if not math.prod(shape):
-        return torch.empty(shape, dtype=torch.uint8)
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).view(shape)
 
 
