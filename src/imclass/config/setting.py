@@ -97,9 +97,9 @@ class Setting:
         """Return `value` in the type of the setting, and what is wrong with it: "" if nothing is."""
         try:
             converted = _converted(self.type, value)
-        except TypeError:
+            sound = converted is None or self._is_allowed(converted)
+        except (TypeError, OverflowError):  # a whole number too large for a float
             return value, self._problem(value)
-        sound = converted is None or self._is_allowed(converted)
         return converted, "" if sound else self._problem(value)
 
     def _is_allowed(self, value: Any) -> bool:
