@@ -279,6 +279,7 @@ LONG = ["model=speednet", "dataset.synthetic.shape=[3,16,16]", "train.eval_every
 LONG += ["checkpoint.every=3st", "train.ema=0.9", "augment.mixup=0.4", "logger.quiet=true"]
 
 
+@pytest.mark.fault("R6")
 @pytest.mark.parametrize(("size", "rank", "others"), [(2, 1, [1, 3]), (3, 0, [2])])
 def test_a_signal_to_one_process_saves_and_stops_all_at_one_step(
     here: Path, size: int, rank: int, others: list[int]
@@ -308,6 +309,7 @@ def test_a_signal_to_one_process_saves_and_stops_all_at_one_step(
         ]
 
 
+@pytest.mark.fault("R6")
 def test_a_signal_in_an_evaluation_stops_all_at_the_same_batch(here: Path) -> None:
     more = [*LONG, "dataset.val_split=64", "train.batch_size=8"]
     train(2, "whole", *more)

@@ -99,6 +99,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize(("typed", "expected"), MISTAKES, ids=lambda x: " ".join(x)[:40])
 def test_mistake(imclass, tmp_path: Path, typed: list[str], expected: list[str]) -> None:
     code, out, err = imclass("train", *typed)
@@ -113,6 +114,7 @@ def test_mistake(imclass, tmp_path: Path, typed: list[str], expected: list[str])
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault("F1")
 def test_all_problems_of_a_configuration_are_reported_at_once(imclass) -> None:
     code, _, err = imclass(
         "check", "optimizer.lrr=1", "model=resnt18", "train.batch_size=abc", "seed=-1", "train.epochs=0"
@@ -161,6 +163,7 @@ def test_a_sound_configuration_passes_and_leaves_nothing(imclass, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault("S5")
 def test_escape_codes_in_a_value_are_not_printed_raw(imclass) -> None:
     _, _, err = imclass("check", "name='a\x1b[31mb'")
     assert "\x1b" not in err

@@ -141,6 +141,7 @@ SIGNALS = [
 ]
 
 
+@pytest.mark.fault("R6")
 @pytest.mark.parametrize(("asked", "saved", "said"), SIGNALS, ids=lambda value: getattr(value, "point", ""))
 def test_asked_to_stop_anywhere_it_saves_and_exits_75(
     here: Path, whole: Path, asked: At, saved: int | None, said: str
@@ -171,6 +172,7 @@ def test_an_evaluation_that_was_interrupted_is_repeated(here: Path, whole: Path)
     assert_same_run(here / "asked", whole)
 
 
+@pytest.mark.fault("R6")
 def test_a_second_signal_waits_for_the_save_and_a_third_exits(here: Path, whole: Path) -> None:
     first, more = At("in a step", 7, signal.SIGTERM), At("before the rename to last.pt", 4, signal.SIGTERM)
     finish(overrides("second"), first, more, code=75)
@@ -182,6 +184,7 @@ def test_a_second_signal_waits_for_the_save_and_a_third_exits(here: Path, whole:
         assert_same_run(here / name, whole)
 
 
+@pytest.mark.fault("R4")
 def test_a_second_process_in_the_same_folder_is_refused(here: Path, whole: Path) -> None:
     """R4; the lock of a process that was killed is gone with it."""
     process = Training(overrides("shared"), Hold("in a step", 5))
@@ -320,8 +323,8 @@ def test_the_best_figure_survives_a_restart(here: Path) -> None:
     assert summary["best"]["accuracy"] == max(r["accuracy"] for r in records(run, split="val"))
 
 
+@pytest.mark.fault("R3")
 def test_another_number_of_threads_is_noticed(here: Path) -> None:
-    """R3."""
     finish(overrides("threads"), At("in a step", 9), code=-signal.SIGKILL)
     finish(overrides("threads", "device.threads=2"))
     log = (here / "threads/train.log").read_text()

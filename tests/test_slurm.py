@@ -90,6 +90,7 @@ def whole(name: str, *overrides: str) -> Path:
     return Path("outputs") / name
 
 
+@pytest.mark.fault("R7")
 def test_requeued_in_the_middle(place: Path, undisturbed: Path) -> None:
     job, folder = submit("train.sbatch", SMALL, "output_dir=requeued", *LONG), place / "requeued"
     wait("two evaluations", lambda: any(len(f.read_text().splitlines()) > 2 for f in folder.glob("*/*.csv")))

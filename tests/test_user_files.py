@@ -50,12 +50,14 @@ def assert_refused(outcome, folder: Path, *expected: str) -> None:
     assert not [path for path in folder.rglob("*") if "canary" in path.name or path.name == "outputs"]
 
 
+@pytest.mark.fault("S4", "S9")
 def test_an_experiment_file_runs_no_code(imclass, tmp_path: Path, forbidden: tuple[str, str]) -> None:
     content, expected = forbidden
     (tmp_path / "evil.yaml").write_text(HEADER + content)
     assert_refused(imclass("check", "experiment=evil.yaml"), tmp_path, "evil.yaml: ", expected)
 
 
+@pytest.mark.fault("S4", "S9")
 @pytest.mark.parametrize("group", ["experiment", "model", "sweep"])
 def test_a_file_below_config_dir_runs_no_code(
     imclass, tmp_path: Path, forbidden: tuple[str, str], group: str
@@ -67,6 +69,7 @@ def test_a_file_below_config_dir_runs_no_code(
     assert_refused(outcome, tmp_path, f"mine/{group}/evil.yaml: ", expected)
 
 
+@pytest.mark.fault("S4", "S9")
 @pytest.mark.parametrize(
     "command",
     [
@@ -149,6 +152,7 @@ def test_a_config_dir_cannot_replace_hydras_groups(imclass, tmp_path: Path) -> N
     assert_refused(imclass("check", "--config-dir=mine"), tmp_path, "mine/hydra: Hydra's own groups")
 
 
+@pytest.mark.fault("S4", "S9")
 @pytest.mark.parametrize(
     "typed",
     [
@@ -211,6 +215,7 @@ def test_only_text_files_are_read(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.fault("S10")
 def test_a_bomb_is_refused_before_it_is_built() -> None:
     levels = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 10)]
     with pytest.raises(UserError, match="checkpoint: config: cannot be read as YAML"):
