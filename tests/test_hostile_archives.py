@@ -343,7 +343,7 @@ def test_any_bytes_as_a_pickle(seed: bytes, change: bytes, at: int) -> None:
 
 @pytest.mark.soak
 @pytest.mark.fault("S2")
-@settings(max_examples=20_000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5_000, suppress_health_check=list(HealthCheck))
 @given(seed=SEEDS, change=st.binary(max_size=8), at=st.integers(0, 400))
 def test_many_bytes_as_a_pickle(seed: bytes, change: bytes, at: int) -> None:
     fuzz_pickle(seed, change, at)

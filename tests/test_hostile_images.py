@@ -81,7 +81,7 @@ def test_damaged_headers_are_read_or_named(tmp_path: Path, name: str, seed: int)
 
 @pytest.mark.soak
 @pytest.mark.fault("S6")
-@settings(max_examples=20_000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5_000, suppress_health_check=list(HealthCheck))
 @given(name=NAMES, seed=SEEDS)
 def test_many_damaged_headers_are_read_or_named(tmp_path: Path, name: str, seed: int) -> None:
     fuzz(tmp_path / "x.png", name, seed)
