@@ -31,6 +31,7 @@ from imclass.evaluation.metrics import Meter
 from imclass.machine.device import resolve_device
 from imclass.machine.joining import lost_peers_named
 from imclass.machine.processes import Group, Processes
+from imclass.machine.signals import answer_signals
 from imclass.runs.checkpoint import read_checkpoint
 from imclass.runs.folder import open_run
 from imclass.training.build import build_job
@@ -319,6 +320,14 @@ def test_a_signal_in_an_evaluation_stops_all_at_the_same_batch(here: Path) -> No
     assert "at step 5, before its evaluation" in end.logs[0]
     train(2, "asked", *more)
     assert_same_run(here / "asked", here / "whole")
+
+
+@pytest.mark.fault("R6")
+def test_a_signal_while_data_are_prepared_does_not_wait_for_the_other_ranks(here: Path) -> None:
+    """There is nothing to save; torchrun ends all ranks at once, and the other may be far behind."""
+    end = launch(2, ["name=asked", *QUICK], answer_signals, At("data preparation", signal=signal.SIGTERM))
+    assert end.codes == [75, 75], end.logs
+    assert not here.exists()
 
 
 def test_what_the_backend_itself_lacks_is_no_lost_peer() -> None:

@@ -35,6 +35,8 @@ MISTAKES = [
     (["train.batch_size=1.5"], ["train.batch_size=1.5", "whole number"]),
     (["augment.crop=1.5"], ["augment.crop=1.5", "a whole number of at least 0 and at most 64"]),
     (["name=1.5"], ["name=1.5: expected text; put it in quotes: \"name='1.5'\""]),
+    (["name=1e3"], ["name=1e3: expected text; put it in quotes: \"name='1e3'\""]),
+    (["name=True"], ["name=True: expected text; put it in quotes: \"name='True'\""]),
     (["name=nan"], ["name=nan: expected text; put it in quotes"]),
     (["model.pretrained=on"], ["model.pretrained=on", "true or false"]),
     (["train.epochs=true"], ["train.epochs=true", "number"]),

@@ -99,7 +99,9 @@ def override_problem(text: str, config_dirs: Sequence[Path]) -> str | None:
     if override.is_delete():
         return None
     value = override.value()
-    return None if isinstance(value, str) and "${" in value else SETTINGS[key].check(value)[1] or None
+    if isinstance(value, str) and "${" in value:
+        return None
+    return SETTINGS[key].check(value, typed=text.partition("=")[2])[1] or None
 
 
 def _hydra_problem(text: str, key: str) -> str | None:

@@ -93,14 +93,17 @@ class Setting:
         end = f" and below {self.below:g}" if self.below < math.inf else ""
         return start + (f" and at most {self.at_most:.12g}" if self.at_most < math.inf else end)
 
-    def check(self, value: Any) -> tuple[Any, str]:
-        """Return `value` in the type of the setting, and what is wrong with it: "" if nothing is."""
+    def check(self, value: Any, typed: str = "") -> tuple[Any, str]:
+        """Return `value` in the type of the setting, and what is wrong with it: "" if nothing is.
+
+        typed: what `value` was read from, for the message where it has to be quoted: 1e3, not 1000.
+        """
         try:
             converted = _converted(self.type, value)
             sound = converted is None or self._is_allowed(converted)
         except (TypeError, OverflowError):  # a whole number too large for a float
-            return value, self._problem(value)
-        return converted, "" if sound else self._problem(value)
+            return value, self._problem(value, typed)
+        return converted, "" if sound else self._problem(value, typed)
 
     def _is_allowed(self, value: Any) -> bool:
         items = value if isinstance(value, list) else [value]
@@ -121,10 +124,11 @@ class Setting:
         except ValueError:
             return False
 
-    def _problem(self, value: Any) -> str:
+    def _problem(self, value: Any, typed: str) -> str:
         shown, expected = f"{self.key}={brief(value)}", self.expected
         if self.options[0] is str and not self.unit and isinstance(value, bool | float):
-            return f"{shown}: expected text; put it in quotes: \"{self.key}='{show(value)}'\""
+            word = typed or show(value)
+            return f"{self.key}={word}: expected text; put it in quotes: \"{self.key}='{word}'\""
         with contextlib.suppress(ValueError):
             expected = "a duration above 0" if self.unit and parse_duration(value, self.unit) else expected
         words = self.choices or self.allowed.removeprefix("one of ").split(", ")
