@@ -26,6 +26,7 @@ State = dict[str, Any]
 Header = dict[str, Any]
 
 CHUNK = 2**20
+END_RECORD = 22  # bytes of a zip file's last record, before the comment
 LENGTH = 2  # bytes of a zip file's field for the length of its comment
 
 
@@ -54,7 +55,10 @@ def load_checkpoint(path: Path) -> tuple[Header, State]:
     """Return header and contents of a verified checkpoint. Raises as `read_checkpoint` does."""
     with _verified(path) as (header, file):
         try:
+            refuse_bomb(file, path)
             state = torch.load(file, map_location="cpu", weights_only=True)
+        except UserError:
+            raise
         except Exception as error:  # torch's advice is to run the code in it
             raise DamagedCheckpoint(
                 f"{path} is damaged, or not of imclass: more than tensors and plain values is in it"
@@ -95,9 +99,8 @@ def require(content: Any, kinds: Mapping[str, type | tuple[type, ...]], source: 
 def read_model_weights(path: str | Path) -> dict[str, Tensor]:
     """Return the weights in a file: of one of our checkpoints, verified, or of any that `read_weights` knows.
 
-    Of ours, those that evaluations used: the average of the weights where the run kept one.
-
-    Raises DamagedCheckpoint, and whatever `read_weights` does.
+    Of ours, those that evaluations used: the average of the weights where the run kept one. Raises what
+    `read_checkpoint` and `read_weights` do.
     """
     path = Path(path).expanduser()
     if not _is_ours(path):
@@ -124,7 +127,10 @@ def write_checkpoint(
             with temporary.open("wb", buffering=0) as file:
                 _write(file, state, header)
                 os.fsync(file.fileno())
-            _read_back(temporary)
+            try:
+                read_header(temporary)
+            except DamagedCheckpoint as error:
+                raise OSError("the disk does not return what was written") from error
             if previous is not None and path.exists():
                 path.replace(previous)
         sync(path.parent)
@@ -185,16 +191,9 @@ def _write_all(raw: BinaryIO, data: bytes) -> None:
         rest = rest[raw.write(rest) :]
 
 
-def _read_back(path: Path) -> None:
-    try:
-        read_header(path)
-    except DamagedCheckpoint as error:
-        raise OSError("the disk does not return what was written") from error
-
-
 @contextlib.contextmanager
 def _verified(path: Path) -> Iterator[tuple[Header, BinaryIO]]:
-    """Open a checkpoint whose digest is right; yield its header, and the file at its beginning."""
+    """Open a checkpoint whose digest is right; yield header and file."""
     with open_file(path) as file:
         try:
             with zipfile.ZipFile(file) as archive:
@@ -207,12 +206,12 @@ def _verified(path: Path) -> Iterator[tuple[Header, BinaryIO]]:
             found = field, written["sha256"]
             intact = found == (length.to_bytes(LENGTH, "little"), _digest(sha256, header))
         except OSError as error:
-            raise DamagedCheckpoint(f"{path} cannot be read ({error.strerror or error})") from error
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, LookupError, TypeError, RecursionError):
+            raise DamagedCheckpoint(f"{path} is damaged: {error.strerror or error}") from error
+        except Exception:  # zipfile has no common class for what it stumbles over
             raise DamagedCheckpoint(f"{path} is damaged (no checkpoint of imclass, or cut off)") from None
         if not intact:
             raise DamagedCheckpoint(f"{path} is damaged (its SHA-256 does not match)")
-        refuse_bomb(file, path)
+        file.seek(0)
         yield header, file
 
 
@@ -236,9 +235,13 @@ def _digest(sha256: Any, header: Mapping[str, Any]) -> str:
 
 
 def _is_ours(path: Path) -> bool:
+    """Return whether a file is a zip file that does not end as those of torch do: without a comment.
+
+    So too where damage has made the comment illegible.
+    """
     with open_file(path) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                return archive.comment.startswith(b'{"sha256"')
-        except (OSError, zipfile.BadZipFile, NotImplementedError):
+        is_zip = file.read(4) == b"PK\3\4"
+        if not is_zip or file.seek(0, os.SEEK_END) < END_RECORD:
             return False
+        file.seek(-END_RECORD, os.SEEK_END)
+        return file.read(4) != b"PK\5\6"

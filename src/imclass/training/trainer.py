@@ -146,10 +146,9 @@ class Trainer:
         self.logger.console.status(f"epoch {self.epoch:.2f}  step {step}  {trained}val {result}{mark}")
 
     def save_if_due(self) -> None:
-        """Save after an evaluation and where the plan asks for it; look at the clock and at signals.
+        """Save where the plan asks for it, at the end, and when any rank was asked to stop.
 
-        Signals and clocks differ between ranks: one collective a step agrees on them.
-        Raises Interrupted, after saving, when any rank was asked to stop.
+        Signals and clocks differ between ranks: one collective a step agrees on them. Raises Interrupted.
         """
         plan, watch = self.plan, self.stopwatch
         over = plan.max_seconds is not None and watch.total >= plan.max_seconds
@@ -162,8 +161,8 @@ class Trainer:
             self.save(must=ends)
         if asked:
             where = ", before its evaluation" if self.evaluation_due else ""
-            name, step = signal.Signals(asked).name, self.progress.step
-            raise Interrupted(f"stopped by {name} at step {step}{where}")
+            name = signal.Signals(asked).name
+            raise Interrupted(f"stopped by {name} at step {self.progress.step}{where}")
 
     def _save_is_due(self) -> bool:
         """Return whether the plan or the clock asks for a save at this step."""
