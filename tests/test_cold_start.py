@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from same_run import assert_same_run
-from test_soak import catches_signals
 
 from imclass.commands.selftest.trainings import finish, overrides
 
@@ -34,6 +33,16 @@ def started(*argv: str, **environment: str) -> subprocess.Popen:
 def until(process: subprocess.Popen, ready: Ready) -> None:
     while process.poll() is None and not ready(process):
         time.sleep(0.002)
+
+
+def catches_signals(process: subprocess.Popen) -> bool:
+    """Return whether the process has its handlers, of which that for SIGUSR1 is set last."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:  # it has ended
+        return False
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(mask, 16) >> (signal.SIGUSR1 - 1) & 1)
 
 
 def has_loaded(library: str) -> Ready:

@@ -33,7 +33,12 @@ def test_without_a_signal_exceptions_stay_what_they_are() -> None:
         raise AttributeError("a mistake")
 
 
-def test_a_second_signal_does_not_disturb_the_cleaning_up_after_the_first() -> None:
+@pytest.mark.fault("R6")
+@pytest.mark.parametrize("nothing_to_save", [False, True])
+def test_a_second_signal_does_not_disturb_the_cleaning_up_after_the_first(
+    monkeypatch: pytest.MonkeyPatch, nothing_to_save: bool
+) -> None:
+    monkeypatch.setattr(STOP, "nothing_to_save", nothing_to_save)
     cleaned = False
     with catch_signals(), pytest.raises(Interrupted), STOP.at_once():
         try:

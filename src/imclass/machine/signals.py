@@ -48,7 +48,9 @@ class StopFlag:
         self._times += 1
         if self._times == 3:
             os._exit(EXIT_INTERRUPTED)  # what is being saved is a temporary file; the checkpoints are whole
-        if self._at_once and self._alone() and self._times == 1:  # not once more while that is cleaned up
+        if self._times > 1:  # while what the first one raised is cleaned up
+            return
+        if self._at_once and self._alone():
             self.raise_if_set()
         elif self.nothing_to_save:
             self._leave()
