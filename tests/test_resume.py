@@ -111,11 +111,15 @@ def test_killed_after_the_last_word_a_run_is_finished(here: Path, whole: Path) -
         ("device.precision=bf16",),
         ("model=speednet", "model.dropout=null"),
         ("optimizer=muon", "scheduler=plateau"),
+        ("checkpoint.every=null",),
     ],
     ids=lambda more: more[0],
 )
 def test_all_state_is_resumed(here: Path, more: tuple[str, ...]) -> None:
-    """Batch norm, Muon, a plateau schedule; in bf16 the smallest model, since it may be emulated."""
+    """Batch norm, Muon, a plateau schedule; saved when the clock says so.
+
+    In bf16 the smallest model, since it may be emulated.
+    """
     finish(overrides("whole", *more))
     finish(overrides("killed", *more), At("in a step", 12), code=-signal.SIGKILL)
     finish(overrides("killed", *more))

@@ -161,11 +161,10 @@ class Trainer:
             self.save(must=ends)
         if asked:
             where = ", before its evaluation" if self.evaluation_due else ""
-            name = signal.Signals(asked).name
-            raise Interrupted(f"stopped by {name} at step {self.progress.step}{where}")
+            raise Interrupted(f"stopped by {signal.Signals(asked).name} at step {self.progress.step}{where}")
 
     def _save_is_due(self) -> bool:
-        """Return whether the plan or the clock asks for a save at this step."""
+        """Return whether the plan or the clock asks for a save."""
         plan, watch, evaluated = self.plan, self.stopwatch, self.progress.evaluated == self.progress.step
         if plan.save_seconds is not None:
             return evaluated or watch.since_save >= plan.save_seconds
