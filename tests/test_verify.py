@@ -122,6 +122,14 @@ def fifo(run: Path) -> None:
     os.mkfifo(run / "pipe")
 
 
+def folder(name: str) -> Damage:
+    def damage(run: Path) -> None:
+        (run / name).unlink()
+        (run / name).mkdir()
+
+    return damage
+
+
 def best_by_last(run: Path) -> None:
     (run / "checkpoints/best.pt").write_bytes((run / "checkpoints/last.pt").read_bytes())
 
@@ -179,8 +187,16 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "half a plot": (half("plots/curves.png"), r"curves\.png: damaged"),
     "no plot": (remove("plots/calibration.png"), r"calibration\.png: missing"),
     "zeros in the log": (write("train.log", "\0" * 99), r"train\.log: holds zeros"),
+    "a folder for last.pt": (folder("checkpoints/last.pt"), r"last\.pt: expected a file, found a folder"),
     "debris": (write("checkpoints/.tmp-01234567-last.pt", "half"), r"\.tmp-01234567-last\.pt: a process"),
     "a FIFO": (fifo, r"pipe: neither a file nor a folder"),
+    "another setting": (
+        replace("config.yaml", "lr: 0.05", "lr: 0.5"),
+        r"config\.yaml: optimizer\.lr: 0\.5, not 0\.05 as in last",
+    ),
+    "no settings": (write("config.yaml", ""), r"config\.yaml: seed: missing, not 0 as in last\.pt"),
+    "an empty log": (write("train.log", ""), r"train\.log: empty"),
+    "a bit of a plot": (flip("plots/mistakes.png"), r"mistakes\.png: damaged"),
     "a setting that is none": (replace("config.yaml", "seed:", "seeds:"), r"config\.yaml: seeds"),
     "settings that are none": (write("config.yaml", "- 1\n"), r"config\.yaml"),
 }

@@ -177,7 +177,9 @@ def run_imclass(
     os.chdir(folder)
     os.environ.update(environment)
     tqdm.set_lock(threading.RLock())  # its own would be one between processes, which a kill leaks
-    sys.stdout = sys.stderr = Path(log).open("a")  # noqa: SIM115
+    output = sys.stdout = sys.stderr = Path(log).open("a")  # noqa: SIM115
+    for descriptor in (1, 2):
+        os.dup2(output.fileno(), descriptor)
     for patch in patches:
         patch()
     sys.argv = ["imclass", *argv]

@@ -20,6 +20,6 @@ def verify_run(path: Path) -> Verdict:
     verdict.summary = verdict.attempt(lambda: read_summary(path), {})
     _provenance: Record = verdict.attempt(lambda: read_provenance(path), {})
     check_files(verdict, settings)
-    logged = check_weights(verdict)
+    logged = check_weights(verdict, settings)
     check_logs(verdict, logged)
     return verdict

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from imclass.runs.checkpoint import DamagedCheckpoint, Header, State, load_best, load_checkpoint, require
+from imclass.errors import UserError
+from imclass.runs.checkpoint import Header, State, load_best, load_checkpoint, require
 from imclass.runs.same_run import equal
+from imclass.runs.verify.settings import check_settings
 from imclass.runs.verify.verdict import Verdict
 from imclass.runs.weights import read_weights
 
@@ -28,13 +30,18 @@ class Checkpoint(NamedTuple):
     state: State
 
 
-def check_weights(verdict: Verdict) -> Mapping[str, Any]:
-    """Look at all files of weights; return the logger's part of last.pt, empty if there is none."""
+def check_weights(verdict: Verdict, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Look at all files of weights; return the logger's part of last.pt, empty if there is none.
+
+    settings: those in config.yaml, which a checkpoint has too.
+    """
     last, previous, best = (_read(verdict, f"checkpoints/{name}.pt") for name in ("last", "previous", "best"))
     if last.state and previous.state and previous.header["step"] > last.header["step"]:
         verdict.add("checkpoints/previous.pt", f"step {previous.header['step']}: newer than last.pt")
     if last.state and best.state and _shapes(last.state["model"]) != _shapes(best.state["model"]):
         verdict.add("checkpoints/best.pt", "is of another model than last.pt")
+    if last.state:
+        check_settings(verdict, settings, last.state["about"]["config"])
     _check_summary(verdict, last, best)
     _check_safetensors(verdict, best)
     logged: Mapping[str, Any] = last.state.get("logger", {})
@@ -50,7 +57,7 @@ def _read(verdict: Verdict, name: str) -> Checkpoint:
         require(state["about"], ABOUT, f"{path}: about")
     except FileNotFoundError:
         return Checkpoint({}, {})
-    except DamagedCheckpoint as error:
+    except UserError as error:
         verdict.problems.append(str(error))
         return Checkpoint({}, {})
     bad = [key for key, tensor in _tensors(state) if not _is_finite(tensor)]
