@@ -43,8 +43,10 @@ def check_files(verdict: Verdict, settings: Mapping[str, Any]) -> None:
         if logger.get("tensorboard") and not event_files(verdict.path):
             verdict.add("tensorboard", "no event file, which a finished run has")
     for name in promised:
-        if not (verdict.path / name).is_file():
-            verdict.add(name, f"missing; a run that is {verdict.status} has it")
+        path = verdict.path / name
+        if not path.is_file():
+            found = "expected a file, found a folder" if path.is_dir() else "missing"
+            verdict.add(name, f"{found}; a run that is {verdict.status} has it")
     _check_evaluation(verdict)
 
 
