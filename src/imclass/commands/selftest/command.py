@@ -53,7 +53,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--kills", type=int, default=60, metavar="N", help="how many (default 60); other counts follow it"
+        "--kills",
+        type=int,
+        default=60,
+        metavar="N",
+        help="how many (default 60: a few minutes on 2 cores); other counts follow it: 4 N bit flips, N/2 "
+        "damaged files, N/3 signals, N/4 full disks, N/5 cut logs, N/10 jobs of two processes",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default 0)")
     parser.add_argument(

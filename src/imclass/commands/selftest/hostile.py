@@ -20,6 +20,8 @@ from imclass.commands.selftest.trial import Bench, Lost, Trial, copy_of, require
 from imclass.errors import EXIT_MISTAKE, PartialFailure
 
 SECONDS = 60.0  # that a refusal takes at most, on a machine that is busy
+CPU_SECONDS = 10
+MEMORY = 2 * 2**30  # bytes, on top of what importing torch takes
 
 
 @dataclass
@@ -45,6 +47,18 @@ class Stranger:
         pickle = self.folder / "stranger.pkl"
         pickle.write_bytes(pickled_code(self.canary))
         return text.replace("CANARY", str(self.canary)).replace("PICKLE", str(pickle))
+
+
+def bounded() -> None:
+    """End this process when it has used so much CPU time, and refuse it more memory."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, resource.RLIM_INFINITY))
+    status = Path("/proc/self/status")
+    if status.exists():
+        used = next(line for line in status.read_text().splitlines() if line.startswith("VmData"))
+        limit = int(used.split()[1]) * 1024 + MEMORY
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
 
 
 Prepare = Callable[[Stranger], None]
@@ -95,7 +109,12 @@ def _meet(prepare: Prepare, folder: Path) -> None:
     prepare(case)
     before = sorted(path for path in folder.rglob("*") if case.work not in (path, *path.parents))
     training = Training(
-        case.argv, folder=case.work, command=case.command, environment=case.environment, log="../log.txt"
+        case.argv,
+        bounded,
+        folder=case.work,
+        command=case.command,
+        environment=case.environment,
+        log="../log.txt",
     )
     code = training.wait(SECONDS)
     after = sorted(path for path in folder.rglob("*") if case.work not in (path, *path.parents))
