@@ -49,7 +49,7 @@ def test_kills_and_damage_cost_nothing(imclass, scratch: Path) -> None:
     }
     assert outcome.out.endswith("\ntried 20, survived 20, lost 0\n")
     assert max(map(len, outcome.out.splitlines()[1:])) <= 80
-    assert list(scratch.iterdir()) == []
+    assert list(scratch.iterdir()) == []  # nor what Python keeps there while a page is written
 
 
 def test_a_broken_build_is_noticed(imclass, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:

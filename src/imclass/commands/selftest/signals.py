@@ -64,7 +64,13 @@ def _cold(how: int, moment: float, whole: Path, name: str, *, double: bool) -> T
         command = [sys.executable, "-m", "imclass", "train", *overrides("asked")]
         with (folder / LOG).open("a") as log:
             process = subprocess.Popen(
-                command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+                command,
+                cwd=folder,
+                env={**os.environ, "TMPDIR": str(folder)},
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         try:
             wait(SECONDS, lambda: catches_signals(process.pid) or process.poll() is not None)

@@ -11,6 +11,7 @@ import os
 import runpy
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -175,7 +176,8 @@ def run_imclass(
     """Be `python -m imclass ...` as the whole of this process, in `folder` and a process group of its own."""
     os.setsid()
     os.chdir(folder)
-    os.environ.update(environment)
+    tempfile.tempdir = folder  # a kill leaves temporary folders behind
+    os.environ.update(environment, TMPDIR=folder)
     tqdm.set_lock(threading.RLock())  # its own would be one between processes, which a kill leaks
     output = sys.stdout = sys.stderr = Path(log).open("a")  # noqa: SIM115
     for descriptor in (1, 2):
