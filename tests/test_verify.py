@@ -124,8 +124,9 @@ def fifo(run: Path) -> None:
 
 def folder(name: str) -> Damage:
     def damage(run: Path) -> None:
-        (run / name).unlink()
-        (run / name).mkdir()
+        file = events(run) if "events" in name else run / name
+        file.unlink()
+        file.mkdir()
 
     return damage
 
@@ -187,6 +188,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "half a plot": (half("plots/curves.png"), r"curves\.png: damaged"),
     "no plot": (remove("plots/calibration.png"), r"calibration\.png: missing"),
     "zeros in the log": (write("train.log", "\0" * 99), r"train\.log: holds zeros"),
+    "a folder for the events": (folder("events"), r"events\.out\S+ is gone"),
     "a folder for last.pt": (folder("checkpoints/last.pt"), r"last\.pt: expected a file, found a folder"),
     "debris": (write("checkpoints/.tmp-01234567-last.pt", "half"), r"\.tmp-01234567-last\.pt: a process"),
     "a FIFO": (fifo, r"pipe: neither a file nor a folder"),

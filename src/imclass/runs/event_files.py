@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from imclass.runs.tensorboard import whole_part
+from imclass.runs.tensorboard import EVENTS, whole_part
 
 
 class Scalar(NamedTuple):
@@ -17,7 +17,8 @@ class Scalar(NamedTuple):
 
 def event_files(run: Path) -> list[Path]:
     """Return the event files of a run folder."""
-    return sorted((run / "tensorboard").glob("events.out.tfevents.*"))
+    files = (run / "tensorboard").glob(f"{EVENTS}*")
+    return sorted(file for file in files if file.is_file())
 
 
 def scalars_in(data: bytes) -> Iterator[Scalar]:
