@@ -1,6 +1,5 @@
 """imclass selftest: its table, that it notices a broken build, and that it leaves nothing behind."""
 
-import multiprocessing.util
 import os
 import re
 import signal
@@ -14,15 +13,15 @@ import pytest
 
 from imclass.commands.selftest import kills, trial
 from imclass.commands.selftest.control import break_the_seeding
-from imclass.commands.selftest.trainings import finish
+from imclass.commands.selftest.trainings import finish, keep_socket_paths_short
 from imclass.runs import weights
 
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary folders are made."""
-    multiprocessing.util.get_temp_dir()  # of the fork server, which outlives this test
-    folder = tmp_path / "scratch"
+    """Where temporary folders are made; its path is too long for a socket."""
+    keep_socket_paths_short()  # of the fork server, which outlives this test
+    folder = tmp_path / ("scratch" * 15)
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     return folder

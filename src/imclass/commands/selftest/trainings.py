@@ -7,6 +7,7 @@ import contextlib
 import json
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.util
 import os
 import runpy
 import signal
@@ -26,6 +27,9 @@ SERVER = multiprocessing.get_context("forkserver")
 PRELOADED = ["imclass.training.lifecycle", "torch.utils.tensorboard", "hydra.main", "hydra.initialize"]
 SERVER.set_forkserver_preload(PRELOADED)
 SECONDS = 240  # after which a training hangs
+SOCKET_FOLDER = (
+    70  # bytes in the path of a temporary folder below which a socket fits: 104 on macOS, 108 on Linux
+)
 LOG = "log.txt"
 
 # Dropout, several kinds of random augmentation, an average of the weights; 18 steps in three epochs.
@@ -96,6 +100,7 @@ class Training:
         with self._lock:
             if self.stopping:
                 raise Unexpected("stopped")
+            keep_socket_paths_short()
             self._process.start()
             self.alive.add(self)
 
@@ -150,6 +155,18 @@ class Training:
                 return
         with contextlib.suppress(ProcessLookupError):  # no group of its own yet, or none wanted
             os.kill(self.pid, number)
+
+
+def keep_socket_paths_short() -> None:
+    """Keep multiprocessing's sockets below /tmp where the path of the temporary folder is too long for them.
+
+    Python 3.14 does so itself. Its first call decides for the life of this process and its children.
+    """
+    before = tempfile.tempdir
+    if len(os.fsencode(tempfile.gettempdir())) > SOCKET_FOLDER:
+        tempfile.tempdir = "/tmp"
+    multiprocessing.util.get_temp_dir()
+    tempfile.tempdir = before
 
 
 def wait(seconds: float, ended: Callable[[], bool]) -> None:
