@@ -54,19 +54,23 @@ def test_a_path_of_the_wrong_kind_is_the_users_mistake(
     target.mkdir() if place.startswith("folder") else target.touch()
     file = target if target.is_dir() else target / "y"
     assert exit_code_of(lambda: write_atomically(file, "text"), debug=False) == 2
-    assert capsys.readouterr().err.startswith(f"imclass: {file}: ")
+    assert capsys.readouterr().err.startswith(f"imclass: {target}: expected ")
     assert list(tmp_path.rglob("*")) == [target]
 
 
 def test_a_failed_write_names_what_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(*_: object, **__: object) -> int:
+    def full(_: Path) -> None:
         raise system_error(errno.ENOSPC)
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("imclass.runs.atomic.sync", full)
     assert exit_code_of(lambda: write_atomically(tmp_path / "summary.json", "text"), debug=False) == 5
-    assert capsys.readouterr().err == f"imclass: {tmp_path}/summary.json: No space left on device\n"
+    problem = (
+        f"imclass: {tmp_path}/summary.json: cannot be written (No space left on device): 4 bytes needed, "
+    )
+    assert capsys.readouterr().err.startswith(f"imclass: {tmp_path}/summary.json: {problem}")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.fault("S5")

@@ -22,7 +22,7 @@ from imclass.reports.plots import (
     search,
 )
 from imclass.reports.plots.search import Axis, Point, plot_slices
-from imclass.runs.records import evaluation_rows
+from imclass.runs.metrics_file import evaluation_rows
 
 ODD = ["$x_1$", "a\nb", "名前", "a very long name of a class that goes on", "%", "\\", "<b>"]
 

@@ -147,17 +147,21 @@ def test_check_says_what_the_sweep_would_say_of_a_folder_that_exists(imclass, st
     assert "is not a sweep of imclass" in imclass("check", "sweep.name=b", RATE).err
 
 
+UNDER_TORCHRUN = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+
+
 @pytest.mark.parametrize(
-    ("variable", "value", "expected"),
+    ("variables", "expected"),
     [
-        ("WORLD_SIZE", "2", "imclass sweep runs in one process, not under torchrun"),
-        ("CUDA_VISIBLE_DEVICES", "0,1", "sweep.workers=4: too many for 2 GPUs with sweep.per_gpu=1; "),
+        (UNDER_TORCHRUN, "imclass sweep runs in one process, not under torchrun"),
+        ({"CUDA_VISIBLE_DEVICES": "0,1"}, "sweep.workers=4: too many for 2 GPUs with sweep.per_gpu=1; "),
     ],
 )
 def test_what_the_machine_does_not_allow_is_one_line(
-    imclass, stubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
+    imclass, stubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
 ) -> None:
-    monkeypatch.setenv(variable, value)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
     for command in ("sweep", "check"):
         outcome = imclass(command, "sweep=lr", "sweep.workers=4")
         assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
