@@ -1,5 +1,6 @@
 """One run folder, many processes."""
 
+import os
 import signal
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
@@ -67,3 +68,16 @@ def test_16_processes_of_one_second_get_16_folders(tmp_path: Path) -> None:
         process.join()
     assert len(set(outcomes)) == PROCESSES
     assert all((Path(path) / "config.yaml").is_file() for path in outcomes)
+
+
+@pytest.mark.fault("S11")
+@pytest.mark.parametrize("kind", ["link", "FIFO", "folder"])
+def test_a_lock_is_a_regular_file(tmp_path: Path, kind: str) -> None:
+    precious, lock = tmp_path / "precious", tmp_path / "run" / LOCK
+    precious.write_text("precious")
+    lock.parent.mkdir()
+    {"link": lambda: lock.symlink_to(precious), "FIFO": lambda: os.mkfifo(lock), "folder": lock.mkdir}[kind]()
+    with pytest.raises((UserError, IsADirectoryError), match=LOCK), lock_folder(lock.parent):
+        pass
+    assert precious.read_text() == "precious"
+    assert os.path.lexists(lock)

@@ -1,5 +1,6 @@
 """imclass report: one file that needs nothing else; comparisons with mean and spread over seeds."""
 
+import base64
 import csv
 import json
 import os
@@ -288,3 +289,16 @@ def test_a_damaged_record_is_named(imclass, run) -> None:
     assert "left out: outputs/run/summary.json: not as a run writes it" in outcome.err
     rows = list(csv.DictReader((run.parent / "comparison.csv").read_text().splitlines()))
     assert [row["runs"] for row in rows] == ["sound"]
+
+
+@pytest.mark.fault("S11")
+@pytest.mark.parametrize("how", ["link", "text"])
+def test_only_pictures_of_the_run_are_embedded(imclass, run: Path, how: str) -> None:
+    key, plot = run.parent / "key", run / "plots/samples.png"
+    shutil.copy(plot, key)
+    plot.unlink()
+    plot.symlink_to(key) if how == "link" else plot.write_text("secret")
+    outcome = imclass("report", "run")
+    assert outcome.code == 0
+    assert "missing plots: samples" in outcome.err
+    assert base64.b64encode(key.read_bytes()).decode() not in (run / "report.html").read_text()

@@ -359,8 +359,30 @@ def test_several_may_write_one_file_at_a_time(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.fault("C4")
-def test_what_a_killed_process_was_writing_is_swept_by_the_next(run, train) -> None:
-    (run / ".tmp-summary.json-01234567").write_text("{")
+@pytest.mark.fault("C4", "C7")
+def test_only_names_that_imclass_writes_are_swept(run, train) -> None:
+    for folder in (run, run / "checkpoints", run / "plots"):
+        (folder / ".tmp-01234567-last.pt").write_text("half")
+        (folder / ".tmp-mine").write_text("mine")
+        (folder / ".tmp-01234567-mine").mkdir()
     train("run", "train.epochs=3")
-    assert [p.name for p in run.iterdir() if p.name.startswith(".")] == []
+    for folder in (run, run / "checkpoints", run / "plots"):
+        names = {path.name for path in folder.iterdir() if path.name.startswith(".")}
+        assert names == {".tmp-mine", ".tmp-01234567-mine"}
+
+
+@pytest.mark.fault("C7")
+@pytest.mark.parametrize("name", ["checkpoints", "plots", "tensorboard", "evaluations", "evaluations/val"])
+def test_a_link_in_the_place_of_a_folder_leads_no_write_outside(imclass, run: Path, name: str) -> None:
+    victim, folder = run.parent / "victim", run / name
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.rename(victim)
+    (victim / ".tmp-01234567-last.pt").write_text("another's")
+    folder.symlink_to(victim)
+    before = tree(victim)
+    commands = (["train", "resume=outputs/run", "train.epochs=3"], ["evaluate", "run", "--split=val"])
+    for argv in (*commands, ["report", "run"]):
+        outcome = imclass(*argv)
+        expected = f"imclass: outputs/run/{name}: a link; a run folder holds its own folders\n"
+        assert (outcome.code, outcome.err) == (2, expected)
+    assert tree(victim) == before

@@ -19,7 +19,7 @@ SHOWN_PROBLEMS = 20  # of one configuration
 
 # A path that the user named wrongly, or may not use. Other errors of the system are those of the storage.
 _WRONG_PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
-_WRONG_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+_WRONG_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)
 
 # A mistake that is found before the ranks have joined is found by all of them. Rank 0 reports it; the others
 # wait this long for torchrun to end them: the first to exit would end rank 0 while it starts.

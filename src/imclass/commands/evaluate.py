@@ -15,6 +15,7 @@ from imclass.commands.arguments import Arguments
 from imclass.config.setting import show
 from imclass.errors import UserError
 from imclass.machine.signals import cleaning_up
+from imclass.runs.folder import require_own_folders
 from imclass.runs.records import find_run, read_run
 
 SHOWN = 30  # classes in the table, the worst first; evaluation.json has all of them
@@ -35,6 +36,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
         raise UserError(f"--weights {options.weights}: expected best, last, or a file of weights")
     if _is_training_evaluation(options):
         read_run(run)  # its page is written again at the end: nothing is, unless that can be
+    require_own_folders(run)
     from imclass.evaluation.evaluate import predictions_of
     from imclass.evaluation.trained import open_trained
     from imclass.evaluation.tta import with_tta

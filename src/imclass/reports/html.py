@@ -10,9 +10,14 @@ from imclass.config.metric import ACCURACY
 from imclass.runs.records import read_bytes
 
 
-def embedded(file: Path) -> str:
-    """Return a PNG as the source of an <img>. Raises UserError for a file that cannot be read."""
-    return "data:image/png;base64," + base64.b64encode(read_bytes(file)).decode()
+def embedded(file: Path) -> str | None:
+    """Return a PNG as the source of an <img>; None if there is none: a link may lead to any file.
+
+    Raises UserError for a file that cannot be read.
+    """
+    content = read_bytes(file) if file.exists() and not file.is_symlink() else b""
+    is_png = content.startswith(b"\x89PNG\r\n\x1a\n")
+    return "data:image/png;base64," + base64.b64encode(content).decode() if is_png else None
 
 
 def template(name: str) -> jinja2.Template:

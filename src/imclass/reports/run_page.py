@@ -14,6 +14,7 @@ from imclass.reports.html import embedded, template
 from imclass.reports.plots import plot_curves
 from imclass.reports.split_report import draw_scores
 from imclass.runs.atomic import write_atomically
+from imclass.runs.folder import require_own_folders
 from imclass.runs.records import Record, RunRecord, commands, read_run
 
 PLOTS = {
@@ -40,6 +41,7 @@ def write_run_page(
     the page goes elsewhere. Other plots are read from `plots/`. points: those of metrics.jsonl; None to read
     them. summary: what summary.json will be; None to read it. Raises UserError if the records cannot be read.
     """
+    require_own_folders(path)
     run = read_run(path, points)
     run.summary.update(summary or {})
     with tempfile.TemporaryDirectory() as scratch:
@@ -48,9 +50,10 @@ def write_run_page(
             plot_curves(run.metrics, run.summary["best"], drawn / "curves.png")
         if run.scores and redraw:
             draw_scores(run.scores, drawn)
-        places = {name: (drawn / f"{name}.png", path / "plots" / f"{name}.png") for name in PLOTS}
-        found = {name: next((p for p in pair if p.exists()), None) for name, pair in places.items()}
-        plots = {name: (PLOTS[name], embedded(p)) for name, p in found.items() if p is not None}
+        found = {
+            name: embedded(drawn / f"{name}.png") or embedded(path / f"plots/{name}.png") for name in PLOTS
+        }
+    plots = {name: (PLOTS[name], png) for name, png in found.items() if png is not None}
     missing = [name for name in PLOTS if name not in plots]
     page = template("run.html").render(
         run=run,

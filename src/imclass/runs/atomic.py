@@ -95,6 +95,6 @@ def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
 
 def sweep_debris(folder: Path, name: str = "") -> None:
     """Remove the temporary files (of `name`) that killed processes left in `folder`."""
-    for debris in folder.glob(f"{TEMPORARY}*"):
-        if name in debris.name:
+    for debris in folder.glob(f"{TEMPORARY}{'[0-9a-f]' * 8}-*"):
+        if name in debris.name and not debris.is_dir():
             debris.unlink(missing_ok=True)

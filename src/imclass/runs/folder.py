@@ -35,6 +35,14 @@ def promised_files(*, plots: bool) -> list[str]:
     return [*files, *(f"plots/{name}.png" for name in names)]
 
 
+def require_own_folders(run: Path) -> None:
+    """Raise UserError for a link in the place of a folder that a run writes to: it may lead anywhere."""
+    for name in ("checkpoints", "plots", "tensorboard", "evaluations"):
+        for path in (run / name, *(run / name).rglob("*")):
+            if path.is_symlink() and not path.is_file():
+                raise UserError(f"{path}: a link; a run folder holds its own folders")
+
+
 class RunFolder:
     """`outputs/<name>`: paths, the configuration, and the summary.
 
@@ -120,6 +128,7 @@ class RunFolder:
 
     def _hold(self) -> None:
         """Lock the folder, and sweep what a process that was killed while writing left there."""
+        require_own_folders(self.path)
         self._held.enter_context(lock_folder(self.path))
         for folder in (self.path, self.checkpoints, self.plots):
             sweep_debris(folder)

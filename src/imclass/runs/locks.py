@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def lock_folder(folder: Path, *, instead: str = "choose another name=") -> Itera
 def _holder(file: Path) -> str:
     """Return the holder that the lock names, if it still does: it may be leaving."""
     with contextlib.suppress(FileNotFoundError):
-        return file.read_text(encoding="utf-8") or "another process"
+        return file.read_text(errors="replace") or "another process"
     return "another process"
 
 
@@ -70,13 +71,19 @@ def try_lock(file: Path) -> int | None:
     """Lock `file`, which is created, and return its descriptor; None if another process holds the lock.
 
     The lock lasts until every process that has inherited the descriptor has closed it or ended.
-    Raises NoLocksError.
+    Raises NoLocksError, and UserError for what is no regular file.
     """
     if sys.platform == "win32":
         raise NoLocksError(f"{file}: this needs locks on files, which imclass knows on Linux and macOS only")
     import fcntl
 
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    if file.is_symlink():
+        raise UserError(f"{file}: a link, not a lock of imclass; remove it")
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(file, flags, 0o644)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{file}: no regular file, so not a lock of imclass; remove it")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
