@@ -75,7 +75,16 @@ def test_weights_that_nobody_checks_are_noticed(imclass, monkeypatch: pytest.Mon
     outcome = imclass("selftest", "--kills", "4", "--only", "weights")
     assert outcome.code == 1
     assert rows(outcome.out)["bit flips in files of weights"][2] > 0
-    assert "read_model_weights returned other weights and said nothing" in outcome.out
+    assert "read_model_weights noticed nothing" in outcome.out
+
+
+@pytest.mark.fault("R1", "R6")
+def test_only_a_run_that_was_still_there_counts_as_disturbed() -> None:
+    asked = []
+    assert trial.hit(8.0, lambda seconds, name: asked.append((seconds, name)) or seconds < 3) == "disturbed2"
+    assert asked == [(8.0, "disturbed0"), (4.0, "disturbed1"), (2.0, "disturbed2")]
+    with pytest.raises(trial.Lost, match="had ended before"):
+        trial.hit(8.0, lambda seconds, name: False)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imclass.commands.selftest.points import At
 from imclass.commands.selftest.trainings import Training, finish, overrides, wait
-from imclass.commands.selftest.trial import KILLED, Bench, Lost, Trial, require_same
+from imclass.commands.selftest.trial import KILLED, Bench, Lost, Trial, hit, require_same
 
 FP32, BF16 = ("device.precision=fp32",), ("device.precision=bf16",)
 BATCH_NORM = ("model=speednet", "model.dropout=null")
@@ -69,25 +69,23 @@ def _named(at: At, more: Sequence[str], whole: Path, name: str) -> Trial:
 
 def _timed(moment: float, more: Sequence[str], whole: Path, name: str, *, group: bool) -> Trial:
     def run(folder: Path) -> None:
-        for attempt in range(10):  # one that had ended before is no trial
-            killed = f"killed{attempt}"
-            if kill_after(moment / 2**attempt, overrides(killed, *more), folder, group=group):
-                break
+        killed = hit(moment, partial(_kill, more, folder, group))
         _require_rerun(folder, more, whole, killed)
 
     return Trial("kill -9 at random times", name, run)
 
 
 def _again_and_again(moments: Sequence[float], whole: Path, folder: Path) -> None:
-    for moment in moments:
-        if not kill_after(moment, overrides("killed"), folder, group=False):
+    killed = hit(moments[0], partial(_kill, (), folder, False))
+    for moment in moments[1:]:
+        if not _kill((), folder, False, moment, killed):
             break
-    _require_rerun(folder, (), whole)
+    _require_rerun(folder, (), whole, killed)
 
 
-def kill_after(seconds: float, argv: Sequence[str], folder: Path, *, group: bool) -> bool:
+def _kill(more: Sequence[str], folder: Path, group: bool, seconds: float, name: str) -> bool:
     """Start a training and kill it; return False if it had ended well before. Raises Lost."""
-    training = Training(argv, folder=folder)
+    training = Training(overrides(name, *more), folder=folder)
     wait(seconds, lambda: not training.is_alive())
     training.send(signal.SIGKILL, group=group)
     if training.wait() not in (0, KILLED):

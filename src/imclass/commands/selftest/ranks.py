@@ -10,7 +10,7 @@ from pathlib import Path
 from imclass.commands.selftest.kills import NAMED
 from imclass.commands.selftest.points import At, Patch
 from imclass.commands.selftest.trainings import Training, Unexpected, overrides, wait
-from imclass.commands.selftest.trial import KILLED, Bench, Lost, Trial, require_same
+from imclass.commands.selftest.trial import KILLED, Bench, Lost, Trial, hit, require_same
 
 SIZE = 2
 LEAVING = 60  # seconds that a process takes at most to notice that the other is gone
@@ -28,22 +28,29 @@ def trials(bench: Bench) -> Iterator[Trial]:
         moment, victims = dice.random() * LASTS, dice.choice(([0], [1], [0, 1]))
         point, often = NAMED[number % len(NAMED)]
         at = At(point, dice.randint(1, often)) if number % 2 else None
+        victims = [0] if at else victims
         name = f"rank 0, {point}" if at else f"rank {' and '.join(map(str, victims))}, after {moment:.3f} s"
         yield Trial(ROW, f"{name}, number {number}", partial(_kill, at, moment, victims, whole))
 
 
 def _kill(at: At | None, moment: float, victims: Sequence[int], whole: Path, folder: Path) -> None:
     """Kill rank 0 `at` a point, which it alone comes by, or the victims at a moment; run the job again."""
-    job = start_job(overrides("killed"), folder, *([at] if at else []))
-    if at is None:
-        wait(moment, lambda: not any(process.is_alive() for process in job))
-        for rank in victims:
-            job[rank].send(signal.SIGKILL)
-    codes = [process.wait(LEAVING) for process in job]
-    if at is not None and codes[0] != KILLED:
-        raise Lost(f"exit codes {codes} where rank 0 was to be killed\n{job[0].log[-3000:]}")
-    require_end(run_job(overrides("killed"), folder), [0] * SIZE)
-    require_same(folder / "outputs/killed", whole)
+
+    def kill(seconds: float, name: str) -> bool:
+        job = start_job(overrides(name), folder, *([at] if at else []))
+        if at is None:
+            wait(seconds, lambda: not any(process.is_alive() for process in job))
+            for rank in victims:
+                job[rank].send(signal.SIGKILL)
+        codes = [process.wait(LEAVING) for process in job]
+        missed = [codes[rank] for rank in victims if codes[rank] != KILLED]
+        if any(missed) and not _port_was_taken(job):
+            raise Lost(f"exit codes {codes} where {victims} were to be killed\n{job[0].log[-3000:]}")
+        return not missed
+
+    name = hit(moment, kill)
+    require_end(run_job(overrides(name), folder), [0] * SIZE)
+    require_same(folder / "outputs" / name, whole)
 
 
 def start_job(argv: Sequence[str], folder: Path, *patches: Patch) -> list[Training]:
@@ -68,9 +75,13 @@ def run_job(argv: Sequence[str], folder: Path) -> list[Training]:
         job = start_job(argv, folder)
         for process in job:
             process.wait()
-        if "EADDRINUSE" not in job[0].log:
+        if not _port_was_taken(job):
             break
     return job
+
+
+def _port_was_taken(job: Sequence[Training]) -> bool:
+    return "EADDRINUSE" in job[0].log
 
 
 def require_end(job: Sequence[Training], codes: Sequence[int]) -> None:

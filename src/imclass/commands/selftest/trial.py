@@ -69,6 +69,17 @@ def copy_of(run: Path, folder: Path) -> Path:
     return shutil.copytree(run, folder / "outputs" / run.name)
 
 
+def hit(moment: float, disturb: Callable[[float, str], bool]) -> str:
+    """Disturb a run after `moment` seconds; where it had ended before, a new one after half. Return its name.
+
+    disturb: gets the seconds and the name of a run, and returns whether that was still there. Raises Lost.
+    """
+    for attempt in range(10):
+        if disturb(moment / 2**attempt, name := f"disturbed{attempt}"):
+            return name
+    raise Lost("every run had ended before it was disturbed")
+
+
 def require_same(run: Path, whole: Path) -> None:
     """Raise Lost unless `run` is the same as `whole`, bit for bit, and `imclass verify` finds it whole."""
     from imclass.runs.same_run import differences

@@ -8,6 +8,7 @@ from typing import Any
 
 from imclass.commands.selftest.damage import BITS
 from imclass.commands.selftest.trial import Bench, Lost, Trial
+from imclass.errors import UserError
 
 FILES = ("checkpoints/last.pt", "checkpoints/previous.pt", "checkpoints/best.pt", "best.safetensors")
 SHARES = {"flip": 1.0, "truncate": 0.2, "hole": 0.1}  # of the number of kills, for each file
@@ -26,14 +27,13 @@ def trials(bench: Bench) -> Iterator[Trial]:
 
 
 def _read_damaged(original: Path, kind: str, seed: int, name: str, folder: Path) -> None:
-    """Damage a copy, and read it in every way there is: an error of one line, or the same weights."""
-    bench = Bench(folder, 1, seed)
+    """Damage a copy, and read it in every way there is: an error of one line."""
+    dice = Bench(folder, 1, seed).dice(name)
     copy = Path(shutil.copy(original, folder / original.name))
-    BITS[kind](copy, bench.dice(name))
-    if copy.read_bytes() == original.read_bytes():
-        return  # a hole where there were zeros
+    while copy.read_bytes() == original.read_bytes():  # a hole may fall where there are zeros
+        BITS[kind](copy, dice)
     for read in _readers(original):
-        _read(read, copy, original)
+        _require_error(read, copy)
 
 
 def _readers(file: Path) -> list[Any]:
@@ -42,15 +42,11 @@ def _readers(file: Path) -> list[Any]:
     return [read_model_weights] if file.suffix == ".safetensors" else [read_checkpoint, read_model_weights]
 
 
-def _read(read: Any, copy: Path, original: Path) -> None:
-    from imclass.errors import UserError
-    from imclass.runs.same_run import equal
-
+def _require_error(read: Any, copy: Path) -> None:
     try:
-        found = read(copy)
+        read(copy)
     except UserError as error:
         if len(str(error).splitlines()) != 1 or copy.name not in str(error):
             raise Lost(f"a message that does not name the file in one line: {error}") from error
-        return
-    if not equal(found, read(original)):
-        raise Lost(f"{read.__name__} returned other weights and said nothing")
+    else:
+        raise Lost(f"{read.__name__} noticed nothing")
