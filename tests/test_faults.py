@@ -38,6 +38,7 @@ FAULTS = {
     "D3": "a damaged image in a folder",
     "D4": "other class folders in train and test",
     "D5": "an empty split, a large batch, labels out of range, an unreadable folder",
+    "D6": "a damaged image cache",
     # configuration and sweeps
     "F1": "values and keys that are wrong",
     "F2": "a trial that fails",

@@ -64,12 +64,32 @@ def test_copy_elsewhere_has_the_same_fingerprint(root: Path, tmp_path: Path) -> 
     assert load(root).fingerprint == load(tmp_path / "copy").fingerprint
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"garbage", "half"])
-def test_damaged_cache_is_made_again(root: Path, cache: Path, content: bytes | str) -> None:
-    before = load(make_folder(root, {"train": 3, "test": 2})).train.images.clone()
-    (file,) = cache.glob("*.npy")
-    file.write_bytes(file.read_bytes()[:500] if isinstance(content, str) else content)
-    assert torch.equal(load(root).train.images, before)
+@pytest.mark.fault("D6")
+@pytest.mark.parametrize("kind", ["npy", "text"])
+@pytest.mark.parametrize("damage", ["empty", "garbage", "cut", "hole", "bit", "digest"])
+def test_damaged_cache_is_made_again(
+    root: Path, cache: Path, kind: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = load(make_folder(root, {"train": 3, "test": 2}))
+    images = before.train.images.clone()
+    (file,) = cache.glob(f"*.{kind}")
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    file.write_bytes(
+        {
+            "empty": b"",
+            "garbage": b"garbage",
+            "cut": whole[:middle],
+            "hole": whole[: middle - 20] + bytes(40) + whole[middle + 20 :],
+            "bit": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+            "digest": whole[:-1] + bytes([whole[-1] ^ 1]),
+        }[damage]
+    )
+    again = load(root)
+    assert torch.equal(again.train.images, images)
+    assert again.fingerprint == before.fingerprint
+    assert caplog.messages == [f"{file} is damaged; decoding the images again"]
+    assert file.read_bytes() == whole
 
 
 def test_works_without_a_cache_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,13 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +19,14 @@ from imclass.runs.atomic import replacing, sweep_debris, sync
 from imclass.runs.locks import locked
 from imclass.runs.regular import open_regular
 
-log = logging.getLogger(__name__)
+_warn_once = cache(logging.getLogger(__name__).warning)
 
-FORMAT = 1  # increment it when the same files give other pixels
+FORMAT = 2  # increment it when the same files give other pixels, or are cached in another form
+DIGEST_SIZE = hashlib.sha256().digest_size
+PIECE = 1 << 26  # bytes hashed at once: signals are answered in between
 
 Chunks = Iterable[NDArray[np.uint8]]
-Shape = tuple[int, int, int, int]
+Shape = tuple[int, ...]
 
 
 def cache_folder() -> Path:
@@ -46,8 +51,22 @@ def cached_images(key: str, make: Callable[[], tuple[Shape, Chunks]]) -> NDArray
     make: returns the shape (N, C, H, W) and chunks along N. One process makes the array, under a lock; the
     others wait. Without a usable cache folder (read-only, full) it is made in memory.
     """
+    return _cached(f"{key}.npy", make)
+
+
+def cached_text(key: str, make: Callable[[], str]) -> str:
+    """Return the text cached under `key`, as `cached_images` does."""
+
+    def encoded() -> tuple[Shape, Chunks]:
+        text = np.frombuffer(make().encode(), np.uint8)
+        return text.shape, [text]
+
+    return _cached(f"{key}.text", encoded).tobytes().decode()
+
+
+def _cached(name: str, make: Callable[[], tuple[Shape, Chunks]]) -> NDArray[np.uint8]:
     try:
-        file = cache_folder() / f"{key}.npy"
+        file = cache_folder() / name
         found = _load(file)
         if found is None:
             with _only_one(file):
@@ -57,31 +76,10 @@ def cached_images(key: str, make: Callable[[], tuple[Shape, Chunks]]) -> NDArray
                     found = _load(file)
         if found is not None:
             return found
-        log.warning("images are not cached: %s cannot be read back", file)
+        _warn_once(f"images are not cached: {file} cannot be read back")
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
-        log.warning("images are not cached (%s); set IMCLASS_CACHE to a folder with space", error)
+        _warn_once(f"images are not cached ({error}); set IMCLASS_CACHE to a folder with space")
     return _in_memory(*make())
-
-
-def cached_text(key: str, make: Callable[[], str]) -> str:
-    """Return the text cached under `key`; the first time, or without a cache folder, `make` it.
-
-    One process makes it; the others wait.
-    """
-    try:
-        file = cache_folder() / f"{key}.txt"
-        if file.is_file():
-            return file.read_text()
-        with _only_one(file):
-            if file.is_file():
-                return file.read_text()
-            text = make()
-            with replacing(file) as temporary:
-                temporary.write_text(text)
-                sync(temporary)
-    except (OSError, RuntimeError):  # the warning about the images covers this
-        return make()
-    return text
 
 
 @contextlib.contextmanager
@@ -94,29 +92,43 @@ def _only_one(file: Path) -> Iterator[None]:
 
 
 def _load(file: Path) -> NDArray[np.uint8] | None:
-    """Map the array in `file`; None if there is none, or the file is damaged."""
+    """Map the array in `file`; None if there is none, or it is not what was written."""
     try:
-        with open_regular(file):
-            array = np.load(file, mmap_mode="r")  # raises ValueError if the file is shorter than it says
+        with open_regular(file) as opened:
+            content = np.memmap(opened, np.uint8, mode="r")  # raises ValueError for an empty file
+            digest = hashlib.sha256()
+            for start in range(0, len(content) - DIGEST_SIZE, PIECE):
+                digest.update(content[start : min(start + PIECE, len(content) - DIGEST_SIZE)].data)
+            if digest.digest() != content[-DIGEST_SIZE:].tobytes():
+                raise ValueError("wrong digest")
+            opened.seek(0)
+            np.lib.format.read_magic(opened)
+            shape, _, _ = np.lib.format.read_array_header_1_0(opened)
+            return content[opened.tell() : -DIGEST_SIZE].reshape(shape)
     except FileNotFoundError:
         return None
-    except (ValueError, EOFError):
-        array = None
-    if array is None or array.dtype != np.uint8 or array.ndim != 4:
-        log.warning("%s is damaged; decoding the images again", file)
+    except ValueError:
+        _warn_once(f"{file} is damaged; decoding the images again")
         return None
-    return array
 
 
 def _write(file: Path, shape: Shape, chunks: Chunks) -> None:
-    """Write sequentially, not through a memory map: a full disk is then an error, not a crash."""
+    """Write a .npy file, then the SHA-256 of all that.
+
+    Sequentially, not through a memory map: a full disk is then an error, not a crash.
+    """
     with replacing(file) as temporary:
         temporary.touch(0o600)  # the pictures' folder may be private
         with temporary.open("wb") as output:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(output, header)
-            for chunk in chunks:
-                output.write(np.ascontiguousarray(chunk).data)
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(
+                header, {"descr": "|u1", "fortran_order": False, "shape": shape}
+            )
+            digest = hashlib.sha256()
+            for part in chain([header.getbuffer()], (np.ascontiguousarray(chunk).data for chunk in chunks)):
+                output.write(part)
+                digest.update(part)
+            output.write(digest.digest())
         sync(temporary)
 
 
