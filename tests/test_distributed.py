@@ -16,7 +16,6 @@ import pytest
 import torch
 import torch.distributed as dist
 from conftest import QUICK, merged, records
-from same_run import assert_same_run
 
 from imclass import cli, errors
 from imclass.commands.selftest.points import At, Patch
@@ -34,6 +33,7 @@ from imclass.machine.processes import Group, Processes
 from imclass.machine.signals import answer_signals
 from imclass.runs.checkpoint import read_checkpoint
 from imclass.runs.folder import open_run
+from imclass.runs.same_run import differences
 from imclass.training.build import build_job
 from imclass.training.trainer import Trainer
 
@@ -296,7 +296,7 @@ def test_a_signal_to_one_process_saves_and_stops_all_at_one_step(
     assert all(log == "" for log in end.logs[1:])
     shutil.copytree(run, here / "elsewhere")
     train(size, "asked", *LONG)
-    assert_same_run(run, here / "whole")
+    assert differences(run, here / "whole") == []
     for other in others:
         shutil.copytree(here / "elsewhere", here / f"by{other}")
         text = (here / f"by{other}/config.yaml").read_text()
@@ -319,7 +319,7 @@ def test_a_signal_in_an_evaluation_stops_all_at_the_same_batch(here: Path) -> No
     assert end.codes == [75, 75], end.logs
     assert "at step 5, before its evaluation" in end.logs[0]
     train(2, "asked", *more)
-    assert_same_run(here / "asked", here / "whole")
+    assert differences(here / "asked", here / "whole") == []
 
 
 @pytest.mark.fault("R6")

@@ -64,11 +64,16 @@ FAULTS = {
 
 
 def marked() -> Iterator[str]:
-    """Yield the rows that the marks of the tests beside this one name."""
+    """Yield the rows that the marks of ordinary tests name: of those that run each time and everywhere."""
     for file in Path(__file__).parent.glob("test_*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "fault":
-                yield from (row.value for row in node.args if isinstance(row, ast.Constant))
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        shared = [node for node in tree.body if ast.unparse(node).startswith("pytestmark =")]
+        for test in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+            nodes = [node for mark in (*shared, *test.decorator_list) for node in ast.walk(mark)]
+            if not {getattr(node, "attr", "") for node in nodes} & {"soak", "skip", "skipif"}:
+                calls = (node for node in nodes if isinstance(node, ast.Call))
+                faults = (call for call in calls if ast.unparse(call.func).endswith(".fault"))
+                yield from (ast.literal_eval(row) for fault in faults for row in fault.args)
 
 
 def test_every_fault_has_a_test() -> None:

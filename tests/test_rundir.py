@@ -16,7 +16,6 @@ import pytest
 from conftest import QUICK, merged, records
 
 from imclass.config.schema import Config
-from imclass.config.stored import read_settings
 from imclass.errors import UserError
 from imclass.runs.atomic import write_atomically
 from imclass.runs.folder import open_run
@@ -259,18 +258,6 @@ def test_the_default_name_tells_date_model_and_data(tmp_path: Path) -> None:
     run = open_run(Config(output_dir=str(tmp_path)))
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_resnet18_fashion_mnist_mini", run.path.name)
     assert not run.path.exists()
-
-
-@pytest.mark.fault("R8")
-def test_sixteen_runs_in_the_same_second_get_sixteen_folders(tmp_path: Path) -> None:
-    runs = [open_run(Config(output_dir=str(tmp_path))) for _ in range(16)]
-    for run in runs:
-        run.path = runs[0].path
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda run: run.create(), runs))
-    assert len({run.path for run in runs}) == 16
-    assert all((run.path / "config.yaml").exists() for run in runs)
-    assert {read_settings(run.path)["name"] for run in runs} == {run.path.name for run in runs}
 
 
 @pytest.mark.fault("R8")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from imclass.commands.selftest import kills, trial
+from imclass.commands.selftest.command import GROUPS
 from imclass.commands.selftest.control import break_the_seeding
 from imclass.commands.selftest.trainings import finish, keep_socket_paths_short
 from imclass.runs import weights
@@ -91,7 +92,10 @@ def test_only_a_run_that_was_still_there_counts_as_disturbed() -> None:
     ("argv", "expected"),
     [
         (["--kills", "0"], "--kills 0: expected a number from 1"),
-        (["--only", "luck"], "--only luck: expected some of kills, ranks"),
+        (
+            ["--only", "kils"],
+            f"--only kils: expected some of {', '.join(GROUPS)}; did you mean 'kills'",
+        ),
     ],
 )
 def test_mistakes(imclass, argv: list[str], expected: str) -> None:

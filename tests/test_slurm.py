@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK, merged
-from same_run import assert_same_run
+
+from imclass.runs.same_run import differences
 
 pytestmark = [
     pytest.mark.slurm,
@@ -101,7 +102,7 @@ def test_requeued_in_the_middle(place: Path, undisturbed: Path) -> None:
     log = (the_run(folder) / "train.log").read_text()
     assert "stopped by SIGTERM" in log
     assert "resuming at step" in log
-    assert_same_run(the_run(folder), undisturbed)
+    assert differences(the_run(folder), undisturbed) == []
 
 
 @pytest.mark.soak
@@ -116,7 +117,7 @@ def test_the_time_limit_warns_and_the_job_goes_on(place: Path, undisturbed: Path
     assert facts(job)["JobState"] == "COMPLETED"
     log = (place / f"slurm-{job}.log").read_text()
     assert "exit code 75: requeued; resumes when the job starts again" in log
-    assert_same_run(the_run(folder), whole("limited", *longer))
+    assert differences(the_run(folder), whole("limited", *longer)) == []
 
 
 def test_an_array_shares_a_sweep_though_one_task_is_killed_and_one_warned(place: Path) -> None:
@@ -138,7 +139,7 @@ def test_an_array_shares_a_sweep_though_one_task_is_killed_and_one_warned(place:
     command = [sys.executable, "-m", "imclass", "sweep", "sweep.name=whole", *merged(QUICK, search)]
     subprocess.run(command, check=True, capture_output=True)
     for trial in sorted((place / "outputs/sweeps/whole").glob("trial_*")):
-        assert_same_run(folder / trial.name, trial)
+        assert differences(folder / trial.name, trial) == []
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_two_processes_are_stopped_and_go_on(
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["-m", "imclass.train", f"name=whole_{name}", *merged(QUICK, overrides)]
     subprocess.run(command, check=True, capture_output=True)
-    assert_same_run(the_run(folder), place / f"outputs/whole_{name}")
+    assert differences(the_run(folder), place / f"outputs/whole_{name}") == []
 
 
 def test_a_cancelled_job_stays_cancelled(place: Path) -> None:

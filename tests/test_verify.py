@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from holding import Hold
 
-from imclass.commands.selftest.points import At, Hold
+from imclass.commands.selftest.points import At
 from imclass.commands.selftest.trainings import Training, finish, overrides
 from imclass.runs.checkpoint import load_checkpoint, write_checkpoint
 from imclass.runs.weights import read_weights, write_safetensors

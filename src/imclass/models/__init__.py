@@ -72,11 +72,6 @@ def build_trained_model(config: ModelConfig, *, in_channels: int, classes: int, 
     return model
 
 
-def known_models() -> list[str]:
-    """Return every name that `model.name` may have, in the order in which they are looked up."""
-    return list(dict.fromkeys([*MODELS, *plugins("model"), *torchvision_names()]))
-
-
 def _is_plugin(name: str) -> bool:
     return name not in MODELS and name in plugins("model")
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imclass.commands.arguments import Arguments
-from imclass.errors import PartialFailure, UserError
+from imclass.errors import PartialFailure, UserError, did_you_mean
 from imclass.machine.signals import STOP, catch_signals
 
 GROUPS = {
@@ -30,7 +30,7 @@ GROUPS = {
 }
 HELP = """\
 trains a tiny network on generated images, again and again, in a temporary
-folder, and does to it what must not cost anything:
+folder, and breaks it on purpose, in ten ways:
 {groups}
 Every run must then end bit for bit like one that nothing disturbed: weights,
 optimizer, best model, every logged figure. Exit code 0, or 1 if anything was
@@ -57,10 +57,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         type=int,
         default=60,
         metavar="N",
-        help="how many (default 60: a few minutes on 2 cores); other counts follow it: 4 N bit flips, N/2 "
-        "damaged files, N/3 signals, N/4 full disks, N/5 cut logs, N/10 jobs of two processes",
+        help="number of kills (default 60); the other groups scale with it",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the random choices (default 0)"
+    )
     parser.add_argument(
         "--only", default=",".join(GROUPS), metavar="WHAT,...", help="some of the above (default: all)"
     )
@@ -69,7 +70,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError(f"--kills {options.kills}: expected a number from 1")
     options.only = options.only.split(",")
     if unknown := [name for name in options.only if name not in GROUPS]:
-        raise UserError(f"--only {unknown[0]}: expected some of {', '.join(GROUPS)}")
+        near = did_you_mean(unknown[0], GROUPS)
+        raise UserError(f"--only {unknown[0]}: expected some of {', '.join(GROUPS)}{near}")
     if sys.platform == "win32":
         raise UserError("imclass selftest needs signals and fork servers: Linux or macOS")
     return options

@@ -17,7 +17,7 @@ PICTURES = 6  # of each class and part
 
 
 @dataclass(frozen=True)
-class Note:
+class CountCalls:
     """Add a line to a file whenever a function is called."""
 
     function: str
@@ -61,7 +61,7 @@ def _one_cache(folder: Path) -> None:
     crowd = [
         Training(
             [f"name=run{number}", *settings],
-            Note("imclass.data.folder.cache:_write", decoded),
+            CountCalls("imclass.data.folder.cache:_write", decoded),
             folder=folder,
             environment={"IMCLASS_CACHE": str(folder / "cache")},
             log=f"log{number}.txt",

@@ -9,9 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imclass.commands.selftest.folder import require_said, require_same_weights
 from imclass.commands.selftest.trainings import Training, finish, overrides
-from imclass.commands.selftest.trial import Bench, Lost, Trial, require_no_traceback, require_same
+from imclass.commands.selftest.trial import (
+    Bench,
+    Lost,
+    Trial,
+    require_no_traceback,
+    require_said,
+    require_same,
+    require_same_weights,
+)
 from imclass.errors import EXIT_STORAGE
 
 LOGS = ("train.log", "metrics.jsonl", "metrics.csv", "events.out.tfevents")

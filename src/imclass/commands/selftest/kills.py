@@ -14,7 +14,7 @@ FP32, BF16 = ("device.precision=fp32",), ("device.precision=bf16",)
 BATCH_NORM = ("model=speednet", "model.dropout=null")
 VARIANTS = (FP32, BF16, FP32, BF16, BATCH_NORM)
 AGAIN = 20  # kills of one run, at most
-# Where a save, and the end of a run, are most easily torn; how often a run comes by.
+# Where a save, and the end of a run, are most easily torn; how often a run reaches it.
 NAMED = [
     ("half of last.pt written", 8),
     ("before last.pt becomes previous.pt", 7),

@@ -6,9 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imclass.commands.selftest.folder import require_said, require_same_weights
 from imclass.commands.selftest.trainings import finish, overrides
-from imclass.commands.selftest.trial import Bench, Trial, copy_of, require_same
+from imclass.commands.selftest.trial import (
+    Bench,
+    Trial,
+    copy_of,
+    require_said,
+    require_same,
+    require_same_weights,
+)
 
 
 def trials(bench: Bench) -> Iterator[Trial]:

@@ -7,7 +7,6 @@ import importlib
 import itertools
 import os
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,24 +117,5 @@ class At:
             if next(count) == self.nth:
                 first()
                 (os.killpg if self.group else os.kill)(os.getpid(), self.signal)
-
-        POINTS[self.point](reached)
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Stay at a point: leave a file `held` there, and wait to be killed, or for the end of who started it."""
-
-    point: str
-    nth: int = 1
-
-    def __call__(self) -> None:
-        count, parent = itertools.count(1), os.getppid()
-
-        def reached(_: object = None) -> None:
-            if next(count) == self.nth:
-                Path("held").touch()
-                while os.getppid() == parent:
-                    time.sleep(0.02)
 
         POINTS[self.point](reached)

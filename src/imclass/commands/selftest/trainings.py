@@ -4,7 +4,6 @@ So one costs little more than its steps. Several threads may start and await tra
 """
 
 import contextlib
-import json
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.util
@@ -17,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tqdm import tqdm
 
@@ -208,11 +207,3 @@ def run_imclass(
         with contextlib.suppress(OSError):  # a full disk
             sys.stdout.flush()
         os._exit(end.code if isinstance(end.code, int) else 1)
-
-
-def logged_step(run: Path) -> int:
-    """Return the last step in metrics.jsonl, -1 before the first."""
-    file = run / "metrics.jsonl"
-    lines = file.read_text().split("\n")[:-1] if file.exists() else []  # without one that is being written
-    step: Any = json.loads(lines[-1])["step"] if lines else -1
-    return int(step)

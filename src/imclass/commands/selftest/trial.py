@@ -89,6 +89,22 @@ def require_same(run: Path, whole: Path) -> None:
         raise Lost("; ".join(found))
 
 
+def require_said(name: str, log: str, run: Path) -> None:
+    """Raise Lost unless a file was named, on the terminal or in train.log."""
+    kept = run / "train.log"
+    said = log + (kept.read_text(errors="replace") if kept.is_file() else "")
+    if name not in said:
+        raise Lost(f"nothing was said of {name}\n{log[-3000:]}")
+
+
+def require_same_weights(run: Path, whole: Path) -> None:
+    """Raise Lost unless two runs ended with the same checkpoints; their logs may have lost points."""
+    from imclass.runs.same_run import differences
+
+    if found := [text for text in differences(run, whole) if text.startswith(("last.pt", "best.pt"))]:
+        raise Lost("; ".join(found))
+
+
 def require_no_traceback(log: str) -> None:
     """Raise Lost where a command has shown a traceback."""
     if "Traceback (most recent call last)" in log:
