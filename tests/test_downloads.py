@@ -14,6 +14,7 @@ from imclass.errors import UserError
 
 CONTENT = bytes(range(256)) * 4_000
 LARGEST = len(CONTENT) + 10
+LENGTHS = {"nonsense": "nonsense", "superscript": "\xb2", "digits": "9" * 5_000}  # no number is announced
 
 
 class Server(ThreadingHTTPServer):
@@ -45,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.send_response(200)
         if path != "endless":
-            self.send_header("Content-Length", "nonsense" if path == "nonsense" else str(len(CONTENT)))
+            self.send_header("Content-Length", LENGTHS.get(path, str(len(CONTENT))))
         self.end_headers()
         self.send(path)
 
@@ -55,6 +56,12 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(half)
             if path == "stalled":
                 self.server.end.wait()
+        elif path == "drip":
+            try:
+                while not self.server.end.wait(0.01):
+                    self.wfile.write(b"x")
+            except OSError:  # the client has given up
+                return
         elif path == "endless":
             try:
                 while not self.server.end.is_set():
@@ -76,6 +83,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         here = server.url("")
         monkeypatch.setattr(sources, "_require_https", lambda url: require(url.replace(here, "https://x/")))
         monkeypatch.setattr(sources, "STALLED_AFTER", 0.3)
+        monkeypatch.setattr(sources, "PATIENCE", 0.2)
         monkeypatch.setenv("no_proxy", "*")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -98,6 +106,7 @@ def fetch(folder: Path, *urls: str, largest: int = LARGEST) -> None:
 FAILURES = {
     "cut": "cut short: 512,000 of 1,024,000 bytes",
     "stalled": "timed out",
+    "drip": "slower than 1,024 bytes a second",
     "wrong": "the file there has the wrong checksum",
     "endless": f"more than the {LARGEST:,} bytes that were expected",
     "missing": "404",
@@ -126,7 +135,7 @@ def test_what_goes_wrong_leaves_nothing_and_is_one_line(server: Server, path: st
 
 
 @pytest.mark.fault("D2")
-@pytest.mark.parametrize("path", ["archive", "nonsense"])
+@pytest.mark.parametrize("path", ["archive", *LENGTHS])
 def test_what_is_there_is_not_fetched_again(server: Server, path: str, tmp_path: Path) -> None:
     for _ in range(2):
         fetch(tmp_path, server.url(path))

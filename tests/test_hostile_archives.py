@@ -1,11 +1,13 @@
 """Archives, pickles and idx files from strangers: refused in one line; nothing in them runs or escapes."""
 
+import contextlib
 import gzip
 import io
 import os
 import pickle
 import struct
 import tarfile
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -214,6 +216,19 @@ def test_hostile_batches_are_refused(name: str, tmp_path: Path, monkeypatch: pyt
         prepare_data(config, 0)
     assert "\n" not in str(error.value)
     assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.fault("S2")
+@pytest.mark.parametrize("text", [b"}r" + struct.pack("<I", 1 << 24), b"\x96" + struct.pack("<Q", 1 << 28)])
+def test_a_pickle_of_a_few_bytes_takes_little_memory(text: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(UserError):
+            _parse(opcodes(text), Path("test_batch"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 @pytest.mark.fault("S2")

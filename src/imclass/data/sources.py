@@ -3,6 +3,7 @@
 import http.client
 import os
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ SYSTEM_ROOT = Path("/usr/share/datasets")  # where Debian's packages put theirs
 REMEDY = "delete it to have it fetched again"  # advice about a damaged file
 CHUNK = 1 << 18  # bytes that a download reads at once
 STALLED_AFTER = 30  # seconds without a byte before a download is given up
+SLOWEST, PATIENCE = 1 << 10, 60  # bytes a second, in any that many seconds, before it is given up too
 
 
 class Source(NamedTuple):
@@ -102,22 +104,26 @@ def _require_https(url: str) -> None:
 
 
 def _download(url: str, target: Path, largest: int) -> None:
-    """Write what an https URL delivers to `target`. Raises OSError, also when it is too long or cut short."""
+    """Write what an https URL delivers to `target`. Raises OSError, also if it drips or is cut."""
     _require_https(url)
     request = urllib.request.Request(url, headers={"User-Agent": "imclass"})
     with (
         urllib.request.build_opener(_HttpsOnly).open(request, timeout=STALLED_AFTER) as response,
         target.open("wb") as file,
     ):
-        announced = response.headers.get("Content-Length")
-        total = int(announced) if announced is not None and announced.isdigit() else None
+        total = response.length  # None where the server announces none
+        since, had = time.monotonic(), 0
         with tqdm(
             total=total, unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty()
         ) as bar:
-            while chunk := response.read(CHUNK):
+            while chunk := response.read1(CHUNK):  # what has arrived: `read` would wait for all of it
                 if file.tell() + len(chunk) > largest:
                     raise OSError(f"more than the {largest:,} bytes that were expected")
                 file.write(chunk)
                 bar.update(len(chunk))
+                if (now := time.monotonic()) - since > PATIENCE:
+                    if file.tell() - had < SLOWEST * PATIENCE:
+                        raise OSError(f"slower than {SLOWEST:,} bytes a second")
+                    since, had = now, file.tell()
         if total is not None and file.tell() != total:
             raise OSError(f"cut short: {file.tell():,} of {total:,} bytes")
