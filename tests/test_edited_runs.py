@@ -89,8 +89,8 @@ def test_a_comparison_names_the_run_that_it_leaves_out(imclass, run: Path) -> No
     outcome = imclass("report", "outputs")
     assert outcome.code == 1  # the rest was done
     assert outcome.err == (
-        "imclass: left out: outputs/odd/summary.json: not as a run writes it (step is missing); "
-        "restore or remove it\n"
+        "imclass: left out: outputs/odd/summary.json: not a valid summary.json (step is missing); "
+        "restore or delete it\n"
     )
     assert (run.parent / "comparison.html").exists()
 
@@ -207,3 +207,35 @@ def test_random_edits(imclass, run: Path, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(8, 150))
 def test_many_random_edits(imclass, run: Path, seed: int) -> None:
     check_edit(imclass, run, seed)
+
+
+@pytest.mark.fault("S5")
+@pytest.mark.parametrize(
+    ("edit_of", "shown"),
+    [
+        ({"stopped": "\x1b]0;owned\x07\x1b[2J"}, "ended early: \\x1b]0;owned\\x07\\x1b[2J"),
+        ({"unwritten": ["\x1b[31m"]}, "incomplete   \\x1b[31m: "),
+        ({"skipped": 3}, "skipped: expected counts of images by split, not 3"),
+        ({"skipped": {"train": "x"}}, "skipped: expected counts of images by split, not an object"),
+    ],
+)
+def test_an_edited_summary_cannot_act_on_the_terminal(
+    imclass, run: Path, edit_of: dict[str, Any], shown: str
+) -> None:
+    summary = json.loads((run / "summary.json").read_text()) | edit_of
+    (run / "summary.json").write_text(json.dumps(summary))
+    outcome = imclass(*SAME)
+    assert outcome.code == (2 if "skipped" in edit_of else 0)
+    assert shown in outcome.out + outcome.err
+    assert (outcome.out + outcome.err).replace("\n", "").isprintable()
+
+
+@pytest.mark.fault("S10")
+def test_records_larger_than_any_that_imclass_writes_are_not_parsed(imclass, run: Path) -> None:
+    for name, size in (("summary.json", 1), ("provenance.json", 5), ("evaluation.json", 50)):
+        content = (run / name).read_bytes()
+        (run / name).write_bytes(b"[" + b"[]," * (size * 1_000_000 // 3) + b"[]]")
+        outcome = imclass("report", "run")
+        problem = f"imclass: outputs/run/{name}: larger than {size} MB; imclass writes no such file\n"
+        assert (outcome.code, outcome.err) == (2, problem)
+        (run / name).write_bytes(content)

@@ -283,10 +283,10 @@ def test_a_damaged_record_is_named(imclass, run) -> None:
     (run / "summary.json").write_text("{")
     outcome = imclass("report", "run")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "summary.json: not as a run writes it (not JSON: " in outcome.err
+    assert "summary.json: not a valid summary.json (not JSON: " in outcome.err
     outcome = imclass("report", "outputs")
     assert (outcome.code, outcome.err.count("\n")) == (1, 1)  # the rest was done
-    assert "left out: outputs/run/summary.json: not as a run writes it" in outcome.err
+    assert "left out: outputs/run/summary.json: not a valid summary.json" in outcome.err
     rows = list(csv.DictReader((run.parent / "comparison.csv").read_text().splitlines()))
     assert [row["runs"] for row in rows] == ["sound"]
 

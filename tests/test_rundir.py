@@ -202,7 +202,7 @@ def test_half_a_summary_is_named_and_written_again_once_it_is_removed(imclass, r
     (run / "summary.json").write_text('{"status": "fin')
     outcome = imclass("train", "name=run", *QUICK)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "outputs/run/summary.json: not as a run writes it (not JSON: " in outcome.err
+    assert "outputs/run/summary.json: not a valid summary.json (not JSON: " in outcome.err
     assert (run / "summary.json").read_text() == '{"status": "fin'
     (run / "summary.json").unlink()
     assert imclass("train", "name=run", *QUICK).code == 0

@@ -362,7 +362,7 @@ def test_a_damaged_record_costs_a_curve(sweep, imclass) -> None:
     file.write_text("{" + file.read_text())
     outcome = imclass("report", "s")
     assert (outcome.code, outcome.err.count("\n")) == (0, 1), outcome.err
-    assert f"{file}: line 1 is not as a run writes it (not JSON: " in outcome.err
+    assert f"{file}: line 1 is not valid (not JSON: " in outcome.err
 
 
 def test_the_time_left_counts_what_runs_elsewhere() -> None:

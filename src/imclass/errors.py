@@ -168,17 +168,18 @@ def say(message: str, *, speaker: str = "imclass") -> None:
     It may quote file names and contents, which could otherwise move the cursor or rename the window.
     """
     try:
-        for line in message.split("\n"):
-            print(f"{speaker}: {printable(line)}", file=sys.stderr, flush=True)
+        for line in printable(message).split("\n"):
+            print(f"{speaker}: {line}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
         silence(sys.stderr)
 
 
 def printable(text: str) -> str:
-    """Return `text` with what a terminal would act upon, or cannot show, as escapes such as \\x1b."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Return `text` with what a terminal would act upon, or cannot show, as escapes such as \\x1b.
+
+    Line feeds stay.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _print_traceback() -> None:

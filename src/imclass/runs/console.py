@@ -9,7 +9,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from imclass.errors import silence
+from imclass.errors import printable, silence
 from imclass.runs.log_file import LogFile
 
 PLAIN_SECONDS = 10.0  # without a terminal, at most one line of progress in this time, ...
@@ -118,7 +118,7 @@ class Console:
         return self._log.unwritten
 
     def _log_line(self, text: str) -> None:
-        self._log.write(f"{text}\n".encode(errors="backslashreplace"))
+        self._log.write(f"{printable(text)}\n".encode())
 
     def _is_due(self, now: float) -> bool:
         return now - self._shown >= max(PLAIN_SECONDS, PLAIN_SHARE * (now - self._begun))
@@ -133,14 +133,14 @@ class Console:
             return
         if self._bar is not None:
             self._bar.clear()
-        (stream or self._out).write(text + "\n")
+        (stream or self._out).write(printable(text) + "\n")
         if self._bar is not None:
             self._bar.refresh()
 
     def _lost(self, name: str, error: OSError) -> None:
-        """Say once that a stream takes nothing any more, unless its reader has left: it knows."""
+        """Warn once that a stream failed; a closed pipe needs no warning."""
         if not isinstance(error, BrokenPipeError):
-            self.warn(f"{name}: {error.strerror or error}; training goes on, and train.log has the output")
+            self.warn(f"{name}: {error.strerror or error}; training continues, and train.log has the output")
 
 
 class _Stream:

@@ -13,6 +13,30 @@ from imclass.runs.atomic import sync
 Warn = Callable[[str], None]
 
 
+class Retried:
+    """Turns the OSErrors of writing a file into one warning, as the write is retried.
+
+    failed: whether the last write did.
+    """
+
+    def __init__(self, path: Path, warn: Warn):
+        self._path, self._warn = path, warn
+        self.failed = self._warned = False
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[None]:
+        try:
+            yield
+            self.failed = False
+        except OSError as error:
+            self.failed = True
+            if not self._warned:
+                self._warned = True
+                self._warn(
+                    f"{self._path}: {error.strerror or error}; training continues; the write is retried"
+                )
+
+
 class LogFile:
     """An append-only file of whole records.
 
@@ -26,11 +50,10 @@ class LogFile:
 
     def __init__(self, path: Path, warn: Warn, *, size: int | None = None, unwritten: Iterable[bytes] = ()):
         require_writable(path)
-        self.path, self._warn = path, warn
+        self.path, self._retried = path, Retried(path, warn)
         self.size = size if size is not None else path.stat().st_size if path.exists() else 0
         self._descriptor: int | None = None
         self._torn = True  # until the file is known to end at `size`
-        self._warned = False
         self._waiting = deque(unwritten)
 
     @property
@@ -47,19 +70,19 @@ class LogFile:
         """Flush the file to the disk; return its size in bytes."""
         self._write_waiting()
         if self._is_regular():
-            with self._warning():
+            with self._retried.write():
                 os.fsync(self._descriptor)  # type: ignore[arg-type]
         return self.size
 
     def close(self) -> None:
         self._write_waiting()
         if self._descriptor is not None:
-            with self._warning():
+            with self._retried.write():
                 os.close(self._descriptor)
             self._descriptor = None
 
     def _write_waiting(self) -> None:
-        with self._warning():
+        with self._retried.write():
             if self._descriptor is None:
                 self._open()
             while self._waiting:
@@ -96,16 +119,6 @@ class LogFile:
     def _is_regular(self) -> bool:
         """Return False for a file that is not open, and for a device, which has no size."""
         return self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
-
-    @contextlib.contextmanager
-    def _warning(self) -> Iterator[None]:
-        """Turn an OSError in the block into a warning, the first time."""
-        try:
-            yield
-        except OSError as error:
-            if not self._warned:
-                self._warned = True
-                self._warn(f"{self.path}: {error.strerror or error}; training goes on, and tries again")
 
 
 def require_writable(path: Path) -> None:

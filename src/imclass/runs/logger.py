@@ -5,17 +5,16 @@ step stands in them exactly once. None of them ends a training: what a full disk
 memory, and in the checkpoint, until there is room.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from imclass.errors import UserError
-from imclass.runs import metrics_file, tensorboard
 from imclass.runs.console import Console
 from imclass.runs.log_file import require_writable
-from imclass.runs.metrics_file import MetricsFile
+from imclass.runs.metrics_file import MetricsFile, read_points
 from imclass.runs.record_schema import POSITIONS, problem_of
-from imclass.runs.tensorboard import TensorBoard, cut_back
+from imclass.runs.tensorboard import TensorBoard, cut_back, whole_part
 
 Figures = Mapping[str, float]  # means over images, by name: loss, accuracy
 
@@ -113,22 +112,19 @@ def missing_logs(folder: Path, state: Mapping[str, Any]) -> list[str]:
     if problem := problem_of(state, POSITIONS):
         raise UserError(f"{folder}: the positions of its logs in a checkpoint are odd ({problem})")
     sizes = {folder / "tensorboard" / name: size for name, size in state.get("events", {}).items()}
-    whole_parts = dict.fromkeys(sizes, tensorboard.whole_part)
     if "metrics" in state:
-        metrics = folder / "metrics.jsonl"
-        sizes[metrics], whole_parts[metrics] = state["metrics"], metrics_file.whole_part
-    return [
-        text for file, size in sizes.items() if (text := _missing(file, size, whole_parts[file])) is not None
-    ]
+        sizes[folder / "metrics.jsonl"] = state["metrics"]
+    return [text for file, size in sizes.items() if (text := _missing(file, size)) is not None]
 
 
-def _missing(file: Path, size: int, whole_part: Callable[[bytes], int]) -> str | None:
+def _missing(file: Path, size: int) -> str | None:
     """Return what the first `size` bytes of a file lack; None if they are whole."""
     if not file.is_file():
         return f"{file} is gone" if size else None
-    with file.open("rb") as opened:
-        data = opened.read(size)
-    if len(data) < size:
-        return f"{file} has {len(data):,} bytes, fewer than the {size:,} that the checkpoint records"
-    whole = whole_part(data)
+    if (found := file.stat().st_size) < size:
+        return f"{file} has {found:,} bytes, fewer than the {size:,} that the checkpoint records"
+    if file.suffix == ".jsonl":
+        _, whole, _ = read_points(file, size)
+    else:
+        whole = whole_part(file.read_bytes()[:size])
     return None if whole == size else f"{file} is damaged at byte {whole:,} of {size:,}"

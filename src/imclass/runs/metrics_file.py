@@ -1,15 +1,17 @@
 """metrics.jsonl and metrics.csv."""
 
+import itertools
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from imclass.config.metric import METRICS
 from imclass.runs.atomic import write_csv
-from imclass.runs.log_file import LogFile, Warn
-from imclass.runs.records import Record, is_point, parse_point, read_bytes
+from imclass.runs.log_file import LogFile, Retried, Warn
+from imclass.runs.records import MAX_LINE, Record, parse_point
+from imclass.runs.regular import open_regular
 
 
 class MetricsFile:
@@ -22,23 +24,24 @@ class MetricsFile:
     def __init__(
         self, path: Path, size: int, warn: Warn, *, unwritten: Iterable[bytes] = (), enabled: bool = True
     ):
-        self.path, self._warn, self._warned = path, warn, False
-        self.csv_failed = False  # the last time that it was written
-        data = read_bytes(path)[:size] if enabled and path.is_file() else b""
-        whole = whole_part(data)
-        rest = [*data[whole:].splitlines(keepends=True), *unwritten]
-        later = [line for line in rest if is_point(line)]
+        self.path, self._csv = path, Retried(path.with_suffix(".csv"), warn)
+        points, whole, later = read_points(path if enabled else None, size, unwritten)
         self._file = LogFile(path if enabled else Path(os.devnull), warn, size=whole, unwritten=later)
         self.records: list[Record] = []  # every point so far, on the disk or not
         self._rows: list[Record] = []
         self._since: list[Record] = []  # the points since the last row
-        for line in [*data[:whole].splitlines(), *later]:
-            self._add(parse_point(line))
+        for point in points:
+            self._add(point)
 
     def write(self, record: Record) -> None:
         safe = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
         self._file.write(json.dumps(safe).encode() + b"\n")
         self._add(safe)
+
+    @property
+    def csv_failed(self) -> bool:
+        """Whether metrics.csv could not be written the last time."""
+        return self._csv.failed
 
     @property
     def unwritten(self) -> list[bytes]:
@@ -52,15 +55,8 @@ class MetricsFile:
         """Write the row of every evaluation; return the last one."""
         if not self._rows:
             return None
-        file = self.path.with_suffix(".csv")
-        try:
-            write_csv(file, [self._rows[0], *(row.values() for row in self._rows)])
-            self.csv_failed = False
-        except OSError as error:
-            self.csv_failed = True
-            if not self._warned:
-                self._warned = True
-                self._warn(f"{file}: {error.strerror or error}; training goes on, and tries again")
+        with self._csv.write():
+            write_csv(self.path.with_suffix(".csv"), [self._rows[0], *(row.values() for row in self._rows)])
         return self._rows[-1]
 
     def close(self) -> None:
@@ -106,11 +102,36 @@ def _row(val: Record, train: list[Record]) -> Record:
     }
 
 
-def whole_part(data: bytes) -> int:
-    """Return how many bytes of `data`, the beginning of a metrics.jsonl, are whole lines that can be read."""
-    position = 0
-    for line in data.splitlines(keepends=True):
-        if not is_point(line):
-            break
-        position += len(line)
-    return position
+def read_points(
+    path: Path | None, size: int, unwritten: Iterable[bytes] = ()
+) -> tuple[list[Record], int, list[bytes]]:
+    """Read the first `size` bytes of a metrics.jsonl, if there is one, then the `unwritten` lines.
+
+    Returns all points that can be read, how many bytes of the file are whole lines, and the lines behind.
+    """
+    points: list[Record] = []
+    later: list[bytes] = []
+    whole, in_place = 0, True
+    written = ((line, True) for line in _lines(path, size))
+    for line, is_written in itertools.chain(written, ((line, False) for line in unwritten)):
+        in_place &= is_written
+        try:
+            points.append(parse_point(line))
+        except ValueError:
+            in_place = False
+            continue
+        if in_place:
+            whole += len(line)
+        else:
+            later.append(line)
+    return points, whole, later
+
+
+def _lines(path: Path | None, size: int) -> Iterator[bytes]:
+    """Yield the lines in the first `size` bytes of a file, longer ones in parts."""
+    if path is None or not path.is_file():
+        return
+    with open_regular(path) as file:
+        while line := file.readline(min(size, MAX_LINE)):
+            size -= len(line)
+            yield line

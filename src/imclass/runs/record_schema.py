@@ -40,7 +40,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _are_sizes(value: Any) -> bool:
+def _are_counts(value: Any) -> bool:
     return isinstance(value, dict) and all(
         isinstance(name, str) and "/" not in name and COUNT.accepts(size) for name, size in value.items()
     )
@@ -74,6 +74,7 @@ SUMMARY = {
     "parameters": COUNT,
     "stopped": Optional(TEXT),
     "unwritten": Optional(Listed(TEXT)),
+    "skipped": Optional(Entry("counts of images by split", _are_counts)),
 }
 FINISHED = {**SUMMARY, "best": BEST, "test": FIGURES, "images_per_second": NUMBER}
 POINT = {
@@ -94,7 +95,7 @@ SESSION = {
 PROVENANCE = {**SESSION, "resumed": Optional(Listed(SESSION))}
 POSITIONS = {  # a logger's part of a checkpoint
     "metrics": Optional(COUNT),
-    "events": Optional(Entry("sizes of files by name", _are_sizes)),
+    "events": Optional(Entry("sizes of files by name", _are_counts)),
     "unwritten": Optional({"metrics": Optional(Listed(BYTES)), "events": Optional(Listed(BYTES))}),
 }
 _RATES = {"precision": FRACTION, "recall": FRACTION, "f1": FRACTION}

@@ -22,6 +22,10 @@ from imclass.runs.regular import open_regular
 
 Record = dict[str, Any]
 MAX_BYTES = 500_000_000  # of a file that is read into memory
+MAX_LINE = 1_000_000  # bytes of a point
+MAX_OBJECT = 1_000_000  # bytes of summary.json: parsed, it takes many times its size
+MAX_PROVENANCE = 5_000_000  # 1 to 3 KB for each time that a run was resumed
+MAX_EVALUATION = 50_000_000  # 2,000 classes: the confusion matrix has a line per entry
 SETTINGS = ("model.name", "dataset.name", "dataset.val_split")  # what a page needs
 
 
@@ -31,19 +35,21 @@ def read_summary(path: Path) -> Record:
     Raises UserError naming the file when it is not what a run writes; likewise all readers here.
     """
     file = path / "summary.json"
-    return _read_object(file, problem_of_summary) if file.exists() else {}
+    return _read_object(file, problem_of_summary, MAX_OBJECT) if file.exists() else {}
 
 
 def read_provenance(path: Path) -> Record:
     """Return the provenance of the run folder `path`; empty if it has none."""
     file = path / "provenance.json"
-    return _read_object(file, lambda value: problem_of(value, PROVENANCE)) if file.exists() else {}
+    if not file.exists():
+        return {}
+    return _read_object(file, lambda value: problem_of(value, PROVENANCE), MAX_PROVENANCE)
 
 
 def read_evaluation(path: Path) -> Record:
     """Return the scores on the test set of the run folder `path`; empty if it has none."""
     file = path / "evaluation.json"
-    return _read_object(file, problem_of_evaluation) if file.exists() else {}
+    return _read_object(file, problem_of_evaluation, MAX_EVALUATION) if file.exists() else {}
 
 
 def read_metrics(file: Path) -> list[Record]:
@@ -52,49 +58,47 @@ def read_metrics(file: Path) -> list[Record]:
     data = read_bytes(file) if file.exists() else b""
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         try:
-            points.append(parse_point(line))
+            points.append(parse_point(line + b"\n"))
         except ValueError as error:
-            raise UserError(f"{file}: line {number} is not as a run writes it ({error})") from error
+            raise UserError(f"{file}: line {number} is not valid ({error})") from error
     return points
 
 
 def parse_point(line: bytes) -> Record:
-    """Return the point of one line of metrics.jsonl. Raises ValueError, in one line, for anything else."""
+    """Return the point of one line of metrics.jsonl, with its line feed.
+
+    Raises ValueError, in one line, for anything else.
+    """
+    if not line.endswith(b"\n"):
+        raise ValueError("its end is missing")
+    if len(line) > MAX_LINE:
+        raise ValueError("longer than 1 MB")
     point = _parse(line)
     if problem := problem_of(point, POINT):
         raise ValueError(problem)
     return point
 
 
-def is_point(line: bytes) -> bool:
-    """Return whether a line of metrics.jsonl is whole, with its line feed."""
-    try:
-        parse_point(line)
-    except ValueError:
-        return False
-    return line.endswith(b"\n")
-
-
-def read_bytes(file: Path) -> bytes:
-    """Return the content of a regular file of at most 500 MB. Raises UserError naming any other."""
+def read_bytes(file: Path, largest: int = MAX_BYTES) -> bytes:
+    """Return the content of a regular file of at most `largest` bytes. Raises UserError naming any other."""
     try:
         with open_regular(file) as opened:
-            data = opened.read(MAX_BYTES + 1)
+            data = opened.read(largest + 1)
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; expected a file that imclass wrote") from error
-    if len(data) > MAX_BYTES:
-        raise UserError(f"{file}: larger than 500 MB, which no file is that imclass wrote")
+    if len(data) > largest:
+        raise UserError(f"{file}: larger than {largest // 1_000_000} MB; imclass writes no such file")
     return data
 
 
-def _read_object(file: Path, problem_in: Callable[[Any], str | None]) -> Record:
+def _read_object(file: Path, problem_in: Callable[[Any], str | None], largest: int) -> Record:
     try:
-        content = _parse(read_bytes(file))
+        content = _parse(read_bytes(file, largest))
         problem = problem_in(content)
     except ValueError as error:
         problem = str(error)
     if problem is not None:
-        raise UserError(f"{file}: not as a run writes it ({problem}); restore or remove it")
+        raise UserError(f"{file}: not a valid {file.name} ({problem}); restore or delete it")
     return content
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from imclass.runs.checkpoint import read_checkpoint
-from imclass.runs.event_files import Scalar, event_files, scalars_in
+from imclass.runs.event_files import Scalar, scalars_in
 from imclass.runs.records import read_metrics
+from imclass.runs.tensorboard import event_files
 
 OWN = {"stopwatch", "logger", "about"}  # the clock, positions in files, names
 SAME = ("status", "step", "best", "val", "test")
@@ -47,7 +48,7 @@ def equal(a: object, b: object) -> bool:
 
 def event_points(run: Path) -> list[Scalar]:
     """Return every scalar in the event files that does not depend on the clock, sorted."""
-    points = (scalar for file in event_files(run) for scalar in scalars_in(file.read_bytes()))
+    points = (scalar for file in event_files(run / "tensorboard") for scalar in scalars_in(file.read_bytes()))
     return sorted(scalar for scalar in points if "images_per_second" not in scalar.tag)
 
 

@@ -5,7 +5,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,12 @@ def cut_back(folder: Path, sizes: Mapping[str, int]) -> None:
 
 
 def whole_part(data: bytes) -> int:
-    """Return how many bytes of `data`, the beginning of an event file, are whole records.
+    """Return how many bytes of `data`, the beginning of an event file, are whole records."""
+    return max((end for _, end in events_in(data)), default=0)
+
+
+def events_in(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield the events in an event file, each with where its record ends, up to the first that is not whole.
 
     A record is its length (uint64), the length's CRC (uint32), the event, its CRC; little-endian.
     """
@@ -124,18 +129,20 @@ def whole_part(data: bytes) -> int:
         end = position + 12 + int.from_bytes(head, "little") + 4
         event, crcs = data[position + 12 : end - 4], (data[position + 8 : position + 12], data[end - 4 : end])
         if end > len(data) or crcs != (_crc(head), _crc(event)):
-            break
+            return
+        yield event, end
         position = end
-    return position
+
+
+def event_files(folder: Path) -> list[Path]:
+    """Return the event files in a folder; no links, which may lead anywhere."""
+    files = folder.glob(f"{EVENTS}*")
+    return sorted(file for file in files if stat.S_ISREG(file.lstat().st_mode))
 
 
 def _files(folder: Path, recorded: Collection[str]) -> list[Path]:
-    """Return the event files that this run has written; no links, which may lead anywhere.
-
-    recorded: names of such files, whatever they end in.
-    """
-    files = (file for file in folder.glob(f"{EVENTS}*") if file.name in recorded or file.name.endswith(OURS))
-    return sorted(file for file in files if stat.S_ISREG(file.lstat().st_mode))
+    """Return the event files that this run has written. recorded: names of such, whatever they end in."""
+    return [file for file in event_files(folder) if file.name in recorded or file.name.endswith(OURS)]
 
 
 def _record(**parts: Any) -> bytes:

@@ -23,7 +23,7 @@ SHOWN = 3  # names per kind of difference; a wrong architecture differs in hundr
 DIGEST = "imclass.sha256"  # the key of the digest in the metadata
 MARK = "imclass.checked"  # a second key: no flipped bit makes a file of ours look like one of others
 LENGTH = 8  # bytes of a .safetensors file's field for the length of its header
-MAX_HEADER = 100_000_000  # bytes, as safetensors has it
+MAX_HEADER = 5_000_000  # bytes; safetensors has 100 MB, which parsed take gigabytes
 
 
 def open_file(path: Path) -> BinaryIO:

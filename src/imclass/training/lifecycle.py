@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from imclass.config.check import flatten
 from imclass.config.invocation import Invocation
-from imclass.errors import Diverged, Interrupted, UserError
+from imclass.errors import Diverged, Interrupted, UserError, printable
 from imclass.evaluation.evaluate import Predictions, predictions_of
 from imclass.evaluation.metrics import Result
 from imclass.machine.signals import STOP
@@ -126,7 +126,7 @@ def _use_figures_of(job: Job, header: Mapping[str, Any]) -> None:
 def repeat_last_block(run: RunFolder) -> None:
     """Say that there is nothing left to do, and show the figures of the finished run."""
     print(f"{run.path}: finished already; a longer train.epochs= continues it, another name= starts anew")
-    print(last_block(run.summary, run))
+    print(printable(last_block(run.summary, run)))
 
 
 @contextlib.contextmanager

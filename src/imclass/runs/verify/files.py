@@ -12,10 +12,10 @@ from PIL import Image
 
 from imclass.errors import first_line
 from imclass.runs.atomic import TEMPORARY
-from imclass.runs.event_files import event_files
 from imclass.runs.folder import promised_files
 from imclass.runs.locks import LOCK
 from imclass.runs.records import Record, read_bytes, read_evaluation
+from imclass.runs.tensorboard import event_files
 from imclass.runs.verify.verdict import Verdict
 
 BEGUN = ("config.yaml", "provenance.json", "summary.json", "train.log")
@@ -40,7 +40,7 @@ def check_files(verdict: Verdict, settings: Mapping[str, Any]) -> None:
     promised = [*BEGUN]
     if verdict.finished:
         promised += [*FINISHED, *promised_files(plots=bool(logger.get("plots")))]
-        if logger.get("tensorboard") and not event_files(verdict.path):
+        if logger.get("tensorboard") and not event_files(verdict.path / "tensorboard"):
             verdict.add("tensorboard", "no event file, which a finished run has")
     for name in promised:
         path = verdict.path / name

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from imclass.runs.event_files import Scalar, event_files, scalars_in
+from imclass.runs.event_files import Scalar, scalars_in
 from imclass.runs.logger import missing_logs
 from imclass.runs.metrics_file import evaluation_rows
 from imclass.runs.records import Record, read_bytes, read_metrics
-from imclass.runs.tensorboard import whole_part
+from imclass.runs.tensorboard import event_files, whole_part
 from imclass.runs.verify.verdict import Verdict
 
 POSITION = ("step", "epoch", "split", "images")
@@ -84,7 +84,7 @@ def _by_step(text: str) -> dict[str, str]:
 def _check_events(verdict: Verdict) -> list[Scalar]:
     """Event files: every record whole, each scalar once."""
     scalars: list[Scalar] = []
-    for file in event_files(verdict.path):
+    for file in event_files(verdict.path / "tensorboard"):
         data = verdict.attempt(lambda file=file: read_bytes(file), b"")  # type: ignore[misc]
         whole = whole_part(data)
         if whole < len(data) and not verdict.held:
