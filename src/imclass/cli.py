@@ -53,7 +53,7 @@ COMMANDS = {
     "data": (
         "imclass.commands.data:data_command",
         "verify FOLDER|NAME",
-        "list all that is damaged, missing or no image",
+        "list every damaged, missing or non-image file",
     ),
     "list": (
         "imclass.commands.list:list_command",

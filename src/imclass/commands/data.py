@@ -1,6 +1,6 @@
 """What is wrong with a data set.
 
-imclass data verify FOLDER|NAME [--root DIR] [--json]
+imclass data verify FOLDER|NAME [--root FOLDER] [--json]
 """
 
 import dataclasses
@@ -35,9 +35,13 @@ def data_command(argv: Sequence[str]) -> None:
 
 def _verify(argv: Sequence[str]) -> None:
     """Print a line for everything that is wrong. Raises UserError with the count if there is anything."""
-    parser = Arguments(prog="imclass data verify", description="Decode every image, check every file.")
+    parser = Arguments(
+        prog="imclass data verify", description="Decode every image and verify every checksum."
+    )
     parser.add_argument("data", metavar="FOLDER|NAME", help="a folder of class folders, or a data set's name")
-    parser.add_argument("--root", help="where the files of the data set NAME are; default: as imclass train")
+    parser.add_argument(
+        "--root", metavar="FOLDER", help="where the files of NAME are; default: as imclass train"
+    )
     parser.add_argument("--json", action="store_true", help="print one object in place of the lines")
     options = parser.parse_args(argv)
     found = _verified(options.data, options.root)
@@ -53,6 +57,9 @@ def _verify(argv: Sequence[str]) -> None:
     ignored = f"; {len(found.ignored):,} ignored" if found.ignored else ""
     if found.problems:
         count = f"{len(found.problems):,} problem{'s' if len(found.problems) > 1 else ''}"
+        if found.root:  # files that were downloaded
+            advice = "delete the damaged files to have them fetched again"
+            raise UserError(f"{options.data} in {show(found.root)}: {count}; {advice}")
         raise UserError(f"{options.data}: {count}{f' in {what}' if found.images else ''}{ignored}")
     if not options.json:
         print(f"{options.data}: {what}, all whole{ignored}")
@@ -78,4 +85,10 @@ def _progress(items: Iterator[str], total: int) -> Iterable[str]:
 
 
 # Verb -> the function that runs it, its arguments, and what it does.
-VERBS = {"verify": (_verify, "FOLDER|NAME [--json]", "list all that is damaged, missing or no image")}
+VERBS = {
+    "verify": (
+        _verify,
+        "FOLDER|NAME [--root FOLDER] [--json]",
+        "list every damaged, missing or non-image file",
+    )
+}

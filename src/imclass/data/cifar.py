@@ -46,7 +46,7 @@ def load_cifar100(config: DatasetConfig) -> Dataset:
     return _load(config, CIFAR100, "100", b"fine_labels")
 
 
-def damaged_files(config: DatasetConfig) -> dict[str, str]:
+def damaged_files(config: DatasetConfig) -> dict[Path, str]:
     """Return {path: what is wrong} of the unpacked files that are there and damaged."""
     source, classes = {"cifar10": (CIFAR10, "10"), "cifar100": (CIFAR100, "100")}[config.name]
     where, damaged = _find(config, source, classes), {}
@@ -56,7 +56,7 @@ def damaged_files(config: DatasetConfig) -> dict[str, str]:
         try:
             _read_folder(where, {name: md5})
         except UserError as error:
-            damaged[str(where / name)] = str(error).removeprefix(f"{where / name}: ")
+            damaged[where / name] = str(error).removeprefix(f"{where / name}: ")
     return damaged
 
 

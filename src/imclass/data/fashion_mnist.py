@@ -63,7 +63,7 @@ def load_fashion_mnist_mini(config: DatasetConfig) -> Dataset:
     return load_idx_folder(BUNDLED, MINI, remedy="reinstall imclass")
 
 
-def damaged_files(config: DatasetConfig) -> dict[str, str]:
+def damaged_files(config: DatasetConfig) -> dict[Path, str]:
     """Return {path: what is wrong} of the files that are there and damaged."""
     folder, damaged = _find(config.root), {}
     if folder is None:
@@ -73,7 +73,7 @@ def damaged_files(config: DatasetConfig) -> dict[str, str]:
         try:
             read_verified(file, digest)
         except UserError as error:
-            damaged[str(file)] = str(error).removeprefix(f"{file}: ")
+            damaged[file] = str(error).removeprefix(f"{file}: ")
     return damaged
 
 

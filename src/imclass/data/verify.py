@@ -6,6 +6,7 @@ from typing import NamedTuple
 from imclass.config.schema import DatasetConfig
 from imclass.data import cifar, fashion_mnist
 from imclass.data.datasets import load_dataset
+from imclass.data.sources import REMEDY
 from imclass.data.splits import check_parts
 from imclass.errors import UserError
 
@@ -17,12 +18,16 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was looked at, and what was found. ignored: files that training passes over."""
+    """The files that were read, and the problems found.
+
+    ignored: files that training passes over. root: the folder of a named data set that the problems are in.
+    """
 
     images: int
     classes: tuple[str, ...]
     problems: list[Problem]
     ignored: list[Problem]
+    root: str = ""
 
 
 FILES = {  # of data sets in several files: those that are damaged, by path
@@ -36,9 +41,11 @@ def verify_named(name: str, root: str | None = None) -> Verified:
     """Read a data set by its name, without downloading it: each file's checksum, and the range of labels."""
     config = DatasetConfig(name=name, root=root, download=False)
     damaged = FILES[name](config) if name in FILES else {}
-    problems = [Problem(path, reason) for path, reason in damaged.items()]
-    if problems:
-        return Verified(0, (), problems, [])
+    if damaged:
+        problems = [
+            Problem(path.name, reason.removesuffix(f"; {REMEDY}")) for path, reason in damaged.items()
+        ]
+        return Verified(0, (), problems, [], root=str(next(iter(damaged)).parent))
     try:
         dataset = load_dataset(config)
         check_parts(dataset)

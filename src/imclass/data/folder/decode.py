@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 
 class Header(NamedTuple):
-    """What the header of a file says."""
+    """The header's fields."""
 
     grey: bool
     width: int
