@@ -39,9 +39,7 @@ def _verify(argv: Sequence[str]) -> None:
         prog="imclass data verify", description="Decode every image and verify every checksum."
     )
     parser.add_argument("data", metavar="FOLDER|NAME", help="a folder of class folders, or a data set's name")
-    parser.add_argument(
-        "--root", metavar="FOLDER", help="where the files of NAME are; default: as imclass train"
-    )
+    parser.add_argument("--root", metavar="FOLDER", help="where NAME's files are; default: as in training")
     parser.add_argument("--json", action="store_true", help="print one object in place of the lines")
     options = parser.parse_args(argv)
     found = _verified(options.data, options.root)
