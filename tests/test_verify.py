@@ -63,7 +63,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "half of last.pt": (half("checkpoints/last.pt"), r"last\.pt is damaged"),
     "best.pt by last.pt": (best_by_last, r"best\.pt is damaged \(it is another file"),
     "no best.pt": (remove("checkpoints/best.pt"), r"best\.pt: missing"),
-    "no last.pt": (remove("checkpoints/last.pt"), r"last\.pt: missing; a run that is finished has it"),
+    "no last.pt": (remove("checkpoints/last.pt"), r"last\.pt: missing from a finished run"),
     "a weight that is no number": (edit("last.pt", one_not_finite), r"last\.pt: not finite: model\."),
     "no optimizer": (edit("last.pt", lambda h, s: s.pop("optimizer")), r"last\.pt: .*optimizer"),
     "another step": (edit("last.pt", lambda h, s: h.update(step=99)), r"last\.pt: step 99, not 18"),
@@ -86,7 +86,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "another final figure": (
         replace("summary.json", r'("test": \{\s+"loss": )', r"\g<1>9"),
-        r"metrics\.jsonl: test: loss \S+ at the end, where summary\.json has loss 9",
+        r"metrics\.jsonl: test: loss \S+ at the end; summary\.json: loss 9",
     ),
     "a row of metrics.csv": (
         replace("metrics.csv", r"\n(\d+),", r"\n\g<1>,9"),
@@ -110,8 +110,11 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "no plot": (remove("plots/calibration.png"), r"calibration\.png: missing"),
     "zeros in the log": (write("train.log", "\0" * 99), r"train\.log: holds zeros"),
     "a folder for the events": (folder("events"), r"events\.out\S+ is gone"),
-    "a folder for last.pt": (folder("checkpoints/last.pt"), r"last\.pt: expected a file, found a folder"),
-    "debris": (write("checkpoints/.tmp-01234567-last.pt", "half"), r"\.tmp-01234567-last\.pt: a process"),
+    "a folder for last.pt": (folder("checkpoints/last.pt"), r"last\.pt: a folder in place of a file"),
+    "debris": (
+        write("checkpoints/.tmp-01234567-last.pt", "half"),
+        r"\.tmp-01234567-last\.pt: leftover",
+    ),
     "a FIFO": (fifo, r"pipe: neither a file nor a folder"),
     "another setting": (
         replace("config.yaml", "lr: 0.05", "lr: 0.5"),
@@ -140,7 +143,9 @@ def test_each_damage_has_its_line(imclass, run: Path, name: str) -> None:
     before = state(run)
     outcome = imclass("verify", "outputs/run")
     assert (outcome.code, outcome.out) == (2, "")
-    assert all(line.startswith("imclass: ") for line in outcome.err.splitlines())
+    first, *problems, count = outcome.err.splitlines()
+    assert first == "imclass: outputs/run:" and count.startswith(f"imclass: {len(problems)} problem")
+    assert all(line.startswith("imclass: ") and "outputs/run" not in line for line in problems)
     assert re.search(rf"^imclass: .*{expected}", outcome.err, re.MULTILINE), outcome.err
     assert state(run) == before
 
@@ -156,9 +161,7 @@ def test_a_run_that_waits_to_go_on_is_whole(imclass) -> None:
     """Killed in a step: its logs go beyond its checkpoint, which is no damage. Asked to stop: in order."""
     finish(overrides("killed"), At("in a step", 15), code=-signal.SIGKILL)
     outcome = imclass("verify", "killed")
-    assert re.search(r"whole: \d+ files, step 0, running; stale lock of process \d+", outcome.out), (
-        outcome.err
-    )
+    assert re.search(r"whole: \d+ files; killed, resumes at step 12$", outcome.out), outcome
     finish(overrides("asked"), At("in a step", 8, signal.SIGTERM), code=75)
     outcome = imclass("verify", "asked")
     assert re.search(r"whole: \d+ files, step 8, interrupted$", outcome.out), outcome.err

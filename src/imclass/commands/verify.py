@@ -6,7 +6,7 @@ imclass verify RUN
 from collections.abc import Sequence
 
 from imclass.commands.arguments import Arguments
-from imclass.errors import UserError
+from imclass.errors import UserError, printable
 from imclass.runs.records import find_run
 
 
@@ -15,7 +15,7 @@ def verify_command(argv: Sequence[str]) -> None:
     parser = Arguments(
         prog="imclass verify",
         description="Check a run folder: digests and values of all weights, logs, summary, promised files. "
-        "Nothing is written or locked. Exit code 2 and a line for each problem, or 0.",
+        "Nothing is written or locked. Prints one line per problem and exits 2; exits 0 if there are none.",
     )
     parser.add_argument("run", metavar="RUN", help="a run folder, or its name under outputs/")
     run = find_run(parser.parse_args(argv).run)
@@ -23,7 +23,5 @@ def verify_command(argv: Sequence[str]) -> None:
 
     verdict = verify_run(run)
     if verdict.problems:
-        raise UserError("\n".join(verdict.problems))
-    step = verdict.summary.get("step", 0)
-    notes = "".join(f"; {note}" for note in verdict.notes)
-    print(f"{run}: whole: {verdict.files} files, step {step}, {verdict.status}{notes}")
+        raise UserError(verdict.report())
+    print(printable(verdict.report()))

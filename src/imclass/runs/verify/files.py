@@ -30,7 +30,7 @@ def check_files(verdict: Verdict, settings: Mapping[str, Any]) -> None:
     for path in sorted(verdict.path.rglob("*")):
         name = str(path.relative_to(verdict.path))
         if path.name.startswith(TEMPORARY) and not verdict.held:
-            verdict.add(name, "a process that was killed left this behind; the same command removes it")
+            verdict.add(name, "leftover of a killed process; the next `imclass train` removes it")
         elif not (path.is_file() or path.is_dir()):
             verdict.add(name, "neither a file nor a folder")
         elif path.is_file() and path.name != LOCK:
@@ -45,8 +45,8 @@ def check_files(verdict: Verdict, settings: Mapping[str, Any]) -> None:
     for name in promised:
         path = verdict.path / name
         if not path.is_file():
-            found = "expected a file, found a folder" if path.is_dir() else "missing"
-            verdict.add(name, f"{found}; a run that is {verdict.status} has it")
+            found = "a folder in place of a file; missing" if path.is_dir() else "missing"
+            verdict.add(name, f"{found} from a {verdict.status} run")
     _check_evaluation(verdict)
 
 
@@ -88,15 +88,13 @@ def _check_lock(verdict: Verdict) -> None:
     holder = file.read_text(errors="replace")[:200]
     match = re.fullmatch(r"process (\d+) on (.+)", holder)
     if match is None:
-        verdict.notes.append("a lock that names nobody")
+        verdict.notes.append("unreadable lock file")
     elif match[2] != socket.gethostname():
         verdict.held = True
         verdict.notes.append(f"in use by {holder!r}, if it still runs")
     elif _is_alive(int(match[1])):
         verdict.held = True
         verdict.notes.append(f"in use by process {match[1]}")
-    else:
-        verdict.notes.append(f"stale lock of process {match[1]}, which locks nothing")
 
 
 def _is_alive(pid: int) -> bool:

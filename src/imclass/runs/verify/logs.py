@@ -44,7 +44,7 @@ def _check_metrics(verdict: Verdict) -> list[Record]:
     for before, after in pairwise(points):
         if after["step"] < before["step"]:
             verdict.add(file.name, f"step {after['step']} follows step {before['step']}")
-    if verdict.finished and points:
+    if verdict.finished and points and data.endswith(b"\n"):
         for split in ("val", "test"):
             _check_last(verdict, points, split)
     return points
@@ -55,9 +55,15 @@ def _check_last(verdict: Verdict, points: Iterable[Record], split: str) -> None:
     last = next((point for point in reversed(list(points)) if point["split"] == split), None)
     for key, value in (verdict.summary.get(split) or {}).items():
         if last is None or last.get(key) != value:
-            found = "no point" if last is None else f"{key} {last.get(key)}"
-            verdict.add("metrics.jsonl", f"{split}: {found} at the end, where summary.json has {key} {value}")
+            found = "no point" if last is None else f"{key} {_short(last.get(key))}"
+            verdict.add(
+                "metrics.jsonl", f"{split}: {found} at the end, where summary.json has {key} {_short(value)}"
+            )
             return
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _check_csv(verdict: Verdict, points: list[Record]) -> None:

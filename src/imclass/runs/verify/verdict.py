@@ -19,6 +19,7 @@ class Verdict:
     notes: list[str] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     files: int = 0
+    step: int = 0  # of last.pt
     held: bool = False  # by a process that trains in it
 
     @property
@@ -33,6 +34,17 @@ class Verdict:
     def settled(self) -> bool:
         """Whether the run has ended in order, so that all of its files are of the same step."""
         return self.status in ("finished", "interrupted") and not self.held
+
+    def report(self) -> str:
+        """Return the lines about the run: that it is whole, or the problems, by their paths in it."""
+        if self.problems:
+            inner = [problem.replace(f"{self.path}/", "") for problem in self.problems]
+            count = f"{len(inner)} problem{'s' if len(inner) > 1 else ''}"
+            return "\n".join([f"{self.path}:", *inner, count])
+        where = f", step {self.step}, {self.status}"
+        if self.status == "running" and not self.held:
+            where = f"; killed, resumes at step {self.step}"
+        return "; ".join([f"{self.path}: whole: {self.files} files{where}", *self.notes])
 
     def add(self, file: str, problem: str) -> None:
         """Note a problem of a file, named by its path in the run."""

@@ -41,6 +41,7 @@ def check_weights(verdict: Verdict, settings: Mapping[str, Any]) -> Mapping[str,
     if last.state and best.state and _shapes(last.state["model"]) != _shapes(best.state["model"]):
         verdict.add("checkpoints/best.pt", "is of another model than last.pt")
     if last.state:
+        verdict.step = last.header["step"]
         check_settings(verdict, settings, last.state["about"]["config"])
     _check_summary(verdict, last, best)
     _check_safetensors(verdict, best)
