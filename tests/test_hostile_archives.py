@@ -311,7 +311,7 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(
 
 
 @pytest.mark.fault("S2", "S3")
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(start=st.sampled_from([b"", *IDX_FILES.values(), IDX]), more=st.binary(max_size=64))
 def test_any_bytes_as_idx(start: bytes, more: bytes) -> None:
     try:
@@ -323,7 +323,7 @@ def test_any_bytes_as_idx(start: bytes, more: bytes) -> None:
 
 
 @pytest.mark.fault("S2", "S3")
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     content=st.binary(max_size=200), start=st.integers(0, 40), packed=st.booleans(), limit=st.integers(0, 99)
 )
@@ -349,7 +349,7 @@ SEEDS = st.sampled_from([python2_pickle({b"data": np.zeros((1, 3072), np.uint8)}
 
 
 @pytest.mark.fault("S2")
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(seed=SEEDS, change=st.binary(max_size=8), at=st.integers(0, 400))
 def test_any_bytes_as_a_pickle(seed: bytes, change: bytes, at: int) -> None:
     fuzz_pickle(seed, change, at)

@@ -73,7 +73,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 @pytest.mark.fault("S6")
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=NAMES, seed=SEEDS)
 def test_damaged_headers_are_read_or_named(tmp_path: Path, name: str, seed: int) -> None:
     fuzz(tmp_path / "x.png", name, seed)
