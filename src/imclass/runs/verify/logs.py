@@ -56,9 +56,7 @@ def _check_last(verdict: Verdict, points: Iterable[Record], split: str) -> None:
     for key, value in (verdict.summary.get(split) or {}).items():
         if last is None or last.get(key) != value:
             found = "no point" if last is None else f"{key} {_short(last.get(key))}"
-            verdict.add(
-                "metrics.jsonl", f"{split}: {found} at the end, where summary.json has {key} {_short(value)}"
-            )
+            verdict.add("metrics.jsonl", f"{split}: {found} at the end; summary.json: {key} {_short(value)}")
             return
 
 
