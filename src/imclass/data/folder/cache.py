@@ -41,7 +41,7 @@ def cache_key(*parts: object) -> str:
 
 
 def folder_key(root: Path, use: str | int | None, files: Sequence[object]) -> str:
-    """Return the key of what is made of these files of a folder; `use` says what that is."""
+    """Return the key of what is made of these files. use: a side in pixels, None, or another purpose."""
     return cache_key(FORMAT, PIL.__version__, str(root.resolve()), use, files)
 
 
