@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from imclass.errors import StorageError, UserError
 from imclass.runs import checkpoint
-from imclass.runs.checkpoint import DamagedCheckpoint, read_checkpoint, read_header
+from imclass.runs.checkpoint import DamagedCheckpoint, load_checkpoint, read_checkpoint
 from imclass.runs.checkpointer import Checkpointer, newest_checkpoint
+from imclass.runs.logger import missing_logs
 
 STATE = {"model": {"weight": torch.arange(1000.0)}, "progress": {"step": 3, "best": {"accuracy": 0.5}}}
 
@@ -78,12 +79,12 @@ def test_written_synced_then_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     save(checkpointer, 1)
     save(checkpointer, 2)
     first = ["file", ".tmp-last.pt->last.pt", "folder"]
-    second = ["file", "last.pt->previous.pt", ".tmp-last.pt->last.pt", "folder"]
+    second = ["file", ".tmp-previous.pt->previous.pt", ".tmp-last.pt->last.pt", "folder"]
     assert events == first + second
 
 
 @pytest.mark.fault("C1")
-@pytest.mark.parametrize("die_at", ["file", "last.pt->previous.pt", ".tmp-last.pt->last.pt"])
+@pytest.mark.parametrize("die_at", ["file", ".tmp-previous.pt->previous.pt", ".tmp-last.pt->last.pt"])
 def test_dying_at_any_point_of_a_save_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, die_at: str
 ) -> None:
@@ -122,7 +123,7 @@ def test_one_flipped_bit_anywhere_is_noticed(saved: Path, position: float, bit: 
     flipped = saved.with_name("flipped.pt")
     flipped.write_bytes(data)
     with pytest.raises(DamagedCheckpoint, match="is damaged"):
-        read_header(flipped)
+        load_checkpoint(flipped)[0]
 
 
 @pytest.mark.fault("C2")
@@ -138,7 +139,7 @@ def test_every_flipped_bit_of_the_zip_directory_is_noticed(tmp_path: Path) -> No
         flipped[bit // 8] ^= 1 << bit % 8
         checkpointer.last.write_bytes(flipped)
         with pytest.raises(DamagedCheckpoint, match="is damaged"):
-            read_header(checkpointer.last)
+            load_checkpoint(checkpointer.last)[0]
 
 
 @pytest.mark.fault("C2")
@@ -160,7 +161,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, damag
     assert "previous.pt" in warnings[1]
     assert (tmp_path / "damaged-last.pt").read_bytes() == data[:size]  # kept, and out of the way
     save(checkpointer, 2)
-    assert read_header(checkpointer.previous)["step"] == 1
+    assert load_checkpoint(checkpointer.previous)[0]["step"] == 1
 
 
 @pytest.mark.fault("C2")
@@ -177,7 +178,32 @@ def test_the_newest_is_the_highest_step_not_the_youngest_file(tmp_path: Path) ->
     checkpointer = Checkpointer(tmp_path)
     save(checkpointer, 150)
     save(checkpointer, 50)
-    assert newest_checkpoint(checkpointer.last.parent)[1]["step"] == 150
+    _, header, warnings = newest_checkpoint(checkpointer.last.parent)
+    assert header["step"] == 150
+    assert warnings == [
+        f"{checkpointer.last} has step 50 only: resuming from {checkpointer.previous}, step 150"
+    ]
+
+
+@pytest.mark.fault("C2")
+def test_damaged_files_of_earlier_resumes_are_kept(tmp_path: Path) -> None:
+    checkpointer = Checkpointer(tmp_path)
+    for number in (1, 2):
+        save(checkpointer, 1)
+        save(checkpointer, 2)
+        checkpointer.last.write_bytes(bytes(number))
+        newest_checkpoint(tmp_path)
+    assert [(tmp_path / f"damaged-{n}last.pt").stat().st_size for n in ("", "2-")] == [1, 2]
+
+
+@pytest.mark.fault("C2")
+def test_a_checkpoint_whose_log_positions_are_invalid_is_passed_over(tmp_path: Path) -> None:
+    checkpointer = Checkpointer(tmp_path)
+    for step, logger in ((1, {}), (2, 3)):
+        checkpointer.save_last({**STATE, "logger": logger}, {"step": step})
+    _, header, warnings = newest_checkpoint(tmp_path, lambda state: missing_logs(tmp_path, state["logger"]))
+    assert header["step"] == 1
+    assert "records invalid log positions (expected an object, not 3)" in warnings[0]
 
 
 def test_none_yet(tmp_path: Path) -> None:
@@ -199,7 +225,7 @@ def test_a_run_saves_tensors_and_plain_values_only(run) -> None:
         state = torch.load(path, weights_only=True)
         assert kinds(state) <= plain
         assert yaml.safe_load(state["about"]["config"])["model"]["name"] == "lenet"
-        assert json.loads(json.dumps(read_header(path))) == read_header(path)
+        assert json.loads(json.dumps(load_checkpoint(path)[0])) == load_checkpoint(path)[0]
 
 
 @pytest.mark.fault("S1")
@@ -212,7 +238,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
     checkpointer = Checkpointer(tmp_path)
     checkpointer.save_last({"model": Evil()}, {"step": 1})
-    with pytest.raises(DamagedCheckpoint, match="more than tensors and plain values is in it"):
+    with pytest.raises(DamagedCheckpoint, match="contains objects other than tensors and plain values"):
         read_checkpoint(checkpointer.last)
     assert not (tmp_path / "ran").exists()
 
@@ -226,7 +252,36 @@ def test_no_more_than_two_and_nothing_else_is_kept(tmp_path: Path) -> None:
     checkpointer.keep_best(STATE["model"], {"step": 4})
     checkpointer.write_best()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "last.pt", "mine.pt", "previous.pt"]
-    assert read_header(checkpointer.previous)["step"] == 3
+    assert load_checkpoint(checkpointer.previous)[0]["step"] == 3
+
+
+@pytest.mark.fault("C7")
+@pytest.mark.parametrize("links", [True, False])
+def test_the_newest_is_there_at_every_moment_of_a_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Where the file system has links; elsewhere `previous.pt` is."""
+    checkpointer, replace, seen = Checkpointer(tmp_path), Path.replace, []
+    save(checkpointer, 1)
+    save(checkpointer, 2)
+
+    def watched(source: Path, target: Path) -> Path:
+        result = replace(source, target)
+        seen.append({path.name for path in tmp_path.glob("[!.]*")})
+        return result
+
+    def refused(link: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "replace", watched)
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refused)
+    save(checkpointer, 3)
+    both = {"last.pt", "previous.pt"}
+    assert seen == [both if links else {"previous.pt"}, both]
+    steps = [load_checkpoint(path)[0]["step"] for path in (checkpointer.last, checkpointer.previous)]
+    assert steps == [3, 2]
+    assert {path.name for path in tmp_path.iterdir()} == both
 
 
 def full(*args: object) -> None:
@@ -265,7 +320,7 @@ def test_a_full_disk_is_warned_of_once_and_ends_the_run_at_the_third_time(
 def test_a_save_that_nothing_follows_fails_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match=f"{SHORT}there is no checkpoint yet: make room"):
-        Checkpointer(tmp_path).save_last(STATE, {"step": 1}, must=True)
+        Checkpointer(tmp_path).save_last(STATE, {"step": 1}, final=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -282,7 +337,7 @@ def test_no_checkpoint_says_more_of_the_best_model_than_is_on_the_disk(
         save(checkpointer, 1)
     assert list(tmp_path.iterdir()) == []
     save(checkpointer, 2)
-    assert read_header(checkpointer.best)["step"] == 1
+    assert load_checkpoint(checkpointer.best)[0]["step"] == 1
     assert torch.equal(read_checkpoint(checkpointer.best)["model"]["weight"], torch.zeros(3))
 
 
@@ -303,11 +358,11 @@ def test_every_write_of_a_save_may_be_the_one_that_fails(
 
         monkeypatch.setattr(checkpoint, "_write_all", writing)
         try:
-            checkpointer.save_last({**STATE, "step": 2}, {"step": 2}, must=True)
+            checkpointer.save_last({**STATE, "step": 2}, {"step": 2}, final=True)
         except StorageError as error:
             assert "(File too large)" in str(error)
             assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
-            assert read_header(checkpointer.last)["step"] == 1
+            assert load_checkpoint(checkpointer.last)[0]["step"] == 1
         else:
             break
     assert whole > 10

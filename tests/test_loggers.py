@@ -452,6 +452,9 @@ def test_a_log_that_is_gone_is_noticed_and_begun_again(tmp_path: Path) -> None:
     events.unlink()
     (tmp_path / "metrics.jsonl").unlink()
     assert missing_logs(tmp_path, state) == [f"{events} is gone", f"{tmp_path}/metrics.jsonl is gone"]
+    (tmp_path / "metrics.jsonl").write_bytes(b"")
+    (text,) = missing_logs(tmp_path, {"metrics": 10**15})  # more than memory has
+    assert "has 0 bytes, fewer than the 1,000,000,000,000,000 that" in text
     second = RunLogger(tmp_path, state, quiet=True)
     assert second.evaluated("val", 4, 0.5, FIGURES, 8) is None
     second.close()

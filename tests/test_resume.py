@@ -3,7 +3,6 @@
 Real processes are killed, or asked to stop, at named points; at random ones: test_soak.py.
 """
 
-import itertools
 import json
 import os
 import signal
@@ -185,24 +184,6 @@ def test_a_second_process_in_the_same_folder_is_refused(here: Path, whole: Path)
     process.wait()
     finish(overrides("shared"))
     assert differences(here / "shared", whole) == []
-
-
-def break_the_seeding() -> None:
-    """Draw the augmentation from a running state instead of the step."""
-    from imclass.data import loader
-
-    count = itertools.count()
-    loader.derive_seed = lambda seed, purpose, position: next(count)
-
-
-@pytest.mark.fault("R1", "R2")
-def test_with_the_seeding_broken_the_comparison_fails(here: Path) -> None:
-    """The negative control."""
-    finish(overrides("whole"), break_the_seeding)
-    finish(overrides("killed"), break_the_seeding, At("in a step", 9), code=-signal.SIGKILL)
-    finish(overrides("killed"), break_the_seeding)
-    with pytest.raises(AssertionError):
-        assert differences(here / "killed", here / "whole") == []
 
 
 @pytest.mark.fault("C2")

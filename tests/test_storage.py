@@ -11,7 +11,7 @@ import pytest
 from conftest import QUICK, merged, records
 
 from imclass.runs import atomic, checkpoint
-from imclass.runs.checkpoint import read_checkpoint, read_header
+from imclass.runs.checkpoint import load_checkpoint, read_checkpoint
 
 Fail = Callable[..., None]
 
@@ -98,7 +98,7 @@ def test_training_goes_on_while_a_disk_is_full(imclass, train, tmp_path: Path, d
     assert "step 12 is saved" in outcome.err
     run = tmp_path / "outputs/run"
     assert records(run) == records(whole)
-    best = [read_header(folder / "checkpoints/best.pt") for folder in (run, whole)]
+    best = [load_checkpoint(folder / "checkpoints/best.pt")[0] for folder in (run, whole)]
     assert best[0] == best[1]
 
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from imclass.evaluation.metrics import Result
 from imclass.machine.device import Device
-from imclass.runs.checkpoint import read_checkpoint, read_header
+from imclass.runs.checkpoint import load_checkpoint, read_checkpoint
 from imclass.training.progress import Stopwatch
 from imclass.training.step import Learner
 
@@ -279,7 +279,7 @@ def test_a_diverged_run_keeps_its_best_model(imclass, monkeypatch: pytest.Monkey
     diverge_at_step_14(monkeypatch)
     assert imclass("train", "name=run", *merged(QUICK, ["checkpoint.every=null"])).code == 3
     (best,) = Path("outputs/run/checkpoints").iterdir()
-    assert read_header(best)["step"] == 9
+    assert load_checkpoint(best)[0]["step"] == 9
 
 
 def test_by_default_saving_takes_two_percent_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:

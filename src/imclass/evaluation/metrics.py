@@ -85,7 +85,7 @@ class Meter:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the saved sums; rank 0 takes them all when the number of ranks has changed."""
-        rows = state["sums"].view(-1, 3)
+        rows = state["sums"].reshape(-1, 3)
         if len(rows) == self.processes.size:
             self.sums.copy_(rows[self.processes.rank])
         else:

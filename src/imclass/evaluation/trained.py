@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from torch import nn
@@ -33,6 +32,7 @@ from imclass.runs.checkpoint import (
     require,
     weights_of,
 )
+from imclass.runs.record_schema import COMPUTED, problem_of, problem_of_about
 from imclass.runs.weights import load_weights
 
 
@@ -127,7 +127,8 @@ def open_trained(path: Path, weights: str = "best") -> Trained:
         raise UserError(f"{chosen[0]}: no such file: the run did not reach an evaluation; see --weights last")
     try:
         source, header, state = _first_undamaged(present)
-        about = _checked_about(source, header, state)
+        require(problem_of(header, COMPUTED) or problem_of_about(state), source)
+        about = state["about"]
         if weights in ("best", "last"):
             tensors = weights_of(state)
         else:
@@ -159,25 +160,6 @@ def _first_undamaged(files: Sequence[Path]) -> tuple[Path, Header, State]:
 
 def _load(file: Path) -> tuple[Header, State]:
     return load_best(file) if file.stem == "best" else load_checkpoint(file)
-
-
-def _checked_about(file: Path, header: Header, state: State) -> dict[str, Any]:
-    """Return what a checkpoint says of its model. Raises DamagedCheckpoint unless it is what runs write."""
-    lists = {"classes": list, "shape": list, "mean": list, "std": list}
-    require(state.get("about"), {"config": str, **lists}, str(file))
-    texts = {"hardware": str, "data_fingerprint": str, "precision": str}
-    require(header, {**texts, "threads": int, "compile": bool, "micro_batch": (int, NoneType)}, str(file))
-    about = state["about"]
-    sizes = [size for size in about["shape"] if type(size) is int and 0 < size < 10_000]
-    scales = [scale for key in ("mean", "std") for scale in about[key] if isinstance(scale, float)]
-    named = all(isinstance(name, str) for name in about["classes"])
-    if not (named and about["classes"] and len(sizes) == len(about["shape"]) == 3):
-        raise DamagedCheckpoint(f"{file}: not of imclass: its classes or its shape")
-    if not len(about["mean"]) == len(about["std"]) == len(scales) / 2 == sizes[0]:
-        raise DamagedCheckpoint(f"{file}: not of imclass: its mean or its std")
-    if header["precision"] not in ("fp32", "bf16", "fp16") or header["threads"] < 1:
-        raise DamagedCheckpoint(f"{file}: not of imclass: its precision or its threads")
-    return about
 
 
 def _device(config: DeviceConfig, header: Mapping[str, Any]) -> Device:

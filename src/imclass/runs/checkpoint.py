@@ -20,7 +20,7 @@ from torch import Tensor
 
 from imclass.errors import UserError
 from imclass.runs.atomic import replacing, sync, write_error
-from imclass.runs.weights import is_state_dict, open_file, read_weights, refuse_bomb
+from imclass.runs.weights import is_state_dict, open_file, read_weights, refuse_bomb, refuse_odd_tensors
 
 State = dict[str, Any]
 Header = dict[str, Any]
@@ -32,15 +32,6 @@ LENGTH = 2  # bytes of a zip file's field for the length of its comment
 
 class DamagedCheckpoint(UserError):
     """The file is not what was written; the message names it."""
-
-
-def read_header(path: Path) -> Header:
-    """Return the header of a checkpoint after checking the digest of its contents.
-
-    Raises DamagedCheckpoint, FileNotFoundError.
-    """
-    with _verified(path) as (header, _):
-        return header
 
 
 def read_checkpoint(path: Path) -> State:
@@ -57,14 +48,18 @@ def load_checkpoint(path: Path) -> tuple[Header, State]:
         try:
             refuse_bomb(file, path)
             state = torch.load(file, map_location="cpu", weights_only=True)
-        except UserError:
-            raise
+            refuse_odd_tensors(state, path)
+        except UserError as error:
+            raise DamagedCheckpoint(str(error)) from error
         except Exception as error:  # torch's advice is to run the code in it
             raise DamagedCheckpoint(
-                f"{path} is damaged, or not of imclass: more than tensors and plain values is in it"
+                f"{path} is damaged, or not written by imclass: "
+                "contains objects other than tensors and plain values"
             ) from error
     if not isinstance(state, dict) or not is_state_dict(state.get("model")):
-        raise DamagedCheckpoint(f"{path} is damaged, or not of imclass: no weights under the key 'model'")
+        raise DamagedCheckpoint(
+            f"{path} is damaged, or not written by imclass: no weights under the key 'model'"
+        )
     return header, state
 
 
@@ -81,19 +76,10 @@ def is_training_state(state: State) -> bool:
     return "progress" in state
 
 
-def require(content: Any, kinds: Mapping[str, type | tuple[type, ...]], source: str) -> None:
-    """Raise DamagedCheckpoint unless `content` is a dict with these entries, each of its kind.
-
-    source: the file and the part of it that is looked at.
-    """
-    entries = content if isinstance(content, dict) else {}
-    wrong = [
-        key
-        for key, kind in kinds.items()
-        if not isinstance(entries.get(key), kind) or (bool is type(entries.get(key)) and bool is not kind)
-    ]
-    if wrong:
-        raise DamagedCheckpoint(f"{source}: not of imclass: {', '.join(wrong)} missing, or of another type")
+def require(problem: str | None, source: Path) -> None:
+    """Raise DamagedCheckpoint where `record_schema` has found a problem in the file `source`."""
+    if problem is not None:
+        raise DamagedCheckpoint(f"{source}: not an imclass checkpoint: {problem}")
 
 
 def read_model_weights(path: str | Path) -> dict[str, Tensor]:
@@ -128,16 +114,26 @@ def write_checkpoint(
                 _write(file, state, header)
                 os.fsync(file.fileno())
             try:
-                read_header(temporary)
+                with _verified(temporary):
+                    pass
             except DamagedCheckpoint as error:
                 raise OSError("the disk does not return what was written") from error
             if previous is not None and path.exists():
-                path.replace(previous)
+                _become(path, previous)
         sync(path.parent)
     except OSError as error:
         with Path(os.devnull).open("wb", buffering=0) as nowhere:
             needed = _write(nowhere, state, header)
         raise write_error(path, needed, error, advice="") from error
+
+
+def _become(path: Path, previous: Path) -> None:
+    """Give a file the name `previous` too, so that one of its names is there at any moment."""
+    try:
+        with replacing(previous) as link:
+            link.hardlink_to(path)
+    except OSError:  # the file system has no links
+        path.replace(previous)
 
 
 def _write(raw: BinaryIO, state: State, header: Mapping[str, Any]) -> int:
@@ -208,7 +204,7 @@ def _verified(path: Path) -> Iterator[tuple[Header, BinaryIO]]:
         except OSError as error:
             raise DamagedCheckpoint(f"{path} is damaged: {error.strerror or error}") from error
         except Exception:  # zipfile has no common class for what it stumbles over
-            raise DamagedCheckpoint(f"{path} is damaged (no checkpoint of imclass, or cut off)") from None
+            raise DamagedCheckpoint(f"{path} is damaged (truncated, or not an imclass checkpoint)") from None
         if not intact:
             raise DamagedCheckpoint(f"{path} is damaged (its SHA-256 does not match)")
         file.seek(0)

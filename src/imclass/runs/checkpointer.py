@@ -8,6 +8,7 @@ logs are whole, cut the logs back to where they were when it was written, go on 
 `last.pt` says is the best model is on the disk before it is.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from imclass.runs.checkpoint import (
     require,
     write_checkpoint,
 )
+from imclass.runs.record_schema import HEADER, problem_of
 
 ATTEMPTS = 3  # saves in a row that may fail before the run ends
 
@@ -32,8 +34,8 @@ class Checkpointer:
     """Writes the checkpoints of one run: `last.pt`, `previous.pt` and `best.pt` in its folder.
 
     header: in the header of every file, how its numbers were computed. about: in every file, what is needed
-    to use it without the run. kept: the step of the checkpoint that the run resumed from. warn: shows a line
-    to the user. Unless `enabled`, nothing is written: rank 0 writes for all.
+    to use it without the run. last_saved_step: that of the checkpoint that the run resumed from. warn: shows
+    a line to the user. Unless `enabled`, nothing is written: rank 0 writes for all.
     """
 
     def __init__(
@@ -42,13 +44,13 @@ class Checkpointer:
         header: Mapping[str, Any] | None = None,
         about: Mapping[str, Any] | None = None,
         *,
-        kept: int | None = None,
+        last_saved_step: int | None = None,
         warn: Callable[[str], None] = print,
         enabled: bool = True,
     ):
         self.last, self.previous, self.best = (folder / f"{n}.pt" for n in ("last", "previous", "best"))
         self._header, self._about, self._enabled = dict(header or {}), dict(about or {}), enabled
-        self.kept, self._warn, self._failures = kept, warn, 0
+        self.last_saved_step, self._warn, self._failures = last_saved_step, warn, 0
         self._new_best: tuple[State, Header] | None = None
 
     def keep_best(self, model: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -63,12 +65,12 @@ class Checkpointer:
             write_checkpoint(self.best, *self._new_best)
             self._new_best = None
 
-    def save_last(self, state: State, header: Mapping[str, Any], *, must: bool = False) -> None:
+    def save_last(self, state: State, header: Mapping[str, Any], *, final: bool = False) -> None:
         """Write `best.pt` where it is due, then `last.pt`; what was there becomes `previous.pt`.
 
         header: has the step. Where the disk does not take it, the files that were there stay, the user is
         warned, and the next save tries again. Raises StorageError after three failures in a row, or at once
-        if this save `must` succeed: nothing comes after it.
+        if this save is `final`: none comes after it.
         """
         if not self._enabled:
             return
@@ -78,19 +80,20 @@ class Checkpointer:
             write_checkpoint(self.last, whole, {**self._header, **header}, self.previous)
         except StorageError as error:
             self._failures += 1
-            if must or self._failures == ATTEMPTS:
-                raise StorageError(f"{error}; {self._kept_in_words()}") from error
+            if final or self._failures == ATTEMPTS:
+                raise StorageError(f"{error}; {self._what_remains()}") from error
             if self._failures == 1:
                 self._warn(f"{error}; training goes on, the next save tries again")
         else:
             if self._failures:
                 self._warn(f"checkpoints can be written again: step {header['step']} is saved")
-            self._failures, self.kept = 0, header["step"]
+            self._failures, self.last_saved_step = 0, header["step"]
 
-    def _kept_in_words(self) -> str:
-        if self.kept is None:
+    def _what_remains(self) -> str:
+        if self.last_saved_step is None:
             return "there is no checkpoint yet: make room, and the same command starts again"
-        return f"the checkpoint of step {self.kept} is kept: make room, and the same command resumes from it"
+        kept = f"the checkpoint of step {self.last_saved_step} is kept"
+        return f"{kept}: make room, and the same command resumes from it"
 
 
 def newest_checkpoint(
@@ -99,16 +102,19 @@ def newest_checkpoint(
     """Return state and header of the newest checkpoint that verifies, and warnings about others.
 
     lost_logs: returns what the logs of a checkpoint lack; one that lacks nothing is preferred. Newest is the
-    highest step in a verified header, never the file's time or name. A file that is passed over is put aside
-    as `damaged-...`, so that it never takes the place of a good one. A run without checkpoints has an empty
-    state and header. Raises UserError when there are checkpoints but all are damaged.
+    highest step in a verified header, never the file's time or name. A damaged file, or one whose logs are
+    lost, is put aside as `damaged-...`, so that it never takes the place of a good one. A run without
+    checkpoints has an empty state and header. Raises UserError when all there are are damaged.
     """
     found: dict[Path, tuple[Header, State]] = {}
     passed: dict[Path, str] = {}
+    lost: dict[Path, list[str]] = {}
     last, previous = folder / "last.pt", folder / "previous.pt"
     for path in (last, previous):
         try:
-            found[path] = _resumable(path)
+            header, state = _resumable(path)
+            lost[path] = lost_logs(state)
+            found[path] = header, state
         except FileNotFoundError:
             continue
         except DamagedCheckpoint as error:
@@ -119,26 +125,32 @@ def newest_checkpoint(
     if not found:
         return {}, {}, []
     newest_first = sorted(found, key=lambda path: found[path][0]["step"], reverse=True)
-    lost = {path: lost_logs(found[path][1]) for path in newest_first}
     chosen = next((path for path in newest_first if not lost[path]), newest_first[0])
     for path in newest_first[: newest_first.index(chosen)]:
         passed[path] = f"{'; '.join(lost[path])}: {path}, step {found[path][0]['step']}, needs it"
     header, state = found[chosen]
     warnings = [f"{text}: its points are lost" for text in lost[chosen]]
     for path, problem in passed.items():
-        path.replace(path.with_name(f"damaged-{path.name}"))
+        _put_aside(path)
         warnings.append(problem)
     if passed:
         warnings.append(f"falling back to {chosen}, step {header['step']}")
-    elif last not in found:
-        warnings.append(f"{last} is missing: resuming from {chosen}, step {header['step']}")
+    elif chosen != last:
+        why = f"has step {found[last][0]['step']} only" if last in found else "is missing"
+        warnings.append(f"{last} {why}: resuming from {chosen}, step {header['step']}")
     return state, header, warnings
 
 
 def _resumable(path: Path) -> tuple[Header, State]:
     """Return header and contents of what training can resume from. Raises DamagedCheckpoint."""
     header, state = load_checkpoint(path)
-    require(header, {"step": int}, f"{path}: its header")
+    require(problem_of(header, HEADER), path)
     if not is_training_state(state):
         raise DamagedCheckpoint(f"{path}: a model alone, not a training to resume")
     return header, state
+
+
+def _put_aside(path: Path) -> None:
+    """Rename a file to `damaged-...`, with a number where that name is taken."""
+    names = (f"damaged-{'' if number == 1 else f'{number}-'}{path.name}" for number in itertools.count(1))
+    path.replace(next(free for name in names if not (free := path.with_name(name)).exists()))

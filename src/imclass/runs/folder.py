@@ -113,6 +113,12 @@ class RunFolder:
                     f"{self.path}: another job began this run just now; wait for it, or choose another name="
                 )
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.settings))
+        self.checkpoints.mkdir(exist_ok=True)
+        for folder in (
+            self.path,
+            self.path.parent,
+        ):  # else a power cut takes the names with all that is in them
+            sync(folder)
         return self
 
     @contextlib.contextmanager

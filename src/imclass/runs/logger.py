@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imclass.errors import UserError
+from imclass.runs.checkpoint import DamagedCheckpoint
 from imclass.runs.console import Console
 from imclass.runs.log_file import require_writable
 from imclass.runs.metrics_file import MetricsFile, read_points
@@ -103,14 +104,15 @@ class RunLogger:
         self.tensorboard.scalars({f"{split}/{k}": v for k, v in {**figures, **extra}.items()}, step)
 
 
-def missing_logs(folder: Path, state: Mapping[str, Any]) -> list[str]:
+def missing_logs(folder: Path, state: Any) -> list[str]:
     """Return a text per file of a run folder that lacks, or cannot give, what a checkpoint says it has.
 
     state: the logger's part of the checkpoint. After a power cut, a file can be shorter than it was, or
-    hold zeros; a resume from this checkpoint would leave a gap there. Raises UserError for another state.
+    hold zeros; a resume from this checkpoint would leave a gap there. Raises DamagedCheckpoint for another
+    state.
     """
     if problem := problem_of(state, POSITIONS):
-        raise UserError(f"{folder}: the positions of its logs in a checkpoint are odd ({problem})")
+        raise DamagedCheckpoint(f"{folder}: a checkpoint records invalid log positions ({problem})")
     sizes = {folder / "tensorboard" / name: size for name, size in state.get("events", {}).items()}
     if "metrics" in state:
         sizes[folder / "metrics.jsonl"] = state["metrics"]

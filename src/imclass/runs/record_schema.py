@@ -1,4 +1,4 @@
-"""What stands in the JSON files of a run folder. Anyone may have edited them: they are checked when read."""
+"""What stands in the files of a run folder. Anyone may have edited them: they are checked when read."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +36,13 @@ class Listed:
     schema: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Exactly:
+    """A mapping with these keys and no others."""
+
+    schema: Mapping[Any, Any]
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -53,6 +60,12 @@ NUMBER = Entry("a number from 0", lambda value: _is_number(value) and 0 <= value
 FRACTION = Entry("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
 # What a float32 can be; a loss on test images, of which nothing depends, may be infinite.
 FIGURE = Entry("a number", lambda v: _is_number(v) and (isinstance(v, float) or abs(v) < LARGEST))
+
+
+SIZE = Entry(
+    "a whole number from 1 to 9,999", lambda v: _is_number(v) and isinstance(v, int) and 0 < v < 10_000
+)
+FLAG = Entry("true or false", lambda value: isinstance(value, bool))
 
 
 def one_of(*choices: str) -> Entry:
@@ -98,6 +111,22 @@ POSITIONS = {  # a logger's part of a checkpoint
     "events": Optional(Entry("sizes of files by name", _are_counts)),
     "unwritten": Optional({"metrics": Optional(Listed(BYTES)), "events": Optional(Listed(BYTES))}),
 }
+HEADER = {"step": COUNT, "threads": Optional(SIZE), "processes": Optional(SIZE)}  # of a checkpoint
+COMPUTED = {  # the header of a checkpoint, to evaluate as its run did
+    "data_fingerprint": TEXT,
+    "hardware": TEXT,
+    "precision": one_of("fp32", "bf16", "fp16"),
+    "compile": FLAG,
+    "micro_batch": Optional(COUNT, required=True),
+    "threads": SIZE,
+}
+ABOUT = {  # in every checkpoint, to use it without its run
+    "config": TEXT,
+    "classes": Listed(TEXT),
+    "shape": [SIZE, SIZE, SIZE],
+    "mean": Listed(FIGURE),
+    "std": Listed(FIGURE),
+}
 _RATES = {"precision": FRACTION, "recall": FRACTION, "f1": FRACTION}
 EVALUATION = {
     "images": COUNT,
@@ -127,10 +156,23 @@ def problem_of_evaluation(value: Any) -> str | None:
     return problem
 
 
-def problem_of(value: Any, schema: Any, key: str = "") -> str | None:
-    """Return the first thing that is wrong with a value from a JSON file, with its key; None if nothing is.
+def problem_of_about(value: Any) -> str | None:
+    """Return what is wrong with what a checkpoint says of its model; None if nothing is."""
+    problem = problem_of(value, {"about": ABOUT})
+    if problem is None:
+        about, channels = value["about"], value["about"]["shape"][0]
+        if not about["classes"]:
+            return "about.classes: expected at least one"
+        if not len(about["mean"]) == len(about["std"]) == channels:
+            return f"about.mean, about.std: expected {channels} numbers each"
+    return problem
 
-    schema: an Entry, Optional, Listed, or a mapping of the keys that must be there; others may be.
+
+def problem_of(value: Any, schema: Any, key: str = "") -> str | None:
+    """Return the first thing that is wrong with a value from a file, with its key; None if nothing is.
+
+    schema: an Entry, Optional, Listed, a list of one schema per item, a mapping of the keys that must be
+    there (others may be), or Exactly such a mapping.
     """
     return next(_problems(value, schema, key), None)
 
@@ -148,6 +190,17 @@ def _problems(value: Any, schema: Any, key: str) -> Iterator[str]:
         else:
             for index, item in enumerate(value):
                 yield from _problems(item, schema.schema, f"{key}[{index}]")
+    elif isinstance(schema, list):
+        if not isinstance(value, list | tuple) or len(value) != len(schema):
+            yield f"{key}: expected a list of {len(schema)}, not {_shown(value)}"
+        else:
+            for index, (item, entry) in enumerate(zip(value, schema, strict=True)):
+                yield from _problems(item, entry, f"{key}[{index}]")
+    elif isinstance(schema, Exactly):
+        yield from _problems(value, schema.schema, key)
+        if isinstance(value, Mapping):
+            names = (f"{key}.{name}" if key else str(name) for name in value if name not in schema.schema)
+            yield from (f"{show(name)} is unexpected" for name in names)
     elif not isinstance(value, Mapping):
         yield f"{key + ': ' if key else ''}expected an object, not {_shown(value)}"
     else:
@@ -161,8 +214,10 @@ def _problems(value: Any, schema: Any, key: str) -> Iterator[str]:
 
 def _shown(value: Any) -> str:
     """Return a value in short, without control characters."""
-    if isinstance(value, Mapping | list):
-        return "a list" if isinstance(value, list) else "an object"
+    if isinstance(value, Mapping | list | tuple):
+        return "an object" if isinstance(value, Mapping) else f"a list of {len(value)}"
+    if hasattr(value, "layout"):
+        return f"{value.dtype} {list(value.shape)}"  # a tensor
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     text = show(value) if not isinstance(value, int) or abs(value) < LARGEST else "a huge number"

@@ -27,23 +27,27 @@ def differences(got: Path, want: Path) -> list[str]:
         a, b = (read_checkpoint(run / "checkpoints" / name) for run in (got, want))
         parts = sorted((a.keys() | b.keys()) - OWN)
         found += [f"{name}: {part} differs" for part in parts if not equal(a.get(part), b.get(part))]
-    found += [] if _records(got) == _records(want) else ["metrics.jsonl differs"]
+    found += [] if equal(_records(got), _records(want)) else ["metrics.jsonl differs"]
     points = event_points(got)
-    found += [] if points == event_points(want) else ["TensorBoard's scalars differ"]
+    found += [] if equal(points, event_points(want)) else ["TensorBoard's scalars differ"]
     found += [] if len(points) == len(set(points)) else ["TensorBoard has a scalar twice"]
     a, b = (json.loads((run / "summary.json").read_text()) for run in (got, want))
-    return found + [f"summary.json: {key} differs" for key in SAME if a[key] != b[key]]
+    return found + [f"summary.json: {key} differs" for key in SAME if not equal(a[key], b[key])]
 
 
 def equal(a: object, b: object) -> bool:
     """Return whether two trees of dicts, lists, tensors and plain values are equal, bit for bit."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
+        return (a.dtype, a.shape) == (b.dtype, b.shape) and torch.equal(_bits(a), _bits(b))
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
-    if isinstance(a, list) and isinstance(b, list):
+    if isinstance(a, list | tuple) and type(a) is type(b):
         return len(a) == len(b) and all(map(equal, a, b))
-    return bool(a == b)
+    return type(a) is type(b) and repr(a) == repr(b)  # of floats: -0.0 is not 0.0, NaN is NaN
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous().flatten().view(torch.uint8)
 
 
 def event_points(run: Path) -> list[Scalar]:

@@ -7,14 +7,15 @@ checked whenever we read one; the files of others have none, and other readers n
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from imclass.config.setting import show
 from imclass.errors import UserError
 from imclass.runs.atomic import write_atomically
 from imclass.runs.regular import open_regular
@@ -46,10 +47,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         with open_file(path) as file:
             if path.suffix == ".safetensors":
-                _check_digest(file, path)
-                return load_file(path, device="cpu")
+                data = file.read()
+                _check_digest(data, path)
+                return load(data)
             refuse_bomb(file, path)
             content: Any = torch.load(file, map_location="cpu", weights_only=True)
+            refuse_odd_tensors(content, path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file of weights") from error
     except UserError:
@@ -75,6 +78,38 @@ def refuse_bomb(file: BinaryIO, path: Path) -> None:
     file.seek(0)
 
 
+def refuse_odd_tensors(content: Any, path: Path) -> None:
+    """Raise UserError for a tensor that is not strided, on the CPU and whole: in its storage from end to end.
+
+    Fused kernels write to all elements from the first one on, whatever the strides.
+    """
+    for name, tensor in tensors_in(content):
+        if not _is_whole(tensor):
+            raise UserError(f"{path}: refused: {show(name)} is not an ordinary tensor with all of its values")
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.device.type != "cpu":
+        return False
+    end = (tensor.storage_offset() + tensor.numel()) * tensor.element_size()
+    return tensor.numel() == 0 or bool(end <= tensor.untyped_storage().nbytes())
+
+
+def tensors_in(tree: Any, name: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Tensor]]:
+    """Yield all tensors of nested dicts and lists, with their keys joined by dots.
+
+    seen: identities of what was visited: a few bytes of pickle can refer to one list a billion times.
+    """
+    seen = set() if seen is None else seen
+    if isinstance(tree, Tensor):
+        yield name, tree
+    elif isinstance(tree, Mapping | list | tuple) and id(tree) not in seen:
+        seen.add(id(tree))
+        items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+        for key, value in items:
+            yield from tensors_in(value, f"{name}.{key}" if name else str(key), seen)
+
+
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Replace a .safetensors file by `tensors`, with `metadata` and a digest of both. Raises StorageError."""
     data = memoryview(save({k: t.contiguous() for k, t in tensors.items()}, {**metadata, MARK: DIGEST}))
@@ -86,17 +121,17 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     write_atomically(path, len(text).to_bytes(LENGTH, "little"), text, values)
 
 
-def _check_digest(file: BinaryIO, path: Path) -> None:
+def _check_digest(data: bytes, path: Path) -> None:
     """Raise UserError if the digest in a .safetensors file does not match, ValueError without a header."""
-    size = int.from_bytes(file.read(LENGTH), "little")
-    header = json.loads(file.read(size)) if size <= MAX_HEADER else None
+    size = int.from_bytes(data[:LENGTH], "little")
+    header = json.loads(data[LENGTH : LENGTH + size]) if size <= MAX_HEADER else None
     if not isinstance(header, dict):
         raise ValueError("no header of safetensors")
     metadata = header.get("__metadata__", {})
     if not {DIGEST, MARK} & metadata.keys():
         return  # by others, or by imclass 0.1
     written = metadata.pop(DIGEST, None)
-    if written != _digest(header, iter(lambda: file.read(2**20), b"")):
+    if written != _digest(header, [memoryview(data)[LENGTH + size :]]):
         raise UserError(f"{path} is damaged (its SHA-256 does not match)")
 
 
@@ -109,7 +144,13 @@ def _digest(header: Mapping[str, Any], values: Iterable[bytes | memoryview]) -> 
 
 
 def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
-    """Load `state_dict` into `model`; all names and shapes must agree.
+    """Load `state_dict` into `model`. Raises what `require_fit` does."""
+    require_fit(model, state_dict, source)
+    model.load_state_dict(state_dict)
+
+
+def require_fit(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+    """Raise UserError unless `state_dict` has the model's names, shapes and kinds of values.
 
     source: what the message names, a file usually.
     """
@@ -121,11 +162,20 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str
         for name, tensor in own.items()
         if name in state_dict and state_dict[name].shape != tensor.shape
     ]
-    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    types = [
+        f"{name} {state_dict[name].dtype} instead of {tensor.dtype}"
+        for name, tensor in own.items()
+        if name in state_dict and _kind(state_dict[name]) != _kind(tensor)
+    ]
+    kinds = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": shapes,
+        "of another type": types,
+    }
     problems = [f"{kind}: {_some(entries)}" for kind, entries in kinds.items() if entries]
     if problems:
         raise UserError(f"{source}: the weights do not fit the model; {'; '.join(problems)}")
-    model.load_state_dict(state_dict)
 
 
 def is_state_dict(content: Any) -> bool:
@@ -135,6 +185,12 @@ def is_state_dict(content: Any) -> bool:
 
 def _is_entry(item: tuple[Any, Any]) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
+def _kind(tensor: Tensor) -> str:
+    """Return the kind of a tensor's values; within a kind they may be converted."""
+    integer = not (tensor.is_complex() or tensor.is_quantized or tensor.dtype == torch.bool)
+    return "floating" if tensor.is_floating_point() else "integer" if integer else str(tensor.dtype)
 
 
 def _size(tensor: Tensor) -> str:

@@ -29,7 +29,7 @@ from imclass.runs.weights import load_weights
 from imclass.training.ema import Ema
 from imclass.training.losses import build_loss
 from imclass.training.optimizers import build_optimizer
-from imclass.training.resume import about_run, compare_headers, header_of, resume, saved_state
+from imclass.training.resume import about_run, compare_headers, header_of, require_resumable, saved_state
 from imclass.training.schedules import build_schedule
 from imclass.training.step import Learner
 from imclass.training.trainer import Trainer
@@ -71,11 +71,9 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     warnings += [*compare_headers(old, header, run.path), *unused(config)]
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch, resumed=bool(state))
     _check_batch(config, learner)
-    splits = (data.train, data.val, data.test)
-    images = [Images(split, device, data.shape[1:], data.mean, data.std) for split in splits]
-    augment = Augment(config.augment, len(data.classes))
-    train = TrainLoader(images[0], config.train.batch_size, augment, config.seed)
-    val, test = (EvalLoader(part, device.micro_batch or config.train.batch_size) for part in images[1:])
+    if state:
+        require_resumable(state, old, learner, run)
+    train, val, test = _build_loaders(config, data, device)
 
     run = processes.broadcast(run.create)
     logger = RunLogger(
@@ -89,7 +87,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
         run.checkpoints,
         header,
         about_run(run, data),
-        kept=old.get("step"),
+        last_saved_step=old.get("step"),
         warn=logger.console.warn,
         enabled=processes.is_first,
     )
@@ -105,8 +103,18 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     for warning in warnings:
         logger.console.warn(warning)
     if state:
-        resume(trainer, state, run)
+        trainer.load_state_dict(state, lengthened=run.lengthened)
     return Job(run, trainer, logger, checkpointer, test, device, data, bool(state), started)
+
+
+def _build_loaders(config: Config, data: Data, device: Device) -> tuple[TrainLoader, EvalLoader, EvalLoader]:
+    """Return the training, validation and test images in batches, on the device."""
+    splits = (data.train, data.val, data.test)
+    images = [Images(split, device, data.shape[1:], data.mean, data.std) for split in splits]
+    augment = Augment(config.augment, len(data.classes))
+    train = TrainLoader(images[0], config.train.batch_size, augment, config.seed)
+    val, test = (EvalLoader(part, device.micro_batch or config.train.batch_size) for part in images[1:])
+    return train, val, test
 
 
 def build_data(config: Config) -> Data:

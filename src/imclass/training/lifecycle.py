@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from imclass.config.check import flatten
 from imclass.config.invocation import Invocation
-from imclass.errors import Diverged, Interrupted, UserError, printable
+from imclass.errors import Diverged, Interrupted, StorageError, UserError, printable
 from imclass.evaluation.evaluate import Predictions, predictions_of
 from imclass.evaluation.metrics import Result
 from imclass.machine.signals import STOP
@@ -141,6 +141,8 @@ def record_failure(job: Job, invocation: Invocation) -> Iterator[None]:
         if isinstance(error, Interrupted):
             error = Interrupted(f"{str(error).split(';')[0]}; {_how_to_resume(job, invocation)}")
         if isinstance(error, Diverged):
+            with contextlib.suppress(StorageError):  # that training diverged is what must be said
+                job.checkpointer.write_best()
             replay = f"{_resuming(job)} train.log_every=1st"
             error = Diverged(f"{error}; to replay it with every step logged: {replay}")
         kinds = {Interrupted: "interrupted", Diverged: "diverged"}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imclass.config.metric import METRICS
+from imclass.config.plan import Plan
 
 SAVE_SHARE = 0.02  # of the time, that saving may take where checkpoint.every=null
 SAVE_SECONDS = 60.0  # between two saves there, unless an evaluation has just ended
@@ -26,26 +27,14 @@ class Progress:
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "Progress":
-        """Read it from a checkpoint; imclass 0.1 stored whether an evaluation was due instead of the last.
-
-        Raises TypeError where `state` is not what a checkpoint holds.
-        """
+        """Read it from a checkpoint; imclass 0.1 stored whether an evaluation was due instead of the last."""
         state = dict(state)
         if "evaluating" in state:
             state["evaluated"] = state["step"] - state.pop("evaluating")
-        progress = cls(**state)
-        counts = (progress.step, progress.evaluated, progress.waited)
-        figures = (*progress.best.values(), *progress.val.values())
-        if not all(type(count) is int and count >= 0 for count in counts):
-            raise TypeError("steps and counts are integers from 0 up")
-        if not all(type(figure) in (int, float) for figure in figures) or type(progress.stopped) is not str:
-            raise TypeError("figures are numbers")
-        if progress.best and not {"step", "epoch", "loss", "accuracy"} <= progress.best.keys():
-            raise TypeError("the best model has figures")
-        return progress
+        return cls(**state)
 
     def record(self, figures: Mapping[str, float], epoch: float, metric: str) -> bool:
-        """Take note of a validation; return whether it is strictly better than all before it."""
+        """Record a validation; return whether it is strictly better than all before it."""
         self.evaluated, self.val = self.step, dict(figures)
         rank = METRICS[metric].rank
         improved = not self.best or rank(self.val[metric]) < rank(self.best[metric])
@@ -102,6 +91,14 @@ class Stopwatch:
     def saving_is_cheap(self) -> bool:
         """True once so much time has passed since the last save that another takes SAVE_SHARE of it."""
         return self._save_seconds <= SAVE_SHARE * self.since_save
+
+    def save_is_due(self, plan: Plan, step: int, *, evaluated: bool) -> bool:
+        """Return whether the plan or the clock asks for a save. evaluated: `step` was just evaluated."""
+        if plan.save_seconds is not None:
+            return evaluated or self.since_save >= plan.save_seconds
+        if plan.save_every is not None:
+            return evaluated or step % plan.save_every == 0
+        return self.saving_is_cheap and (evaluated or self.since_save >= SAVE_SECONDS)
 
     def state_dict(self) -> dict[str, Any]:
         return {"train": self.train, "evaluate": self.evaluate, "train_at_log": self._train_at_log}

@@ -15,12 +15,14 @@ from imclass.config.setting import show
 from imclass.data.dataset import Data
 from imclass.errors import UserError
 from imclass.machine.device import Device
-from imclass.runs.checkpoint import State, require
+from imclass.runs.checkpoint import Header, State
 from imclass.runs.checkpointer import newest_checkpoint
 from imclass.runs.folder import RunFolder
 from imclass.runs.logger import missing_logs
 from imclass.runs.records import read_provenance
-from imclass.training.trainer import Trainer
+from imclass.runs.weights import require_fit
+from imclass.training.saved_state import problem_of_state
+from imclass.training.step import Learner
 
 
 def saved_state(run: RunFolder) -> tuple[State, dict[str, Any], list[str]]:
@@ -28,37 +30,19 @@ def saved_state(run: RunFolder) -> tuple[State, dict[str, Any], list[str]]:
     if not run.exists:
         return {}, {}, []
 
-    def lost_logs(state: State) -> list[str]:
-        require(state, {"logger": dict}, str(run.checkpoints))
-        logger = {"metrics": 0, "events": {}, "unwritten": {}, **state["logger"]}
-        kinds = {"metrics": int, "events": dict, "unwritten": dict}
-        require(logger, kinds, str(run.checkpoints))
-        require(logger["events"], dict.fromkeys(logger["events"], int), str(run.checkpoints))
-        return missing_logs(run.path, state["logger"])
-
-    state, header, warnings = newest_checkpoint(run.checkpoints, lost_logs)
-    if header:
+    found = newest_checkpoint(run.checkpoints, lambda state: missing_logs(run.path, state.get("logger")))
+    if found[1]:
         read_provenance(run.path)  # a damaged one is refused before anything is touched
-        require({"threads": 1, **header}, {"threads": int}, f"{run.checkpoints}: the newest header")
-    return state, header, warnings
+    return found
 
 
-def resume(trainer: Trainer, state: State, run: RunFolder) -> None:
-    """Take the trainer back to where `state` was saved; a run that was made longer trains on.
-
-    Raises UserError where the state is not that of such a training.
-    """
-    try:
-        trainer.load_state_dict(state)
-    except UserError:
-        raise
-    except Exception as error:  # each component has its own
+def require_resumable(state: State, header: Header, learner: Learner, run: RunFolder) -> None:
+    """Raise UserError, naming what differs, where `state` is not what the run's training would have saved."""
+    require_fit(learner.model, state["model"], source=str(run.checkpoints))
+    if problem := problem_of_state(state, header, learner, run.config.optimizer):
         raise UserError(
-            f"{run.checkpoints}: the newest checkpoint is not of this training ({type(error).__name__}); "
-            "choose another name="
-        ) from error
-    if run.lengthened:
-        trainer.progress.stopped = ""
+            f"{run.checkpoints}: the newest is not of this training: {problem}; choose another name="
+        )
 
 
 def header_of(config: Config, data: Data, device: Device) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The training loop."""
 
-import contextlib
 import dataclasses
 import signal
 from collections.abc import Callable
@@ -11,15 +10,14 @@ from torch import Tensor, nn
 
 from imclass.config.plan import Plan
 from imclass.data.loader import TrainLoader
-from imclass.errors import Diverged, Interrupted, StorageError, UserError
+from imclass.errors import Diverged, Interrupted
 from imclass.evaluation.metrics import Meter, Result
 from imclass.machine.signals import STOP
 from imclass.runs.checkpoint import State
 from imclass.runs.checkpointer import Checkpointer
 from imclass.runs.logger import RunLogger
-from imclass.runs.weights import load_weights
 from imclass.training.divergence import DivergenceWatch, all_finite, diverged
-from imclass.training.progress import SAVE_SECONDS, Progress, Stopwatch
+from imclass.training.progress import Progress, Stopwatch
 from imclass.training.step import Learner
 
 
@@ -67,18 +65,13 @@ class Trainer:
         self.learner.model.train()
         self.learner.settle_buckets(*self.loader.batch(self.progress.step), self.progress.step)
         self.stopwatch.start()
-        try:
-            while not self.done or self.evaluation_due:
-                if self.evaluation_due:  # also one that was interrupted
-                    self.validate()
-                else:
-                    self.train_step()
-                    self.log_if_due()
-                self.save_if_due()  # raises Interrupted after saving
-        except Diverged:
-            with contextlib.suppress(StorageError):  # that training diverged is what must be said
-                self.checkpointer.write_best()
-            raise
+        while not self.done or self.evaluation_due:
+            if self.evaluation_due:  # also one that was interrupted
+                self.validate()
+            else:
+                self.train_step()
+                self.log_if_due()
+            self.save_if_due()  # raises Interrupted after saving
 
     def train_step(self) -> None:
         """Take one optimizer step on the batch of this step."""
@@ -148,40 +141,33 @@ class Trainer:
     def save_if_due(self) -> None:
         """Save where the plan asks for it, at the end, and when any rank was asked to stop.
 
-        Signals and clocks differ between ranks: one collective a step agrees on them. Raises Interrupted.
+        Signals and clocks differ between ranks: one collective a step agrees on them; only rank 0 knows what
+        a save takes. Raises Interrupted.
         """
         plan, watch = self.plan, self.stopwatch
-        over = plan.max_seconds is not None and watch.total >= plan.max_seconds
-        due = self.processes.is_first and self._save_is_due()  # rank 0 knows what a save takes
-        asked, *clocks = self.processes.all_reduce_max(STOP.number, over, due)
-        if clocks[0] and not self.done:
+        step, evaluated = self.progress.step, self.progress.evaluated == self.progress.step
+        over = int(plan.max_seconds is not None and watch.total >= plan.max_seconds)
+        due = int(self.processes.is_first and watch.save_is_due(plan, step, evaluated=evaluated))
+        asked, over, due = self.processes.all_reduce_max(STOP.number, over, due)
+        if over and not self.done:
             self.progress.stopped = "train.max_time was reached"
-        ends = bool(asked) or (self.done and not self.evaluation_due)
-        if ends or (clocks[1] and not self.evaluation_due):
-            self.save(must=ends)
+        is_last_save = bool(asked) or (self.done and not self.evaluation_due)
+        if is_last_save or (due and not self.evaluation_due):
+            self.save(final=is_last_save)
         if asked:
             where = ", before its evaluation" if self.evaluation_due else ""
-            raise Interrupted(f"stopped by {signal.Signals(asked).name} at step {self.progress.step}{where}")
+            raise Interrupted(f"stopped by {signal.Signals(asked).name} at step {step}{where}")
 
-    def _save_is_due(self) -> bool:
-        """Return whether the plan or the clock asks for a save."""
-        plan, watch, evaluated = self.plan, self.stopwatch, self.progress.evaluated == self.progress.step
-        if plan.save_seconds is not None:
-            return evaluated or watch.since_save >= plan.save_seconds
-        if plan.save_every is not None:
-            return evaluated or self.progress.step % plan.save_every == 0
-        return watch.saving_is_cheap and (evaluated or watch.since_save >= SAVE_SECONDS)
-
-    def save(self, *, must: bool = False) -> None:
+    def save(self, *, final: bool = False) -> None:
         """Write the checkpoint from which this exact state is reached again; never one that is not finite.
 
-        must: whether the run ends here, so that a failed write cannot be tried again. Raises StorageError.
+        final: whether the run ends here, so that a failed write cannot be tried again. Raises StorageError.
         """
         if self.progress.evaluated < self.progress.step:  # else `validate` has looked at these weights
             self._require_finite_weights()
         self.stopwatch.book("train")
         with self.stopwatch.saving():
-            self.checkpointer.save_last(self.state_dict(), {"step": self.progress.step}, must=must)
+            self.checkpointer.save_last(self.state_dict(), {"step": self.progress.step}, final=final)
 
     def summary(self) -> dict[str, Any]:
         """Return where the training stands, as the parts of summary.json that it knows."""
@@ -204,22 +190,21 @@ class Trainer:
         progress = {**steps, **dataclasses.asdict(self.progress)}
         return {**parts, "progress": progress, "logger": self.logger.state_dict()}
 
-    def load_state_dict(self, state: State) -> None:
-        """Go back to where `state_dict` was taken; the logger is built at its position already."""
-        parts = self._parts()
-        if missing := sorted(parts.keys() - state.keys()):
-            raise UserError(
-                f"{self.checkpointer.last}: has no {', '.join(missing)}; was it written by imclass?"
-            )
-        load_weights(self.learner.model, state["model"], source=str(self.checkpointer.last))
-        for name in parts.keys() - {"model"}:
+    def load_state_dict(self, state: State, *, lengthened: bool = False) -> None:
+        """Go back to where `state_dict` was taken; the logger is built at its position already.
+
+        state: checked by `saved_state.py`. lengthened: train on where that training had ended.
+        """
+        for name, part in self._parts().items():
             if state[name]:  # empty: the component had nothing to remember
-                parts[name].load_state_dict(state[name])
+                part.load_state_dict(state[name])
         progress = dict(state["progress"])
         micro_batch = progress.pop("micro_batch")
         self.grad_norm.fill_(progress.pop("grad_norm", 0.0))  # a log point may be due
         self.learner.micro_batch = self.learner.device.micro_batch or micro_batch
         self.progress = Progress.of(progress)
+        if lengthened:
+            self.progress.stopped = ""
 
     def _parts(self) -> dict[str, Any]:
         learner = self.learner
@@ -246,4 +231,4 @@ class Trainer:
         """Raise Diverged with what is needed to replay `step`, unless it is None."""
         if step is not None:
             rate = self.learner.optimizer.param_groups[0]["initial_lr"] * self.learner.schedule.factor(step)
-            raise diverged(step, self.loader.steps_per_epoch, rate, self.checkpointer.kept)
+            raise diverged(step, self.loader.steps_per_epoch, rate, self.checkpointer.last_saved_step)

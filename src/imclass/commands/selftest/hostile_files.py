@@ -30,10 +30,10 @@ def pickled_code(canary: Path) -> bytes:
 
 def code_in_a_checkpoint(file: Path, canary: Path) -> None:
     """Replace a checkpoint by one with code in it, header and digest right."""
-    from imclass.runs.checkpoint import read_header
+    from imclass.runs.checkpoint import load_checkpoint
     from imclass.runs.checkpointer import Checkpointer
 
-    header = read_header(file)
+    header = load_checkpoint(file)[0]
     checkpointer = Checkpointer(file.parent / "stranger")
     checkpointer.save_last({"model": Touch(canary), "progress": {}}, header)
     checkpointer.last.replace(file)

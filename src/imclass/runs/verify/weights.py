@@ -1,6 +1,6 @@
 """Are the weights in a run folder whole, finite, and those of its summary?"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -8,19 +8,14 @@ from torch import Tensor
 
 from imclass.errors import UserError
 from imclass.runs.checkpoint import Header, State, load_best, load_checkpoint, require
+from imclass.runs.record_schema import HEADER, problem_of, problem_of_about
 from imclass.runs.same_run import equal
 from imclass.runs.verify.settings import check_settings
 from imclass.runs.verify.verdict import Verdict
-from imclass.runs.weights import read_weights
+from imclass.runs.weights import read_weights, tensors_in
 
-TRAINING = {
-    **dict.fromkeys(("model", "optimizer", "schedule", "ema", "scaler", "meter", "stopwatch"), dict),
-    "progress": dict,
-    "logger": dict,
-    "about": dict,
-}
-MODEL = {"model": dict, "about": dict}
-ABOUT = {"run": str, "config": str, "classes": list, "shape": list, "mean": list, "std": list}
+_NAMES = ("model", "optimizer", "schedule", "ema", "scaler", "meter", "stopwatch", "progress", "logger")
+PARTS: dict[str, Any] = {name: {} for name in _NAMES}  # dicts, whatever is in them
 
 
 class Checkpoint(NamedTuple):
@@ -38,7 +33,7 @@ def check_weights(verdict: Verdict, settings: Mapping[str, Any]) -> Mapping[str,
     last, previous, best = (_read(verdict, f"checkpoints/{name}.pt") for name in ("last", "previous", "best"))
     if last.state and previous.state and previous.header["step"] > last.header["step"]:
         verdict.add("checkpoints/previous.pt", f"step {previous.header['step']}: newer than last.pt")
-    if last.state and best.state and _shapes(last.state["model"]) != _shapes(best.state["model"]):
+    if last.state and best.state and _kinds(last.state["model"]) != _kinds(best.state["model"]):
         verdict.add("checkpoints/best.pt", "is of another model than last.pt")
     if last.state:
         verdict.step = last.header["step"]
@@ -53,15 +48,14 @@ def _read(verdict: Verdict, name: str) -> Checkpoint:
     path, is_best = verdict.path / name, name.endswith("best.pt")
     try:
         header, state = load_best(path) if is_best else load_checkpoint(path)
-        require(header, {"step": int}, f"{path}: header")
-        require(state, MODEL if is_best else TRAINING, str(path))
-        require(state["about"], ABOUT, f"{path}: about")
+        require(problem_of(header, HEADER), path)
+        require(problem_of(state, {} if is_best else PARTS) or problem_of_about(state), path)
     except FileNotFoundError:
         return Checkpoint({}, {})
     except UserError as error:
         verdict.problems.append(str(error))
         return Checkpoint({}, {})
-    bad = [key for key, tensor in _tensors(state) if not _is_finite(tensor)]
+    bad = [key for key, tensor in tensors_in(state) if not _is_finite(tensor)]
     if bad:
         verdict.add(name, f"not finite: {', '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}")
     return Checkpoint(header, state)
@@ -100,19 +94,9 @@ def _check_safetensors(verdict: Verdict, best: Checkpoint) -> None:
         verdict.add(path.name, "other weights than best.pt")
 
 
-def _tensors(tree: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield all tensors of nested dicts and lists, with their keys."""
-    if isinstance(tree, Tensor):
-        yield prefix.removeprefix("."), tree
-    elif isinstance(tree, Mapping | list | tuple):
-        items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
-        for key, value in items:
-            yield from _tensors(value, f"{prefix}.{key}")
-
-
 def _is_finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
 
 
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+def _kinds(state: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    return {name: (tensor.dtype, tensor.shape) for name, tensor in state.items()}
