@@ -24,6 +24,7 @@ from imclass.commands.selftest.points import Patch
 
 SERVER = multiprocessing.get_context("forkserver")
 PRELOADED = ["imclass.training.lifecycle", "torch.utils.tensorboard", "hydra.main", "hydra.initialize"]
+PRELOADED += ["imclass.commands.selftest.warm"]
 SERVER.set_forkserver_preload(PRELOADED)
 SECONDS = 240  # after which a training hangs
 SOCKET_FOLDER = (
