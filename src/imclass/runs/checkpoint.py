@@ -20,7 +20,7 @@ from torch import Tensor
 
 from imclass.errors import UserError
 from imclass.runs.atomic import replacing, sync, write_error
-from imclass.runs.weights import is_state_dict, open_file, read_weights, refuse_bomb, refuse_odd_tensors
+from imclass.runs.weights import is_state_dict, load_tensors, open_file, read_weights
 
 State = dict[str, Any]
 Header = dict[str, Any]
@@ -46,9 +46,7 @@ def load_checkpoint(path: Path) -> tuple[Header, State]:
     """Return header and contents of a verified checkpoint. Raises as `read_checkpoint` does."""
     with _verified(path) as (header, file):
         try:
-            refuse_bomb(file, path)
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            refuse_odd_tensors(state, path)
+            state = load_tensors(file, path)
         except UserError as error:
             raise DamagedCheckpoint(str(error)) from error
         except Exception as error:  # torch's advice is to run the code in it

@@ -6,6 +6,7 @@ checked whenever we read one; the files of others have none, and other readers n
 
 import hashlib
 import json
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -50,9 +51,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
                 data = file.read()
                 _check_digest(data, path)
                 return load(data)
-            refuse_bomb(file, path)
-            content: Any = torch.load(file, map_location="cpu", weights_only=True)
-            refuse_odd_tensors(content, path)
+            content = load_tensors(file, path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file of weights") from error
     except UserError:
@@ -66,6 +65,18 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if not is_state_dict(content):
         raise UserError(f"{path}: holds no state dict, neither at the top nor under the key 'model'")
     return dict(content)
+
+
+def load_tensors(file: BinaryIO, path: Path) -> Any:
+    """Return what a torch file holds: ordinary tensors on the CPU, and plain values.
+
+    Raises UserError for a bomb and for other tensors, and whatever torch does.
+    """
+    refuse_bomb(file, path)
+    with warnings.catch_warnings(action="ignore"):  # of sparse tensors, which are refused
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    refuse_odd_tensors(content, path)
+    return content
 
 
 def refuse_bomb(file: BinaryIO, path: Path) -> None:
