@@ -73,7 +73,8 @@ def load_tensors(file: BinaryIO, path: Path) -> Any:
     Raises UserError for a bomb and for other tensors, and whatever torch does.
     """
     refuse_bomb(file, path)
-    with warnings.catch_warnings(action="ignore"):  # of sparse tensors, which are refused
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sparse tensors, which are refused
         content = torch.load(file, map_location="cpu", weights_only=True)
     refuse_odd_tensors(content, path)
     return content
