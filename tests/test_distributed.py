@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from conftest import QUICK, merged, records
 
-from imclass import cli, errors
+from imclass import cli, endings, errors
 from imclass.commands.selftest.points import At, Patch
 from imclass.commands.selftest.trainings import SERVER
 from imclass.config.check import check_config
@@ -55,7 +55,7 @@ def run_rank(rank: int, size: int, port: int, argv: list[str], folder: str, *pat
     os.environ.update({name: str(value) for name, value in names.items()})
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
     sys.stdout = sys.stderr = Path(f"log{rank}.txt").open("w")  # noqa: SIM115
-    errors.LAUNCHER_SECONDS = 1.0
+    endings.LAUNCHER_SECONDS = 1.0
     for patch in patches:
         patch()
     code = cli.main(["train", *argv])

@@ -8,16 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imclass.errors import (
-    ConfigError,
-    Diverged,
-    Interrupted,
-    StorageError,
-    UserError,
-    code_of,
-    exit_code_of,
-    printable,
-)
+from imclass.endings import exit_code_of, printable
+from imclass.errors import ConfigError, Diverged, Interrupted, StorageError, UserError, code_of
 from imclass.runs.atomic import write_atomically
 
 
@@ -105,7 +97,7 @@ RANKS = [
 def test_a_launchers_odd_variables_are_one_line(
     imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str, argv
 ) -> None:
-    monkeypatch.setattr("imclass.errors.LAUNCHER_SECONDS", 0.0)
+    monkeypatch.setattr("imclass.endings.LAUNCHER_SECONDS", 0.0)
     for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():

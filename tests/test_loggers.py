@@ -14,7 +14,7 @@ from conftest import QUICK, merged, records
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from imclass.commands.selftest.trainings import finish, overrides
-from imclass.errors import provide_streams
+from imclass.endings import provide_streams
 from imclass.reports.plots import Picture, plot_pictures
 from imclass.runs import console as consoles
 from imclass.runs import metrics_file as metrics_files

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from imclass import errors
-from imclass.errors import Interrupted, UserError, exit_code_of
+from imclass import endings
+from imclass.endings import exit_code_of
+from imclass.errors import Interrupted, UserError
 from imclass.machine.signals import STOP, catch_signals
 
 
@@ -75,7 +76,7 @@ def test_a_rank_that_torchrun_ends_does_not_repeat_the_mistake(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: bool, said: str
 ) -> None:
     """torchrun ends the others once rank 0 has reported it; one that is slow has yet to find it."""
-    monkeypatch.setattr(errors, "LAUNCHER_SECONDS", 0.0)
+    monkeypatch.setattr(endings, "LAUNCHER_SECONDS", 0.0)
     monkeypatch.setattr(signal, "SIG_DFL", signal.getsignal(signal.SIGTERM))  # this process goes on
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")

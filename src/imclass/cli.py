@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from imclass.errors import UserError, did_you_mean, exit_code_of, provide_streams
+from imclass.endings import exit_code_of, provide_streams
+from imclass.errors import UserError, did_you_mean
 from imclass.machine.signals import answer_signals
 
 # Command -> the function that runs it, its arguments, and what it does.

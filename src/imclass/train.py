@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from imclass.errors import UserError, end_process, exit_code_of, provide_streams
+from imclass.endings import end_process, exit_code_of, provide_streams
+from imclass.errors import UserError
 from imclass.machine.launcher import launched_as
 from imclass.machine.signals import STOP, answer_signals, catch_signals
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imclass.commands.arguments import Arguments
 from imclass.config.setting import show
-from imclass.errors import PartialFailure, UserError, say
+from imclass.endings import say
+from imclass.errors import PartialFailure, UserError
 from imclass.machine.signals import cleaning_up
 from imclass.runs.records import find_run
 

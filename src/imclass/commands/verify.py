@@ -6,7 +6,8 @@ imclass verify RUN
 from collections.abc import Sequence
 
 from imclass.commands.arguments import Arguments
-from imclass.errors import UserError, printable
+from imclass.endings import printable
+from imclass.errors import UserError
 from imclass.runs.records import find_run
 
 

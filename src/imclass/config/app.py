@@ -18,7 +18,8 @@ from imclass.config.help import train_help
 from imclass.config.invocation import Invocation
 from imclass.config.overrides import is_sweep, key_of, quoted
 from imclass.config.schema import Config
-from imclass.errors import ConfigError, ImclassError, Interrupted, PartialFailure, UserError, first_line, say
+from imclass.endings import say
+from imclass.errors import ConfigError, ImclassError, Interrupted, PartialFailure, UserError, first_line
 
 Task = Callable[[Config, Invocation], None]
 

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from imclass.errors import printable, silence
+from imclass.endings import printable, silence
 from imclass.runs.log_file import LogFile
 
 PLAIN_SECONDS = 10.0  # without a terminal, at most one line of progress in this time, ...

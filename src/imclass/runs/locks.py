@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from imclass.errors import UserError, say
+from imclass.endings import say
+from imclass.errors import UserError
 
 LOCK = ".lock"
 _POLL_SECONDS = 0.02

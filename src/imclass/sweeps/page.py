@@ -8,7 +8,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from imclass.errors import UserError, first_line, say
+from imclass.endings import say
+from imclass.errors import UserError, first_line
 from imclass.reports.html import embedded, template
 from imclass.reports.plots.search import (
     Axis,

@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 
 from imclass.config.check import flatten
 from imclass.config.invocation import Invocation
-from imclass.errors import Diverged, Interrupted, StorageError, UserError, printable
+from imclass.endings import printable
+from imclass.errors import Diverged, Interrupted, StorageError, UserError
 from imclass.evaluation.evaluate import Predictions, predictions_of
 from imclass.evaluation.metrics import Result
 from imclass.machine.signals import STOP

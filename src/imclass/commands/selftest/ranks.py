@@ -100,9 +100,9 @@ def _environment(rank: int, port: int) -> dict[str, str]:
 
 def _without_launcher() -> None:
     """There is no torchrun that ends the other process: do not wait for it."""
-    from imclass import errors
+    from imclass import endings
 
-    errors.LAUNCHER_SECONDS = 1.0
+    endings.LAUNCHER_SECONDS = 1.0
 
 
 def _free_port() -> int:
