@@ -220,3 +220,16 @@ def test_names_move_no_cursor(imclass, run, tmp_path: Path, form: str) -> None:
     if form == "csv":
         assert "p/\\x1b]0;title\\x07\\x0d\\x9b2J$x$ é\u3000.png" in outcome.out
     assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+
+def test_the_message_on_missing_weights_names_others_that_work(imclass, run, tmp_path: Path) -> None:
+    Image.new("L", (16, 16)).save(tmp_path / "x.png")
+    best = imclass("predict", "run", "x.png", "--format", "csv").out
+    (run / "checkpoints/best.pt").unlink()
+    refused = imclass("predict", "run", "x.png")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "best.pt: no such file; --weights last or FILE chooses other weights" in refused.err
+    assert imclass("predict", "run", "x.png", "--weights", "last").code == 0
+    file = str(run / "best.safetensors")
+    assert imclass("predict", "run", "x.png", "--format", "csv", "--weights", file).out == best
+    assert "expected best, last, or a file" in imclass("predict", "run", "x.png", "--weights", "lost").err

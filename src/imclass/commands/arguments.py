@@ -1,6 +1,7 @@
 """Arguments of the commands that act on run folders: a mistake is one line, as everywhere."""
 
 import argparse
+from pathlib import Path
 from typing import NoReturn
 
 from imclass.errors import UserError
@@ -11,3 +12,15 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
+
+    def add_weights(self) -> None:
+        """Add --weights: which of a run's weights, or a file of others."""
+        self.add_argument(
+            "--weights", type=_weights, default="best", help="best (default), last, or a file of weights"
+        )
+
+
+def _weights(text: str) -> str:
+    if text not in ("best", "last") and not Path(text).expanduser().is_file():
+        raise UserError(f"--weights {text}: expected best, last, or a file of weights")
+    return text

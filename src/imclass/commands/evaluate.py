@@ -32,8 +32,6 @@ def evaluate_command(argv: Sequence[str]) -> None:
     run = find_run(options.run)
     if options.data is not None and not Path(options.data).expanduser().is_dir():
         raise UserError(f"--data {options.data}: no such folder")
-    if options.weights not in ("best", "last") and not Path(options.weights).expanduser().is_file():
-        raise UserError(f"--weights {options.weights}: expected best, last, or a file of weights")
     if _is_training_evaluation(options):
         read_run(run)  # its page is written again at the end: nothing is, unless that can be
     require_own_folders(run)
@@ -63,7 +61,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Arguments(prog="imclass evaluate", description="Evaluate a trained model.")
     parser.add_argument("run", help="a run folder, or its name under outputs/")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
-    parser.add_argument("--weights", default="best", help="best (default), last, or a file of weights")
+    parser.add_weights()
     parser.add_argument(
         "--tta",
         choices=("none", "flip", "flip_shift"),

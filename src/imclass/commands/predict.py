@@ -1,6 +1,6 @@
 """Predict the classes of pictures.
 
-imclass predict RUN FILE|DIR ... [--top-k 3] [--format table|json|csv] [--sheet OUT.png]
+imclass predict RUN FILE|DIR ... [--top-k 3] [--format table|json|csv] [--weights last] [--sheet OUT.png]
 """
 
 import argparse
@@ -52,7 +52,7 @@ def predict_command(argv: Sequence[str]) -> None:
         raise UserError(f"--sheet {options.sheet}: is one of the pictures; name another file, elsewhere")
     from imclass.evaluation.trained import open_trained
 
-    trained = open_trained(run)
+    trained = open_trained(run, options.weights)
     failures: list[Path] = []
     pictures: list[Picture] = []
     top_k = min(options.top_k, len(trained.classes))
@@ -75,6 +75,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("pictures", nargs="+", type=Path, metavar="FILE|DIR")
     parser.add_argument("--top-k", type=_count, default=3, help="classes to print of each (default 3)")
     parser.add_argument("--format", choices=FORMATS, default="table")
+    parser.add_weights()
     parser.add_argument("--sheet", type=Path, metavar="OUT.png", help="also draw the pictures on one sheet")
     return parser.parse_args(argv)
 

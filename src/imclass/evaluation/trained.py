@@ -124,7 +124,7 @@ def open_trained(path: Path, weights: str = "best") -> Trained:
     chosen = {"best": own[:1], "last": own[1:2]}.get(weights, own)
     present = [file for file in chosen if file.exists()]
     if not present:
-        raise UserError(f"{chosen[0]}: no such file: the run did not reach an evaluation; see --weights last")
+        raise UserError(f"{chosen[0]}: no such file; --weights last or FILE chooses other weights")
     try:
         source, header, state = _first_undamaged(present)
         require(problem_of(header, COMPUTED) or problem_of_about(state), source)
