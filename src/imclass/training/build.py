@@ -21,7 +21,7 @@ from imclass.machine.processes import ALONE, Processes
 from imclass.machine.randomness import seed_everything, use_deterministic_kernels
 from imclass.machine.signals import STOP
 from imclass.models import build_model, build_trained_model
-from imclass.runs.checkpoint import read_model_weights
+from imclass.runs.checkpoint import State, read_model_weights
 from imclass.runs.checkpointer import Checkpointer
 from imclass.runs.folder import RunFolder
 from imclass.runs.logger import RunLogger
@@ -76,13 +76,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     train, val, test = _build_loaders(config, data, device)
 
     run = processes.broadcast(run.create)
-    logger = RunLogger(
-        run.path,
-        state.get("logger", {}),
-        quiet=config.logger.quiet,
-        tensorboard=config.logger.tensorboard,
-        enabled=processes.is_first,
-    )
+    logger = _build_logger(run, state, enabled=processes.is_first)
     checkpointer = Checkpointer(
         run.checkpoints,
         header,
@@ -105,6 +99,18 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     if state:
         trainer.load_state_dict(state, lengthened=run.lengthened)
     return Job(run, trainer, logger, checkpointer, test, device, data, bool(state), started)
+
+
+def _build_logger(run: RunFolder, state: State, *, enabled: bool) -> RunLogger:
+    """Open the logs of a run, cut back to where `state` was saved."""
+    config = run.config.logger
+    return RunLogger(
+        run.path,
+        state.get("logger", {}),
+        quiet=config.quiet,
+        tensorboard=config.tensorboard,
+        enabled=enabled,
+    )
 
 
 def _build_loaders(config: Config, data: Data, device: Device) -> tuple[TrainLoader, EvalLoader, EvalLoader]:
