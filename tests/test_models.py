@@ -42,7 +42,8 @@ PUBLISHED = {  # parameters, for 3 channels and 1000 classes
     "googlenet": 6_624_904,
 }
 ONE_OF_EACH_FAMILY = ["resnet18", "vgg11", "densenet121", "alexnet", "googlenet"]  # one builder a family
-WITHOUT_PRETRAINED = ["speednet", "lenet", "resnet18_d2l", "densenet_d2l", "vgg10_keras"]
+SMALL = ["speednet", "lenet", "resnet18_d2l", "densenet_d2l", "vgg10_keras"]
+WITHOUT_PRETRAINED = [*SMALL, "wideresnet40_4"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -94,8 +95,9 @@ def test_yaml_says_what_it_is_and_fits_the_schema(file: Path) -> None:
 
 
 # One model of each family is trained on every shape, its deeper variants on the meta device.
-TRAINED = [(name, shape) for name in [*ONE_OF_EACH_FAMILY, *WITHOUT_PRETRAINED] for shape in SHAPES]
+TRAINED = [(name, shape) for name in [*ONE_OF_EACH_FAMILY, *SMALL] for shape in SHAPES]
 TRAINED += [("resnet50", (3, 32, 32))]  # of other blocks than resnet18
+TRAINED += [("wideresnet40_4", (1, 28, 28))]  # larger images take seconds
 
 
 def in_words(value: object) -> str:
@@ -110,7 +112,7 @@ def test_loss_falls_in_three_steps_of_sgd(name: str, shape: tuple[int, int, int]
     model = build_model(config, in_channels=shape[0], classes=10, size=shape[1])
     # The largest take a second an image. Those that end in a 1x1 map need more than two images:
     # batch norm makes any two values -1 and 1, which tells nothing and passes no gradient.
-    batch = 8 if config.name in WITHOUT_PRETRAINED else 2
+    batch = 8 if config.name in SMALL else 2
     images, labels = torch.randn(batch, *shape), torch.arange(batch)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.002)
     losses = []
@@ -248,6 +250,26 @@ def test_no_choice_of_stem_where_there_is_one(name: str) -> None:
 def test_published_parameter_counts(name: str, parameters: int) -> None:
     model = build_on_meta(name, (3, 224, 224), classes=1000)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize(("name", "millions"), [("wideresnet28_10", 36.5), ("wideresnet40_4", 8.9)])
+def test_wide_networks_have_the_papers_size_and_layers(name: str, millions: float) -> None:
+    model = build_on_meta(name, (3, 32, 32), classes=10)
+    assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 1) == millions
+    depth, factor = map(int, name.removeprefix("wideresnet").split("_"))
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert sum(module.kernel_size == (3, 3) for module in convolutions) == depth - 3  # 28: 25, 3 shortcuts
+    assert sum(module.kernel_size == (1, 1) for module in convolutions) == 3
+    groups = [f"{factor * width}x{side}x{side}" for width, side in ((16, 32), (32, 16), (64, 8))]
+    assert outputs(model, (3, 32, 32))[:4] == ["16x32x32", *groups]
+
+
+def test_wide_network_adds_the_input_as_it_came() -> None:
+    """With its last convolution at zero, a block passes its input on: nothing is normalised on the way."""
+    block = build("wideresnet40_4")[1][1]
+    nn.init.zeros_(block.conv2.weight)
+    images = torch.randn(2, 64, 8, 8)
+    assert torch.equal(block(images), images)
 
 
 def test_description_counts_without_touching_the_model() -> None:

@@ -26,6 +26,7 @@ from imclass.models import (
     speednet,
     vgg,
     vgg_keras,
+    wideresnet,
 )
 from imclass.models.dry_run import check_fits
 from imclass.models.generic import build_generic, torchvision_names
@@ -44,6 +45,7 @@ MODELS: dict[str, Builder] = {
     **resnet_d2l.MODELS,
     **densenet_d2l.MODELS,
     **vgg_keras.MODELS,
+    **wideresnet.MODELS,
 }
 
 
