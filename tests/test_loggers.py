@@ -60,39 +60,32 @@ def test_a_closed_pipe_does_not_end_the_training_and_the_log_has_all(
     for word in ("one", "two"):
         console.line(word)
     console.status("three")
-    console.status("four")  # too soon after the last one for the terminal
+    console.status("four")
     console.close()
     sys.stdout.close()
     assert (tmp_path / "train.log").read_text().split() == ["one", "two", "three", "four"]
 
 
 @pytest.mark.fault("L3")
-def test_plain_status_lines_come_at_most_every_ten_seconds(tmp_path: Path, clock: Clock, capsys) -> None:
-    console = Console(tmp_path / "train.log", quiet=False)
-    for second in range(35):
-        clock.now = 100.0 + second
-        console.status(f"at {second}")
-    console.line("a warning is never held back")
-    console.close()
-    shown = capsys.readouterr().out.splitlines()
-    assert shown == ["at 0", "at 10", "at 20", "at 30", "a warning is never held back"]
-    everything = [*(f"at {second}" for second in range(35)), "a warning is never held back"]
-    assert (tmp_path / "train.log").read_text().splitlines() == everything
-
-
-def test_an_evaluation_that_comes_too_early_takes_the_next_lines_place(
+def test_without_a_terminal_progress_waits_its_turn_and_nothing_else_does(
     tmp_path: Path, clock: Clock, capsys
 ) -> None:
     console = Console(tmp_path / "train.log", quiet=False)
-    for second in range(31):
+    for second in range(35):
         clock.now = 100.0 + second
-        if second == 13:
-            console.status("validated")
-        if console.advance(second + 1, 31, 31):
+        if second in (1, 2, 13, 34):
+            console.status(f"validated at {second}")
+        if console.advance(second + 1, 35, 35):
             console.progress(f"at {second}", FIGURES, 1.0)
+    console.line("a warning")
+    console.block("the result")
     console.close()
+    validated = [f"validated at {second}" for second in (1, 2, 13, 34)]
+    expected = ["at 0", *validated[:2], "at 12", validated[2], "at 23", "at 33", validated[3]]
     shown = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
-    assert shown == ["at 0", "at 10", "validated", "at 30"]
+    assert shown == [*expected, "a warning", "the result"]
+    log = (tmp_path / "train.log").read_text().splitlines()
+    assert [line.split(":")[0] for line in log] == shown
 
 
 def test_a_terminal_gets_a_bar_and_the_log_no_control_characters(

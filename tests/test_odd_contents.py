@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import QUICK, merged
+from torch import nn
 
+from imclass.config.compose import compose_config
 from imclass.errors import UserError
 from imclass.runs.checkpoint import load_checkpoint, read_checkpoint, write_checkpoint
 from imclass.runs.folder import RunFolder
-from imclass.training.saved_state import problem_of_state
+from imclass.training.saved_state import optimizer_after_a_step, problem_of_state
 from imclass.training.step import Learner
 
 
@@ -177,3 +179,16 @@ def test_every_entry_of_a_checkpoint_is_checked_before_it_is_used(
     file.write_bytes(whole)
     monkeypatch.setattr("imclass.training.build.require_resumable", check_all)
     assert "all were checked" in imclass(*longer).err
+
+
+def test_checking_a_checkpoint_takes_no_memory_of_the_models_device() -> None:
+    """A model on the meta device has none: a copy of it there could not take a step."""
+    for name in ("sgd", "adamw", "muon"):
+        config = compose_config([f"optimizer={name}"], []).optimizer
+        with torch.device("meta"):
+            model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Linear(3, 2))
+        states = optimizer_after_a_step(config, model)["state"]
+        assert len(states) == len(list(model.parameters()))
+        assert {t.device.type for state in states.values() for t in state.values() if torch.is_tensor(t)} == {
+            "cpu"
+        }

@@ -77,6 +77,7 @@ def test_killed_before_all_is_written_a_run_is_concluded_again(here: Path, whole
     kill = At("before the rename to summary.json", 2) if point == "before the last word" else At(point)
     finish(overrides("killed"), kill, code=-signal.SIGKILL)
     assert json.loads((here / "killed/summary.json").read_text())["status"] == "running"
+    assert "best model" not in Path("log.txt").read_text()  # the last block is of a finished run
     finish(overrides("killed"))
     assert differences(here / "killed", whole) == []
 

@@ -14,8 +14,6 @@ from imclass.runs.log_file import LogFile
 
 PLAIN_SECONDS = 10.0  # without a terminal, at most one line of progress in this time, ...
 PLAIN_SHARE = 1 / 200  # ... and in this share of the time so far: a log of days stays below 100 KB
-
-
 BAR_SECONDS = 1.0  # how often a bar's figures are refreshed: reading them makes the host wait
 
 
@@ -37,7 +35,6 @@ class Console:
         self._bar: tqdm | None = None
         self._shown = self._refreshed = 0.0
         self._begun = time.monotonic()
-        self._held: str | None = None
 
     def line(self, text: str) -> None:
         """Show a line that must not be missed."""
@@ -51,16 +48,9 @@ class Console:
         self._show(f"imclass: warning: {text}", self._err)
 
     def status(self, text: str) -> None:
-        """Show the result of an evaluation; without a terminal not before the last line is old enough.
-
-        Until then it is held back, and takes the place of the next line of progress.
-        """
+        """Show the result of an evaluation; without a terminal, progress waits for its turn after it."""
         self._log_line(text)
-        now = time.monotonic()
-        if self._terminal or self._is_due(now):
-            self._show_status(text)
-        else:
-            self._held = text
+        self._show_status(text)
 
     def note(self, text: str) -> None:
         """Write a line to train.log only: the terminal shows it in another way."""
@@ -101,7 +91,7 @@ class Console:
             self._bar.set_postfix_str(shown)
         else:
             self._log_line(f"{text}: {shown}")
-            self._show_status(self._held or f"{text}: {shown}")
+            self._show_status(f"{text}: {shown}")
 
     def _close_bar(self) -> None:
         if self._bar is not None:
@@ -124,7 +114,7 @@ class Console:
         return now - self._shown >= max(PLAIN_SECONDS, PLAIN_SHARE * (now - self._begun))
 
     def _show_status(self, text: str) -> None:
-        self._shown, self._held = time.monotonic(), None
+        self._shown = time.monotonic()
         if not self._quiet:
             self._show(text)
 

@@ -53,7 +53,7 @@ def begin(job: Job, invocation: Invocation) -> None:
 
 
 def conclude(job: Job) -> None:
-    """Read the test set once, with the best weights; write what the run leaves; show its last block.
+    """Read the test set once, with the best weights; write what the run leaves; then show its last block.
 
     The ranks share the test set; rank 0 writes. Killed anywhere before the summary says "finished", the run
     is concluded again by the same command; a signal is answered before its test ends, or not at all.
@@ -63,9 +63,9 @@ def conclude(job: Job) -> None:
         return
     summary = _summary(job, "finished", test)
     _write_page(job, summary, redraw=False)
-    job.logger.console.block(last_block(summary, job.run))
     job.logger.state_dict()  # syncs the files
-    job.run.write_summary(summary)  # last: with it the run is finished
+    job.run.write_summary(summary)  # the last file: with it the run is finished
+    job.logger.console.block(last_block(summary, job.run))  # not before: killed in between, it is not
 
 
 @STOP.at_once()

@@ -75,14 +75,23 @@ def problem_of_state(state: State, header: Header, learner: Learner, config: Opt
 
 
 def optimizer_after_a_step(config: OptimizerConfig, model: nn.Module) -> dict[str, Any]:
-    """Return the `state_dict` that an optimizer has once it took a step: a new one has no state at all."""
-    twin = copy.deepcopy(model)
+    """Return the `state_dict` that an optimizer has after one step: a new one has no state at all.
+
+    The step is taken by a copy of the model on the CPU: it takes no memory of the model's device.
+    """
+    tensors = (*model.parameters(), *model.buffers())
+    twin = copy.deepcopy(model, {id(tensor): _zeros_on_cpu(tensor) for tensor in tensors})
     optimizer = build_optimizer(config, twin)
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     return optimizer.state_dict()
+
+
+def _zeros_on_cpu(tensor: Tensor) -> Tensor:
+    zeros = torch.zeros_like(tensor, device="cpu")
+    return nn.Parameter(zeros, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else zeros
 
 
 def _or_empty(schema: Exactly) -> Entry:
