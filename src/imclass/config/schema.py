@@ -48,6 +48,11 @@ class DeviceConfig:
         free_on_resume=True,
         compared=False,
     )
+    allocator: Literal["auto", "keep", "system"] = setting(
+        "auto",
+        "freed CPU memory; keep: for the next step; system: as the C library does; auto: keep on a CPU",
+        affects_results=False,
+    )
     micro_batch: int | Literal["auto"] = setting(
         "auto", "images per forward pass; auto: as many as fit in memory", at_least=1, free_on_resume=True
     )

@@ -11,6 +11,7 @@ import torch
 
 from imclass.config.schema import DeviceConfig
 from imclass.errors import UserError
+from imclass.machine.allocator import keep_freed_memory
 from imclass.machine.processes import ALONE, Processes
 
 # device.compile=auto compiles for runs of at least this many steps on CUDA; shorter ones do not repay it.
@@ -77,7 +78,7 @@ class Device:
 def resolve_device(
     config: DeviceConfig, *, steps: int, threads: int | None = None, processes: Processes = ALONE
 ) -> Device:
-    """Resolve the device and every `auto`, and set torch's number of threads.
+    """Resolve the device and every `auto`, and set the allocator and torch's number of threads.
 
     steps: length of the run, decides `compile: auto`. threads: of the run to resume, kept under
     `auto` because another number of threads rounds differently.
@@ -87,6 +88,7 @@ def resolve_device(
     device = _choose_device(config.type, processes, reasons)
     if config.sync_batch_norm and device.type != "cuda":
         raise UserError(f"device.sync_batch_norm=true: torch has it for GPUs only, not for {device.type}")
+    _choose_allocator(config.allocator, device, reasons)
     chosen_threads = _choose_threads(config.threads, threads, processes, reasons)
     torch.set_num_threads(chosen_threads)
     precision = _choose_precision(config.precision, device, reasons)
@@ -129,6 +131,14 @@ def _choose_device(wanted: str, processes: Processes, reasons: list[str]) -> tor
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device.type=mps: this torch has no MPS device; use device=cpu or auto")
     return device
+
+
+def _choose_allocator(wanted: str, device: torch.device, reasons: list[str]) -> None:
+    if wanted == "keep" or (wanted == "auto" and device.type == "cpu"):
+        kept = keep_freed_memory()
+        reasons.append(
+            "allocator: " + ("keep, freed memory serves the next step" if kept else "system, no glibc")
+        )
 
 
 def _choose_threads(wanted: object, earlier: int | None, processes: Processes, reasons: list[str]) -> int:
