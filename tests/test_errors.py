@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from imclass.endings import exit_code_of, printable
 from imclass.errors import ConfigError, Diverged, Interrupted, StorageError, UserError, code_of
+from imclass.machine.launcher import Rank, require_reachable
 from imclass.runs.atomic import write_atomically
 
 
@@ -108,6 +110,49 @@ def test_a_launchers_odd_variables_are_one_line(
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
     assert outcome.err.startswith(f"imclass: {expected}")
     assert list(tmp_path.iterdir()) == []
+
+
+UNREACHABLE = [
+    ("0", "no..name", "label"),
+    ("1", "no..name", "label"),
+    ("1", "127.0.0.1", "refused"),
+]
+
+
+@pytest.mark.parametrize(("rank", "address", "reason"), UNREACHABLE)
+def test_an_address_that_does_not_answer_is_one_line(
+    imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str, address: str, reason: str
+) -> None:
+    monkeypatch.setattr("imclass.endings.LAUNCHER_SECONDS", 0.0)
+    monkeypatch.setattr("imclass.machine.launcher.REACH_SECONDS", 0.5)
+    with socket.socket() as taken:  # bound, and not listening
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        names = {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": address, "MASTER_PORT": port}
+        for name, value in names.items():
+            monkeypatch.setenv(name, value)
+        outcome = imclass("train", "dataset=synthetic")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert f"MASTER_ADDR='{address}': expected where rank 0 listens at port {port} (" in outcome.err
+    assert reason in outcome.err.lower() and "unset RANK and WORLD_SIZE" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rank_waits_for_a_slow_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+        monkeypatch.setenv("MASTER_PORT", str(server.getsockname()[1]))
+        refused: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            refused.append(seconds)
+            if len(refused) == 2:
+                server.listen()
+
+        monkeypatch.setattr("imclass.machine.launcher.time.sleep", sleep)
+        require_reachable(Rank(rank=1, size=2, local_rank=1, local_size=2))
+    assert len(refused) == 2
 
 
 @pytest.mark.fault("S5")

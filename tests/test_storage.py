@@ -3,15 +3,20 @@
 import errno
 import json
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+import torch
 from conftest import QUICK, merged, records
 
+from imclass.errors import StorageError
 from imclass.runs import atomic, checkpoint
+from imclass.runs.atomic import write_atomically
 from imclass.runs.checkpoint import load_checkpoint, read_checkpoint
+from imclass.runs.checkpointer import Checkpointer
 
 Fail = Callable[..., None]
 
@@ -131,3 +136,19 @@ def test_the_last_save_of_a_run_must_succeed(imclass, tmp_path: Path, disk: Disk
     run = tmp_path / "outputs/run"
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["best.pt"]
     assert list(run.rglob(".tmp-*")) == []
+
+
+@pytest.mark.fault("C3")
+def test_a_limit_of_file_sizes_is_named_with_what_raises_it(tmp_path: Path) -> None:
+    """`ulimit -f` is the process's: room on the disk would not help."""
+    limit, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    weights = {"weight": torch.zeros(2_000)}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, hard))
+    try:
+        with pytest.raises(StorageError, match=r"\(File too large\).*; raise .* \(ulimit -f\), and repeat"):
+            write_atomically(tmp_path / "file", bytes(8_000))
+        with pytest.raises(StorageError, match="no checkpoint yet: raise this process's limit"):
+            Checkpointer(tmp_path / "checkpoints").save_last(weights, {"step": 1}, final=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    assert list(tmp_path.rglob("*.*")) == []

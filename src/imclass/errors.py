@@ -56,6 +56,7 @@ class StorageError(ImclassError, OSError):
 
     exit_code = EXIT_STORAGE
     on_one_rank = True
+    remedy = "make room"  # for messages
 
 
 class PartialFailure(ImclassError):

@@ -17,7 +17,7 @@ from imclass.errors import (
     UserError,
     first_line,
 )
-from imclass.machine.launcher import launched_as
+from imclass.machine.launcher import launched_as, require_reachable
 from imclass.machine.processes import ALONE, Group, Processes
 from imclass.machine.signals import STOP
 
@@ -44,6 +44,7 @@ def joined_processes(device_type: str) -> Iterator[Processes]:
         yield ALONE
         return
     with STOP.also_in_long_calls():
+        require_reachable(place)
         _join(place.size, on_gpus=device_type.startswith(("auto", "cuda")) and torch.cuda.is_available())
     group = Group(*place)
     try:

@@ -1,10 +1,15 @@
-"""What torchrun, or another launcher, says of this process in its environment. No torch here."""
+"""The ranks as torchrun, or another launcher, sets them in the environment. No torch here."""
 
 import os
 import re
+import socket
+import time
 from typing import NamedTuple
 
 from imclass.errors import UserError
+
+REACH_SECONDS = 60.0  # that rank 0 may start later than this rank, or its name be made known
+RETRY_SECONDS = 0.2
 
 
 class Rank(NamedTuple):
@@ -32,6 +37,29 @@ def launched_as() -> Rank | None:
         raise _problem("MASTER_ADDR", "the address of rank 0's machine")
     _number("MASTER_PORT", 0, 65535)
     return Rank(rank, size, local_rank, local_size)
+
+
+def require_reachable(place: Rank) -> None:
+    """Return once the address of rank 0 resolves and takes connections; rank 0 may yet have to listen there.
+
+    Torch itself retries a wrong address as long as it waits for slow ranks. Raises UserError with the
+    system's reason after REACH_SECONDS.
+    """
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    listens = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    deadline = time.monotonic() + REACH_SECONDS
+    while True:
+        try:
+            if listens:
+                socket.getaddrinfo(host, port)
+            else:
+                socket.create_connection((host, port), timeout=REACH_SECONDS / 2).close()
+            return
+        except (OSError, UnicodeError) as error:  # UnicodeError: no name of a machine can be that
+            if time.monotonic() >= deadline:
+                reason = getattr(error, "strerror", None) or error
+                raise _problem("MASTER_ADDR", f"where rank 0 listens at port {port} ({reason})") from error
+            time.sleep(RETRY_SECONDS)
 
 
 def _number(name: str, lowest: int, highest: int | None) -> int:

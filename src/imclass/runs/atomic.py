@@ -14,6 +14,7 @@ from typing import Any
 from imclass.errors import ImclassError, StorageError, UserError
 
 TEMPORARY = ".tmp-"
+TOO_LARGE = "raise this process's limit of file sizes (ulimit -f)"  # what the remedy of EFBIG usually is
 
 
 @contextlib.contextmanager
@@ -63,12 +64,10 @@ def write_atomically(path: Path, *parts: str | bytes | memoryview) -> None:
         raise write_error(path, sum(map(len, data)), error) from error
 
 
-def write_error(
-    path: Path, needed: int, error: OSError, advice: str = "; make room, and repeat the command"
-) -> ImclassError:
+def write_error(path: Path, needed: int, error: OSError, advice: str | None = None) -> ImclassError:
     """Return what to raise for a failed write: what is in the way, or the bytes needed and free.
 
-    needed: the size of the whole file in bytes.
+    needed: the size of the whole file in bytes. advice: ends the message; None: the remedy.
     """
     if error.errno == errno.EISDIR:
         return UserError(f"{path}: expected a file, found a folder; move it away")
@@ -81,8 +80,11 @@ def write_error(
     except OSError:
         free = "the disk is gone"
     reason = error.strerror or str(error)
+    remedy = TOO_LARGE if error.errno == errno.EFBIG else StorageError.remedy
+    if advice is None:
+        advice = f"; {remedy}, and repeat the command"
     failure = StorageError(f"{path}: cannot be written ({reason}): {needed:,} bytes needed, {free}{advice}")
-    failure.strerror = reason
+    failure.strerror, failure.remedy = reason, remedy
     return failure
 
 

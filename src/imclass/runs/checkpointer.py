@@ -81,7 +81,7 @@ class Checkpointer:
         except StorageError as error:
             self._failures += 1
             if final or self._failures == ATTEMPTS:
-                raise StorageError(f"{error}; {self._what_remains()}") from error
+                raise StorageError(f"{error}; {self._what_remains(error)}") from error
             if self._failures == 1:
                 self._warn(f"{error}; training goes on, the next save tries again")
         else:
@@ -89,11 +89,11 @@ class Checkpointer:
                 self._warn(f"checkpoints can be written again: step {header['step']} is saved")
             self._failures, self.last_saved_step = 0, header["step"]
 
-    def _what_remains(self) -> str:
+    def _what_remains(self, error: StorageError) -> str:
         if self.last_saved_step is None:
-            return "there is no checkpoint yet: make room, and the same command starts again"
+            return f"there is no checkpoint yet: {error.remedy}, and the same command starts again"
         kept = f"the checkpoint of step {self.last_saved_step} is kept"
-        return f"{kept}: make room, and the same command resumes from it"
+        return f"{kept}: {error.remedy}, and the same command resumes from it"
 
 
 def newest_checkpoint(
