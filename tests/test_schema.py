@@ -207,6 +207,7 @@ def test_figures_depend_on_all_but_these() -> None:
         "dataset.download",
         "dataset.on_damaged",
         "checkpoint.every",
+        "device.allocator",
         "name",
         "output_dir",
         "resume",
