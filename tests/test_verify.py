@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from damages import (
     write,
 )
 from holding import Hold
+from safetensors.torch import save_file
 
 from imclass.commands.selftest.points import At
 from imclass.commands.selftest.trainings import Training, finish, overrides
@@ -46,6 +49,36 @@ def one_not_finite(header: dict[str, Any], content: dict[str, Any]) -> None:
 def other_safetensors(run: Path) -> None:
     file = run / "best.safetensors"
     write_safetensors(file, {name: tensor + 1 for name, tensor in read_weights(file).items()}, {})
+
+
+def linked(name: str) -> Damage:
+    """Move a file or folder out of the run, and leave a link to it."""
+
+    def damage(run: Path) -> None:
+        target = (run / name).rename(run.parent / "moved")
+        (run / name).symlink_to(target)
+
+    return damage
+
+
+def linked_lock(run: Path) -> None:
+    (run.parent / "moved").write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    (run / ".lock").symlink_to(run.parent / "moved")
+
+
+def no_digest(run: Path) -> None:
+    """Write best.safetensors as others would."""
+    save_file(read_weights(run / "best.safetensors"), run / "best.safetensors")
+
+
+def momentum(change: Callable[[dict[int, dict[str, Any]]], Any]) -> Damage:
+    """Change the state of the optimizer in last.pt: {0: {"momentum_buffer": tensor}, ...}."""
+    return edit("last.pt", lambda header, state: change(state["optimizer"]["state"]))
+
+
+def groups(change: Callable[[list[dict[str, Any]]], Any]) -> Damage:
+    """Change the parameter groups of the optimizer in last.pt."""
+    return edit("last.pt", lambda header, state: change(state["optimizer"]["param_groups"]))
 
 
 def fifo(run: Path) -> None:
@@ -120,10 +153,39 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         replace("config.yaml", "lr: 0.05", "lr: 0.5"),
         r"config\.yaml: optimizer\.lr: 0\.5, not 0\.05 as in last",
     ),
-    "no settings": (write("config.yaml", ""), r"config\.yaml: seed: missing, not 0 as in last\.pt"),
+    "no settings": (write("config.yaml", ""), r"config\.yaml: empty; last\.pt has the settings"),
+    "settings that lack some": (
+        replace("config.yaml", r"  lr: 0\.05\n", ""),
+        r"config\.yaml: lacks optimizer\.lr; last\.pt has the settings",
+    ),
     "an empty log": (write("train.log", ""), r"train\.log: empty"),
     "a bit of a plot": (flip("plots/mistakes.png"), r"mistakes\.png: damaged"),
     "a setting that is none": (replace("config.yaml", "seed:", "seeds:"), r"config\.yaml: seeds"),
+    "linked checkpoints": (linked("checkpoints"), r"checkpoints: a link; a run folder holds its own"),
+    "linked plots": (linked("plots"), r"plots: a link; a run folder holds its own folders"),
+    "linked events": (linked("tensorboard"), r"tensorboard: a link; a run folder holds its own folders"),
+    "a linked lock": (linked_lock, r"\.lock: not a regular file, so not a lock of imclass; remove it"),
+    "a folder for the lock": (lambda run: (run / ".lock").mkdir(), r"\.lock: not a regular file"),
+    "a linked log": (linked("train.log"), r"train\.log: a link; logs are written to files of the run only"),
+    "no digest": (no_digest, r"best\.safetensors: not verifiable: it has no SHA-256"),
+    "a momentum less": (momentum(dict.popitem), r"last\.pt: optimizer\.state: of 9 parameters, not 10"),
+    "a momentum of another shape": (
+        momentum(lambda state: state[0].update(momentum_buffer=torch.zeros(7))),
+        r"last\.pt: optimizer\.state: \[7\] is the shape of none of the weights",
+    ),
+    "another entry": (
+        momentum(lambda state: state[0].update(other=torch.zeros(7))),
+        r"last\.pt: optimizer\.state: expected the same entries for all parameters",
+    ),
+    "no momentum but a number": (
+        momentum(lambda state: state.update({0: 3})),
+        r"last\.pt: optimizer\.state: expected the same entries for all parameters",
+    ),
+    "no rate": (groups(lambda gs: gs[0].pop("lr")), r"last\.pt: optimizer\.param_groups\[0\]\.lr is missing"),
+    "a parameter twice": (
+        groups(lambda gs: gs[0].update(params=[0, 0])),
+        r"last\.pt: optimizer\.param_groups: expected the numbers 0, 1, 2",
+    ),
     "settings that are none": (write("config.yaml", "- 1\n"), r"config\.yaml"),
 }
 
@@ -148,6 +210,14 @@ def test_each_damage_has_its_line(imclass, run: Path, name: str) -> None:
     assert all(line.startswith("imclass: ") and "outputs/run" not in line for line in problems)
     assert re.search(rf"^imclass: .*{expected}", outcome.err, re.MULTILINE), outcome.err
     assert state(run) == before
+
+
+def test_empty_settings_are_one_problem(imclass, run: Path) -> None:
+    (run / "config.yaml").write_text("")
+    assert imclass("verify", "run").err.splitlines()[1:] == [
+        "imclass: config.yaml: empty; last.pt has the settings of the training",
+        "imclass: 1 problem",
+    ]
 
 
 def test_a_folder_that_is_no_run(imclass, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from imclass.runs.atomic import TEMPORARY, sweep_debris, sync, write_atomically
 from imclass.runs.locks import LOCK, lock_folder
 from imclass.runs.records import read_summary
 
+LINKED = "a link; a run folder holds its own folders"
+
 
 def promised_files(*, plots: bool) -> list[str]:
     """Return what every finished run has beside its configuration, checkpoints and logs, by path in it.
@@ -35,12 +37,17 @@ def promised_files(*, plots: bool) -> list[str]:
     return [*files, *(f"plots/{name}.png" for name in names)]
 
 
+def linked_folders(run: Path) -> list[Path]:
+    """Return the links in the place of folders that a run writes to: they may lead anywhere."""
+    names = ("checkpoints", "plots", "tensorboard", "evaluations")
+    paths = [path for name in names for path in (run / name, *(run / name).rglob("*"))]
+    return [path for path in paths if path.is_symlink() and not path.is_file()]
+
+
 def require_own_folders(run: Path) -> None:
-    """Raise UserError for a link in the place of a folder that a run writes to: it may lead anywhere."""
-    for name in ("checkpoints", "plots", "tensorboard", "evaluations"):
-        for path in (run / name, *(run / name).rglob("*")):
-            if path.is_symlink() and not path.is_file():
-                raise UserError(f"{path}: a link; a run folder holds its own folders")
+    """Raise UserError naming a linked folder."""
+    for path in linked_folders(run):
+        raise UserError(f"{path}: {LINKED}")
 
 
 class RunFolder:

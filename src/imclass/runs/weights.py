@@ -38,18 +38,19 @@ def open_file(path: Path) -> BinaryIO:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
+def read_weights(path: str | Path, *, digest_required: bool = False) -> dict[str, Tensor]:
     """Read a state dict onto the CPU.
 
     path: a .safetensors file, whose digest is checked if it has one, or a torch file that holds a state dict
     or a dict with one under "model" (our checkpoints). Nothing but tensors and plain values is unpickled.
+    digest_required: whether to raise UserError for a .safetensors file without a digest, too.
     """
     path = Path(path).expanduser()
     try:
         with open_file(path) as file:
             if path.suffix == ".safetensors":
                 data = file.read()
-                _check_digest(data, path)
+                _check_digest(data, path, required=digest_required)
                 return load(data)
             content = load_tensors(file, path)
     except FileNotFoundError as error:
@@ -133,15 +134,20 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     write_atomically(path, len(text).to_bytes(LENGTH, "little"), text, values)
 
 
-def _check_digest(data: bytes, path: Path) -> None:
+def _check_digest(data: bytes, path: Path, *, required: bool) -> None:
     """Raise UserError if the digest in a .safetensors file does not match, ValueError without a header."""
     size = int.from_bytes(data[:LENGTH], "little")
     header = json.loads(data[LENGTH : LENGTH + size]) if size <= MAX_HEADER else None
     if not isinstance(header, dict):
         raise ValueError("no header of safetensors")
     metadata = header.get("__metadata__", {})
-    if not {DIGEST, MARK} & metadata.keys():
-        return  # by others, or by imclass 0.1
+    if not {DIGEST, MARK} & metadata.keys():  # by others, or by imclass 0.1
+        if required:
+            raise UserError(
+                f"{path}: not verifiable: it has no SHA-256; delete it and repeat the run's "
+                "command, which writes it anew"
+            )
+        return
     written = metadata.pop(DIGEST, None)
     if written != _digest(header, [memoryview(data)[LENGTH + size :]]):
         raise UserError(f"{path} is damaged (its SHA-256 does not match)")

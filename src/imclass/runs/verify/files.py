@@ -12,28 +12,38 @@ from PIL import Image
 
 from imclass.errors import first_line
 from imclass.runs.atomic import TEMPORARY
-from imclass.runs.folder import promised_files
+from imclass.runs.folder import LINKED, linked_folders, promised_files
 from imclass.runs.locks import LOCK
 from imclass.runs.records import Record, read_bytes, read_evaluation
+from imclass.runs.regular import open_regular
 from imclass.runs.tensorboard import event_files
 from imclass.runs.verify.verdict import Verdict
 
 BEGUN = ("config.yaml", "provenance.json", "summary.json", "train.log")
 FINISHED = ("metrics.jsonl", "checkpoints/best.pt", "checkpoints/last.pt")
+LOGS = ("train.log", "metrics.jsonl")  # appended to, which no link may lead elsewhere
 TEXTS = ("train.log", "metrics.csv", "report.html")
+MAX_HOLDER = 200  # bytes: a lock is one line
 CLOSE = 1e-3  # an evaluation that was repeated on other hardware is as close as this to the run's own
 
 
 def check_files(verdict: Verdict, settings: Mapping[str, Any]) -> None:
     """Look at names and kinds of all files, and at those that nothing else here reads."""
     _check_lock(verdict)
+    linked = linked_folders(verdict.path)
     for path in sorted(verdict.path.rglob("*")):
         name = str(path.relative_to(verdict.path))
-        if path.name.startswith(TEMPORARY) and not verdict.held:
+        if path in linked:
+            verdict.add(name, LINKED)
+        elif path.name.startswith(TEMPORARY) and not verdict.held:
             verdict.add(name, "leftover of a killed process; the next `imclass train` removes it")
+        elif path == verdict.path / LOCK:
+            continue
         elif not (path.is_file() or path.is_dir()):
             verdict.add(name, "neither a file nor a folder")
-        elif path.is_file() and path.name != LOCK:
+        elif path.is_symlink() and name in LOGS:
+            verdict.add(name, "a link; logs are written to files of the run only: move it away")
+        elif path.is_file():
             verdict.files += 1
             _check_content(verdict, path, name)
     logger = settings.get("logger") or {}
@@ -83,9 +93,14 @@ def _check_evaluation(verdict: Verdict) -> None:
 def _check_lock(verdict: Verdict) -> None:
     """Note who trains in the folder, from what its lock says: taking it would stop another process."""
     file = verdict.path / LOCK
-    if not file.is_file():
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        verdict.add(LOCK, "not a regular file, so not a lock of imclass; remove it")
         return
-    holder = file.read_text(errors="replace")[:200]
+    try:
+        with open_regular(file) as opened:
+            holder = opened.read(MAX_HOLDER).decode(errors="replace")
+    except FileNotFoundError:
+        return
     match = re.fullmatch(r"process (\d+) on (.+)", holder)
     if match is None:
         verdict.notes.append("unreadable lock file")

@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from imclass.config.groups import group_choices, is_shipped
 from imclass.errors import UserError
 from imclass.runs.checkpoint import Header, State, load_best, load_checkpoint, require
 from imclass.runs.record_schema import HEADER, problem_of, problem_of_about
 from imclass.runs.same_run import equal
+from imclass.runs.verify.optimizer import problem_of_optimizer
 from imclass.runs.verify.settings import check_settings
 from imclass.runs.verify.verdict import Verdict
 from imclass.runs.weights import read_weights, tensors_in
@@ -31,6 +33,8 @@ def check_weights(verdict: Verdict, settings: Mapping[str, Any]) -> Mapping[str,
     settings: those in config.yaml, which a checkpoint has too.
     """
     last, previous, best = (_read(verdict, f"checkpoints/{name}.pt") for name in ("last", "previous", "best"))
+    for name, checkpoint in (("last", last), ("previous", previous)):
+        _check_optimizer(verdict, f"checkpoints/{name}.pt", checkpoint.state, settings)
     if last.state and previous.state and previous.header["step"] > last.header["step"]:
         verdict.add("checkpoints/previous.pt", f"step {previous.header['step']}: newer than last.pt")
     if last.state and best.state and _kinds(last.state["model"]) != _kinds(best.state["model"]):
@@ -61,6 +65,14 @@ def _read(verdict: Verdict, name: str) -> Checkpoint:
     return Checkpoint(header, state)
 
 
+def _check_optimizer(verdict: Verdict, file: str, state: State, settings: Mapping[str, Any]) -> None:
+    section = settings.get("optimizer")
+    name = section.get("name") if isinstance(section, dict) else None
+    shipped = name in group_choices("optimizer") and is_shipped("optimizer", str(name))
+    if state and (problem := problem_of_optimizer(state["optimizer"], state["model"], shipped=shipped)):
+        verdict.add(file, problem)
+
+
 def _check_summary(verdict: Verdict, last: Checkpoint, best: Checkpoint) -> None:
     """Compare with summary.json, which is of the same step once a run has ended in order."""
     summary, figures = verdict.summary, verdict.summary.get("best") or {}
@@ -87,7 +99,7 @@ def _check_safetensors(verdict: Verdict, best: Checkpoint) -> None:
     path = verdict.path / "best.safetensors"
     if not path.exists():
         return
-    tensors: dict[str, Tensor] = verdict.attempt(lambda: read_weights(path), {})
+    tensors: dict[str, Tensor] = verdict.attempt(lambda: read_weights(path, digest_required=True), {})
     if tensors and not all(map(_is_finite, tensors.values())):
         verdict.add(path.name, "not finite")
     elif tensors and best.state and verdict.finished and not equal(tensors, dict(best.state["model"])):
