@@ -16,18 +16,14 @@ from imclass.config.schema import AugmentConfig
 from imclass.data.augment import (
     Augment,
     blend,
-    crop,
     cutmix,
     cutout,
     erase,
-    flip,
     mixup,
     normalize,
     one_hot,
     paste,
-    random_crop,
     random_erasing,
-    random_flip,
 )
 from imclass.data.autoaugment import (
     BINS,
@@ -39,12 +35,26 @@ from imclass.data.autoaugment import (
     trivial_magnitudes,
     trivialaugment,
 )
+from imclass.data.colour import CHANGES, colour_jitter
+from imclass.data.crops import Padding, crop, flip, random_crop, random_flip
 
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 20, 24), (1, 15, 21), (3, 17, 24)]
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 EVERYTHING = AugmentConfig(
-    crop=4, flip=True, cutout=8, random_erasing=0.5, randaugment=2, trivialaugment=True, mixup=0.2, cutmix=1.0
+    crop=4,
+    crop_padding="reflect",
+    flip=True,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    cutout=8,
+    random_erasing=0.5,
+    randaugment=2,
+    trivialaugment=True,
+    mixup=0.2,
+    cutmix=1.0,
 )
+NOBODY = torch.zeros(1, dtype=torch.bool)  # where flips do not alternate, nothing reads it
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -78,16 +88,19 @@ def per_image(function: Callable[..., Tensor], images: Tensor, *draws: Tensor) -
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("padding", [1, 4, 40])
-def test_crop_equals_torchvision(shape: tuple[int, int, int], padding: int) -> None:
+@pytest.mark.parametrize(
+    ("padding", "mode"), [(1, "zeros"), (4, "zeros"), (40, "zeros"), (1, "reflect"), (14, "reflect")]
+)
+def test_crop_equals_torchvision(shape: tuple[int, int, int], padding: int, mode: Padding) -> None:
     images = pictures(24, shape)
     top, left = torch.randint(2 * padding + 1, (2, 24), generator=generator(1))
     top[:2], left[:2] = torch.tensor([0, 2 * padding]), torch.tensor([2 * padding, 0])
 
     def reference(image: Tensor, top: int, left: int) -> Tensor:
-        return F.crop(F.pad(image, [padding]), top, left, *shape[1:])
+        padding_mode = "constant" if mode == "zeros" else mode
+        return F.crop(F.pad(image, [padding], padding_mode=padding_mode), top, left, *shape[1:])
 
-    assert torch.equal(crop(images, padding, top, left), per_image(reference, images, top, left))
+    assert torch.equal(crop(images, padding, top, left, mode), per_image(reference, images, top, left))
 
 
 def test_crop_at_the_padding_is_the_image_itself() -> None:
@@ -182,12 +195,48 @@ def test_random_crop_is_uniform_over_all_places(padding: int) -> None:
     side, places = 9, 2 * padding + 1
     images = torch.zeros(400 * places**2, 1, side, side, dtype=torch.uint8)
     images[:, :, side // 2, side // 2] = 1
-    counts = random_crop(images, padding, generator()).sum((0, 1)).long()
+    counts = random_crop(images, padding, "zeros", generator()).sum((0, 1)).long()
     inner = counts[
         side // 2 - padding : side // 2 + padding + 1, side // 2 - padding : side // 2 + padding + 1
     ]
     assert inner.shape == (places, places) and inner.sum() == len(images)
     assert (inner - 400).abs().max() < 5 * 400**0.5
+
+
+@pytest.mark.parametrize("alternating", [True, False])
+def test_flips_that_alternate_follow_the_mask(alternating: bool) -> None:
+    config = AugmentConfig(flip="alternating" if alternating else True)
+    images, mask = pictures(40, (3, 20, 24)), torch.rand(40, generator=generator(1)) < 0.5
+    result = Augment(config, classes=2)(images, generator(), mask)
+    assert torch.equal(result, flip(images, mask)) == alternating
+
+
+# Brightness, contrast, saturation
+
+ADJUST = dict(zip(CHANGES, (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation), strict=True))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("change", ADJUST, ids=lambda change: change.__name__)
+def test_colours_equal_torchvision(change: Callable[..., Tensor], shape: tuple[int, int, int]) -> None:
+    strength = torch.linspace(-1, 1, 25)
+    images = pictures(25, shape)
+    theirs = per_image(ADJUST[change], images, 1 + strength.double())
+    difference = (change(images, strength).int() - theirs.int()).abs()
+    assert difference.max() <= 1 and difference.count_nonzero() <= 2  # see test_operation_equals_torchvision
+
+
+def test_jitter_changes_in_order_by_even_factors() -> None:
+    images, draws = pictures(3000, (3, 4, 4)), generator()
+    result = colour_jitter(images, 0.4, 0.0, 0.2, draws)
+    strengths = (2 * torch.rand((3, 3000), generator=generator(), dtype=torch.float64) - 1).float()
+    expected = images
+    for change, span, strength in zip(CHANGES, (0.4, 0.0, 0.2), strengths, strict=True):
+        expected = change(expected, span * strength)
+    assert (result.int() - expected.int()).abs().max() <= 1
+    grey = colour_jitter(torch.full((4000, 1, 1, 1), 100, dtype=torch.uint8), 0.5, 0.0, 0.0, generator())
+    assert grey.min() >= 50 and grey.max() <= 150
+    assert grey.float().mean().item() == pytest.approx(99.5, abs=2) and grey.float().std() > 25
 
 
 # RandAugment and TrivialAugment
@@ -400,13 +449,15 @@ def test_normalize_equals_torchvision(shape: tuple[int, int, int], channels_last
 
 
 UINT8_FUNCTIONS: dict[str, Callable[..., Tensor]] = {
-    "random_crop": partial(random_crop, padding=4),
+    "random_crop": partial(random_crop, padding=4, mode="zeros"),
+    "reflected_crop": partial(random_crop, padding=4, mode="reflect"),
     "random_flip": random_flip,
+    "colour_jitter": partial(colour_jitter, brightness=0.4, contrast=0.4, saturation=0.4),
     "cutout": partial(cutout, size=5),
     "random_erasing": partial(random_erasing, probability=0.7),
     "randaugment": partial(randaugment, operations=2, magnitude=9),
     "trivialaugment": trivialaugment,
-    "Augment": Augment(EVERYTHING, classes=10),
+    "Augment": partial(Augment(EVERYTHING, classes=10), mirrored=NOBODY),
 }
 
 
@@ -452,7 +503,7 @@ def test_nothing_on_changes_nothing() -> None:
     augment, images, labels = Augment(AugmentConfig(), classes=10), pictures(8, (3, 20, 24)), torch.arange(8)
     before = generator().get_state()
     draws = generator()
-    assert torch.equal(augment(images, draws), images)
+    assert torch.equal(augment(images, draws, NOBODY), images)
     mixed, targets = augment.mix(images.float(), labels, draws)
     assert torch.equal(mixed, images.float())
     assert targets.dtype == torch.int64 and torch.equal(targets, labels)
@@ -462,7 +513,7 @@ def test_nothing_on_changes_nothing() -> None:
 def test_erasing_comes_last() -> None:
     images = torch.full((200, 1, 16, 16), 100, dtype=torch.uint8)
     config = AugmentConfig(crop=2, flip=True, trivialaugment=True, cutout=6)
-    result = Augment(config, classes=2)(images, generator())
+    result = Augment(config, classes=2)(images, generator(), NOBODY)
     zeros = (result == 0)[:, 0].flatten(1).sum(1)
     assert (zeros >= 9).all()  # at least a quarter of the square, in every image
 
@@ -471,12 +522,13 @@ def test_augment_applies_the_functions_in_order() -> None:
     images, draws = pictures(32, (3, 20, 24)), generator(4)
     expected = images
     for function in (
-        partial(random_crop, padding=4),
+        partial(random_crop, padding=4, mode="reflect"),
         random_flip,
+        partial(colour_jitter, brightness=0.4, contrast=0.4, saturation=0.4),
         trivialaugment,
         partial(randaugment, operations=2, magnitude=9),
         partial(cutout, size=8),
         partial(random_erasing, probability=0.5),
     ):
         expected = function(expected, generator=draws)
-    assert torch.equal(Augment(EVERYTHING, classes=10)(images, generator(4)), expected)
+    assert torch.equal(Augment(EVERYTHING, classes=10)(images, generator(4), NOBODY), expected)

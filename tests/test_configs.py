@@ -84,7 +84,8 @@ def test_scheduler_files_build(choice: str) -> None:
 def test_augment_files_build(choice: str) -> None:
     augment = Augment(AugmentConfig(**contents(Path("augment", f"{choice}.yaml"))), 10)
     images = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8)
-    changed = not torch.equal(augment(images, torch.Generator().manual_seed(0)), images)
+    draws, mirrored = torch.Generator().manual_seed(0), torch.zeros(16, dtype=torch.bool)
+    changed = not torch.equal(augment(images, draws, mirrored), images)
     assert changed == (choice != "none")
 
 

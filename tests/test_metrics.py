@@ -1,5 +1,6 @@
 """Meters, losses, the weight average, evaluation: exact sums, whatever the batch size."""
 
+import itertools
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 from imclass.config.components import SyntheticConfig
 from imclass.config.schema import AugmentConfig, DatasetConfig, DeviceConfig
 from imclass.data.augment import Augment
+from imclass.data.crops import flip
 from imclass.data.datasets import load_dataset
 from imclass.data.loader import EvalLoader, Images, TrainLoader
 from imclass.evaluation.evaluate import evaluate
@@ -139,6 +141,21 @@ def test_a_batch_is_a_function_of_the_step(images: Images) -> None:
     for (images_a, targets_a), step in zip(got, (4, 1), strict=True):
         assert torch.equal(images_a, expected[step][0])
         assert torch.equal(targets_a, expected[step][1])
+
+
+def test_flips_that_alternate_show_both_sides_in_any_two_epochs(images: Images) -> None:
+    loader = TrainLoader(images, 16, Augment(AugmentConfig(flip="alternating"), 4), seed=1)
+    everyone = torch.arange(len(images))
+    epochs = [loader.mirrored(3 * epoch, everyone) for epoch in range(4)]
+    assert 15 < epochs[0].sum() < 35  # of 50
+    for earlier, later in itertools.pairwise(epochs):
+        assert torch.equal(earlier, ~later)
+    other = TrainLoader(images, 16, Augment(AugmentConfig(flip="alternating"), 4), seed=2)
+    assert not torch.equal(other.mirrored(0, everyone), epochs[0])
+    for step in (1, 5):  # in epochs 0 and 1
+        at = loader.indices(step)
+        seen = flip(images.images[at], loader.mirrored(step, at))
+        torch.testing.assert_close(loader.batch(step)[0], images.normalize(seen))
 
 
 @pytest.mark.parametrize("config", [AugmentConfig(crop=2, flip=True), AugmentConfig(cutmix=1.0, mixup=0.5)])

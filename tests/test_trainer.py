@@ -327,7 +327,11 @@ def test_the_suggested_command_runs(imclass, train) -> None:
     ("typed", "expected"),
     [
         (["augment.cutout=40"], "augment.cutout=40: expected at most 15"),
-        (["augment.randaugment=2", "dataset.synthetic.shape=[2,16,16]"], "need 1 or 3 channels, not 2"),
+        (["augment.crop=16", "augment.crop_padding=reflect"], "augment.crop=16: expected at most 15"),
+        (
+            ["augment.randaugment=2", "dataset.synthetic.shape=[2,16,16]"],
+            "augment.randaugment: needs 1 or 3 channels, not 2",
+        ),
         (["device.precision=fp16", "device.type=auto"], "device.precision=fp16: needs a GPU"),
     ],
 )

@@ -109,8 +109,16 @@ class DatasetConfig:
 
 @dataclass(slots=True, kw_only=True)
 class AugmentConfig:
-    crop: int = setting(0, "pixels of zero padding before a random crop", at_least=0, at_most=64)
-    flip: bool = setting(False, "flip half of the images left to right")
+    crop: int = setting(0, "pixels of padding before a random crop", at_least=0, at_most=64)
+    crop_padding: Literal["zeros", "reflect"] = setting("zeros", "what pads", needs="augment.crop")
+    flip: bool | Literal["alternating"] = setting(
+        False,
+        "flip half of the images left to right, drawn anew in each epoch; alternating: drawn once, then each "
+        "image turns with every epoch",
+    )
+    brightness: float = setting(0.0, "largest random change of brightness", at_least=0, at_most=1)
+    contrast: float = setting(0.0, "largest random change of contrast", at_least=0, at_most=1)
+    saturation: float = setting(0.0, "largest random change of saturation", at_least=0, at_most=1)
     cutout: int = setting(0, "side in pixels of one zeroed square per image", at_least=0)
     random_erasing: float = setting(0.0, "probability of erasing one random rectangle", at_least=0, at_most=1)
     randaugment: int = setting(0, "RandAugment: operations per image; 0: off", at_least=0, at_most=16)

@@ -11,10 +11,11 @@ import random
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from imclass.config.schema import AugmentConfig
 from imclass.data.autoaugment import randaugment, trivialaugment
+from imclass.data.colour import colour_jitter
+from imclass.data.crops import flip, random_crop, random_flip
 from imclass.data.draws import draw_fractions, draw_integers, to_device
 
 
@@ -25,16 +26,21 @@ class Augment:
         self.config = config
         self.classes = classes
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, generator: torch.Generator, mirrored: Tensor) -> Tensor:
         """Apply all but mixup and cutmix. images: uint8, (N, C, H, W); so is the result.
 
-        Erasing comes last, so that RandAugment neither lights up nor moves what was erased.
+        mirrored: bool, (N,), on the CPU: the images to mirror if flips alternate. Erasing comes last, so that
+        RandAugment neither lights up nor moves what was erased.
         """
         config = self.config
         if config.crop:
-            images = random_crop(images, config.crop, generator)
-        if config.flip:
+            images = random_crop(images, config.crop, config.crop_padding, generator)
+        if config.flip == "alternating":
+            images = flip(images, to_device(mirrored, images.device))
+        elif config.flip:
             images = random_flip(images, generator)
+        if config.brightness or config.contrast or config.saturation:
+            images = colour_jitter(images, config.brightness, config.contrast, config.saturation, generator)
         if config.trivialaugment:
             images = trivialaugment(images, generator)
         if config.randaugment:
@@ -68,39 +74,6 @@ class Augment:
         if cutmix_alpha:
             return cutmix(images, labels, cutmix_alpha, self.classes, generator)
         return images, labels
-
-
-def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Pad with zeros and cut back to size at a random place, one per image.
-
-    images: uint8 or float, (N, C, H, W). padding: pixels on every side.
-    """
-    corners = draw_integers(2 * padding + 1, (2, len(images)), generator)
-    top, left = to_device(corners, images.device)
-    return crop(images, padding, top, left)
-
-
-def crop(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
-    """Cut a window of the images' own size out of each image padded with zeros.
-
-    images: uint8 or float, (N, C, H, W). top, left: int64, (N,), the window's corner in the padded
-    image, 0..2 * padding; equal to padding, they leave the image as it was.
-    """
-    n, _, height, width = images.shape
-    padded = pad(images, [padding] * 4)
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of all of them, nothing is copied
-    return windows[torch.arange(n, device=images.device), :, top, left]
-
-
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each image left to right with probability 1/2. images: uint8 or float, (N, C, H, W)."""
-    mask = draw_integers(2, (len(images),), generator).bool()
-    return flip(images, to_device(mask, images.device))
-
-
-def flip(images: Tensor, mask: Tensor) -> Tensor:
-    """Mirror left to right where mask is true. images: (N, C, H, W). mask: bool, (N,)."""
-    return torch.where(mask[:, None, None, None], images.flip(3), images)
 
 
 def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:

@@ -13,6 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from imclass.data.colour import change_brightness, change_contrast, change_saturation, to_uint8
 from imclass.data.draws import draw_integers, to_device
 
 BINS = 31  # magnitudes run from 0 (leaves the image nearly as it is) to 30 (strongest)
@@ -151,18 +152,6 @@ def _sample(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
     return images.flatten(2).gather(2, source).view(images.shape).masked_fill(~inside[:, None], 0)
 
 
-def _brightness(images: Tensor, strength: Tensor) -> Tensor:
-    return _to_uint8(images * (1 + strength[:, None, None, None]))
-
-
-def _color(images: Tensor, strength: Tensor) -> Tensor:
-    return images if images.shape[1] == 1 else _away_from(_grey(images), images, strength)
-
-
-def _contrast(images: Tensor, strength: Tensor) -> Tensor:
-    return _away_from(_grey(images).mean((1, 2, 3), keepdim=True), images, strength)
-
-
 def _sharpness(images: Tensor, strength: Tensor) -> Tensor:
     """Away from the image smoothed by the kernel [1 1 1; 1 5 1; 1 1 1] / 13; the border stays."""
     if min(images.shape[2:]) < 3:
@@ -173,7 +162,7 @@ def _sharpness(images: Tensor, strength: Tensor) -> Tensor:
     total = triples[..., :-2] + triples[..., 1:-1] + triples[..., 2:] + 4 * inner
     detail, amount = inner - (total / 13).round(), strength[:, None, None, None]
     sharpened = images.clone()
-    sharpened[..., 1:-1, 1:-1] = _to_uint8(torch.addcmul(inner.float(), detail, amount))
+    sharpened[..., 1:-1, 1:-1] = to_uint8(torch.addcmul(inner.float(), detail, amount))
     return sharpened
 
 
@@ -192,7 +181,7 @@ def _autocontrast(images: Tensor, strength: Tensor) -> Tensor:
     """Stretch every channel to 0..255; channels of a single value stay."""
     low, high = (bound[..., None].float() for bound in images.flatten(2).aminmax(dim=2, keepdim=True))
     stretched = (images - low) / ((high - low) * (1 / 255))
-    return _to_uint8(torch.where(high > low, stretched, images))
+    return to_uint8(torch.where(high > low, stretched, images))
 
 
 def _equalize(images: Tensor, strength: Tensor) -> Tensor:
@@ -206,24 +195,6 @@ def _equalize(images: Tensor, strength: Tensor) -> Tensor:
     return torch.where(step > 0, table.gather(2, pixels), pixels).to(torch.uint8).view(images.shape)
 
 
-def _away_from(base: Tensor, images: Tensor, strength: Tensor) -> Tensor:
-    """Extrapolate: base for strength -1, images for 0, twice their difference from base for 1."""
-    amount = strength[:, None, None, None]
-    return _to_uint8(torch.addcmul(images * (1 + amount), base, -amount))
-
-
-def _grey(images: Tensor) -> Tensor:
-    """Return the luma (ITU-R 601) as whole numbers in float32, (n, 1, H, W)."""
-    if images.shape[1] == 1:
-        return images.float()
-    red, green, blue = images.split(1, dim=1)
-    return (red * 0.2989).add(green, alpha=0.587).add(blue, alpha=0.114).floor()
-
-
-def _to_uint8(values: Tensor) -> Tensor:
-    return values.clamp(0, 255).to(torch.uint8)
-
-
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Identity": _identity,
     "ShearX": _shear_x,
@@ -231,9 +202,9 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "TranslateX": _translate_x,
     "TranslateY": _translate_y,
     "Rotate": _rotate,
-    "Brightness": _brightness,
-    "Color": _color,
-    "Contrast": _contrast,
+    "Brightness": change_brightness,
+    "Color": change_saturation,
+    "Contrast": change_contrast,
     "Sharpness": _sharpness,
     "Posterize": _posterize,
     "Solarize": _solarize,

@@ -60,6 +60,7 @@ class TrainLoader:
         self.steps_per_epoch = len(images) // batch_size
         self._part = images.device.processes.slice_of(batch_size)
         self._order_of: tuple[int, Tensor] | None = None
+        self._first_flips = torch.randint(2, (len(images),), generator=generator(seed, "flip")).bool()
 
     def indices(self, step: int) -> Tensor:
         """Return the indices (int64, (batch_size,)) into the training split of the global batch at `step`."""
@@ -87,8 +88,18 @@ class TrainLoader:
         """Return the uint8 images and labels that `Augment.mix` makes `part` of a batch from, and draws."""
         positions = self.augment.positions(part, self.batch_size)
         draws = SliceGenerator(derive_seed(self.seed, "augment", step), self.batch_size, positions)
-        images, labels = self.images.gather(self.indices(step)[positions])
-        return self.augment(images, draws), labels, draws
+        indices = self.indices(step)[positions]
+        images, labels = self.images.gather(indices)
+        return self.augment(images, draws, self.mirrored(step, indices)), labels, draws
+
+    def mirrored(self, step: int, indices: Tensor) -> Tensor:
+        """Return which images (bool) alternating flips mirror at `step` (Jordan 2024, arXiv:2404.00498).
+
+        In epoch 0 a random half, from then on those that the epoch before did not: any two epochs in a row
+        see both sides of each image.
+        """
+        odd = step // self.steps_per_epoch % 2 == 1
+        return self._first_flips[indices] ^ odd
 
 
 class EvalLoader:

@@ -137,13 +137,16 @@ def build_data(config: Config) -> Data:
 def _check_augmentation(config: Config, channels: int, side: int) -> None:
     """Raise ConfigError for augmentation that images of this shape cannot take."""
     augment = config.augment
+    largest_crop = side - 1 if augment.crop_padding == "reflect" else side
     problems = [
         f"augment.{key}={getattr(augment, key)}: expected at most {limit} for images of {side}x{side}"
-        for key, limit in (("crop", side), ("cutout", side - 1))
+        for key, limit in (("crop", largest_crop), ("cutout", side - 1))
         if getattr(augment, key) > limit
     ]
-    if (augment.randaugment or augment.trivialaugment) and channels not in (1, 3):
-        problems.append(f"augment.randaugment, augment.trivialaugment: need 1 or 3 channels, not {channels}")
+    for_colours = ("randaugment", "trivialaugment", "contrast", "saturation")
+    if channels not in (1, 3):
+        keys = (key for key in for_colours if getattr(augment, key))
+        problems += [f"augment.{key}: needs 1 or 3 channels, not {channels}" for key in keys]
     if problems:
         raise ConfigError(problems)
 
