@@ -306,3 +306,21 @@ def test_a_root_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"not downloaded .*Not a directory"):
         load_dataset(DatasetConfig(name="cifar10", root=str(tmp_path / "file/data")))
+
+
+@pytest.mark.fault("D5", "S11")
+def test_check_finds_what_a_training_on_a_folder_would_stop_at(imclass, tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "root", {"train": 3, "test": 1})
+    check = ["check", "dataset=image_folder", "dataset.root=root", "model=lenet"]
+    assert imclass(*check).out.startswith("ok: lenet on image_folder")
+    (root / "train/a/0.png").unlink()
+    os.mkfifo(root / "train/a/0.png")
+    outcome = imclass(*check)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert "train/a/0.png: damaged or unreadable image (not a regular file but a FIFO); " in outcome.err
+    assert imclass(*check, "dataset.on_damaged=skip").code == 0
+    (root / "train/c").mkdir()
+    (root / "test/c").mkdir()
+    outcome = imclass(*check)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert "root: no image of 'c' to train on; add some or remove its folder" in outcome.err

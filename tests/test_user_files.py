@@ -195,7 +195,9 @@ def test_an_experiment_without_its_first_line_says_which(imclass, tmp_path: Path
     (tmp_path / "mine/experiment/e.yaml").write_text("optimizer: {lr: 0.5}\n")
     outcome = imclass("check", "--config-dir=mine", "experiment=e")
     assert_refused(
-        outcome, tmp_path, "mine/experiment/e.yaml: an experiment's first line has to be: # @package"
+        outcome,
+        tmp_path,
+        "mine/experiment/e.yaml: an experiment; add as its first line: # @package",
     )
 
 

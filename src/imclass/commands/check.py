@@ -4,12 +4,13 @@ imclass check [the same as imclass train or imclass sweep]
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from imclass.config.app import run_app
 from imclass.config.conflicts import unused
 from imclass.config.groups import is_shipped, plugins
 from imclass.config.invocation import Invocation
-from imclass.config.schema import Config
+from imclass.config.schema import Config, DatasetConfig
 from imclass.config.setting import show
 from imclass.runs.folder import open_run
 
@@ -30,12 +31,27 @@ def check_command(argv: Sequence[str]) -> None:
 
 def _report(config: Config, invocation: Invocation) -> None:
     run = open_run(config)
+    if not run.finished:
+        _look_at_folder(config.dataset)
     if not is_shipped("model", config.model.name) and config.model.name in plugins("model"):
         _build_plugin(config)
     where = f"{'continues' if run.exists else 'into'} {show(str(run.path))}"
     print(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}")
     for line in unused(run.config):
         print(f"warning: {line}")
+
+
+def _look_at_folder(data: DatasetConfig) -> None:
+    """Raise UserError where a folder of images cannot be trained on; no image is opened."""
+    if data.name != "image_folder" or data.root is None:
+        return
+    from imclass.data.folder.damaged import refuse_irregular
+    from imclass.data.folder.scan import scan_folder
+
+    root = Path(data.root).expanduser()
+    _, found = scan_folder(root, f"dataset.root={data.root}")
+    if data.on_damaged == "fail":
+        refuse_irregular(root, found)
 
 
 def _build_plugin(config: Config) -> None:
@@ -61,6 +77,7 @@ def _check_sweep(invocation: Invocation) -> None:
     from imclass.sweeps.run import find_workers
 
     find_workers(request)
+    _look_at_folder(request.base.dataset)
     there = is_begun(request)
     if there:
         compare_with_stored(request)

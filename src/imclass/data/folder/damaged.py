@@ -2,12 +2,12 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 from imclass.data.folder.cache import cached_text, folder_key
-from imclass.data.folder.decode import damage, read_files
+from imclass.data.folder.decode import damage, read_files, read_header, read_images
 from imclass.data.folder.scan import ImageFile
 from imclass.errors import UserError
 
@@ -39,6 +39,17 @@ def skip_damaged(
     return skipped
 
 
+def refuse_irregular(root: Path, found: Mapping[str, Sequence[ImageFile]]) -> None:
+    """Raise UserError naming a file of `found` that is no file, such as a FIFO; no other is opened."""
+    names = [file.name for file in chain.from_iterable(found.values()) if file.size < 0]
+    read_images(root, names, read_header, how_to_skip(root))
+
+
 def how_to_list(root: Path) -> str:
     """Return the advice that goes with a damaged image."""
     return f"imclass data verify {shlex.quote(str(root))} lists all that is damaged"
+
+
+def how_to_skip(root: Path) -> str:
+    """Return the advice that goes with a damaged image where none is skipped."""
+    return f"{how_to_list(root)}, dataset.on_damaged=skip leaves it out"

@@ -20,7 +20,7 @@ from torch import Tensor
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split, fingerprint
 from imclass.data.folder.cache import Shape, cache_key, cached_images, cached_text, folder_key
-from imclass.data.folder.damaged import how_to_list, skip_damaged
+from imclass.data.folder.damaged import how_to_skip, skip_damaged
 from imclass.data.folder.decode import Header, decode_image, read_header, read_images
 from imclass.data.folder.scan import ImageFile, scan_folder
 from imclass.data.splits import stratified
@@ -57,10 +57,6 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
         )
         for name, files in found.items()
     }
-    if empty := set(range(len(classes))) - set(parts["train"].labels.tolist()):
-        raise UserError(
-            f"{root}: no image of {classes[min(empty)]!r} to train on; add some or remove its folder"
-        )
     if "test" not in parts:
         parts["train"], parts["test"] = _hold_out(parts["train"], config.test_split)
     files = list(chain.from_iterable(part.files for part in parts.values()))
@@ -95,15 +91,14 @@ def _hold_out(part: _Part, fraction: float) -> tuple[_Part, _Part]:
 def _images(root: Path, files: Sequence[ImageFile], resize: int | None, key: str) -> Tensor:
     """Return all images as uint8 (N, C, S, S), from the cache if they are there."""
     names = [file.name for file in files]
-    advice = f"{how_to_list(root)}, dataset.on_damaged=skip leaves it out"
 
     def make() -> tuple[Shape, Iterator[NDArray[np.uint8]]]:
-        headers = read_images(root, names, read_header, advice)
+        headers = read_images(root, names, read_header, how_to_skip(root))
         channels = 1 if all(header.grey for header in headers) else 3
         size = resize if resize is not None else _common_side(headers)
         decode = partial(decode_image, size=size, channels=channels)
         chunks = (names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE))
-        decoded = (np.stack(read_images(root, chunk, decode, advice)) for chunk in chunks)
+        decoded = (np.stack(read_images(root, chunk, decode, how_to_skip(root))) for chunk in chunks)
         return (len(files), channels, size, size), decoded
 
     array = cached_images(key, make)
