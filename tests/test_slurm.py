@@ -1,12 +1,13 @@
 """Batch jobs on a real Slurm: requeued, or stopped by their time limit, they end as if nothing had happened.
 
-Each test submits its own job and waits for it.
+Each test submits its own job and waits for it. Where a job is stopped in the middle, its model holds the
+training at a step until the signal comes, so that trainings need not be long.
 """
 
 import contextlib
-import datetime
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK, merged
+from holding import ENTRY_POINTS, HOLD_AT
 
 from imclass.runs.same_run import differences
 
@@ -29,6 +31,8 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 SMALL = "--cpus-per-task=1", "--time=5"
 EPOCHS = 400
 LONG = f"train.epochs={EPOCHS}", "train.eval_every=50ep", "train.log_every=10ep", "logger.quiet=true"
+HELD = "model=held_lenet", "model.dropout=0.2", "train.eval_every=5st", "logger.quiet=true"
+WIDE = "model=held_speednet", "train.eval_every=5st", "logger.quiet=true"
 LIMITED = "--cpus-per-task=1", "--time=1", "--signal=B:USR1@20"  # Slurm warns up to a minute early
 
 
@@ -54,12 +58,10 @@ def wait(what: str, ready: Callable[[], bool], seconds: float = 240) -> None:
 
 
 def ended(job: str) -> bool:
-    """Tell whether the job is over. A requeued one waits 10 seconds to be cleared up, not Slurm's 120."""
+    """Return whether the job is over. Slurm lets a requeued one wait for two minutes: start it at once."""
     found = facts(job)
     if found["JobState"] == "PENDING" and found["Reason"] == "BeginTime":
-        wait = datetime.datetime.fromisoformat(found["EligibleTime"]) - datetime.datetime.now()
-        if wait.total_seconds() > 30:
-            subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now+10"], capture_output=True)
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True)
     return found["JobState"] in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL")
 
 
@@ -73,42 +75,57 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder that looks like the checkout, from which jobs are submitted."""
     folder = tmp_path_factory.mktemp("slurm")
     shutil.copytree(SCRIPTS, folder / "scripts")
+    metadata = folder / "packages/held-1.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: held\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
+    paths = folder / "packages", Path(__file__).parent, os.environ.get("PYTHONPATH", "")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, paths)))
         patch.setenv("OMP_NUM_THREADS", "1")
         yield folder
 
 
-@pytest.fixture(scope="module")
-def undisturbed(place: Path) -> Path:
-    return whole("long", *LONG)
+@pytest.fixture
+def hold(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let `count` trainings of jobs submitted from now on stay at a step; wait for them with `held`."""
+    (folder := place / "hold").mkdir(exist_ok=True)
+    monkeypatch.setenv("HOLD", str(folder))
+    return lambda count: [(folder / str(number)).touch() for number in range(count)]
 
 
-def whole(name: str, *overrides: str) -> Path:
-    command = [sys.executable, "-m", "imclass.train", f"name={name}", *merged(QUICK, overrides)]
-    subprocess.run(command, check=True, capture_output=True)
+def held() -> bool:
+    return not any(Path(os.environ["HOLD"]).iterdir())
+
+
+def whole(name: str, *overrides: str, launcher: str = "") -> Path:
+    """Train to the end without a batch system; return the run folder."""
+    command = [sys.executable, "-m", *shlex.split(launcher), "imclass.train", f"name={name}"]
+    subprocess.run([*command, *merged(QUICK, overrides)], check=True, capture_output=True)
     return Path("outputs") / name
 
 
 @pytest.mark.fault("R7")
-def test_requeued_in_the_middle(place: Path, undisturbed: Path) -> None:
-    job, folder = submit("train.sbatch", SMALL, "output_dir=requeued", *LONG), place / "requeued"
-    wait("two evaluations", lambda: any(len(f.read_text().splitlines()) > 2 for f in folder.glob("*/*.csv")))
+def test_requeued_in_the_middle(place: Path, hold: Callable[[int], None]) -> None:
+    hold(1)
+    job, folder = submit("train.sbatch", SMALL, "output_dir=requeued", *HELD), place / "requeued"
+    wait("its middle", held)
     slurm("scontrol", "requeue", job)
     wait("the job's end", lambda: ended(job))
     found = facts(job)
     assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "1")
     log = (the_run(folder) / "train.log").read_text()
-    assert "stopped by SIGTERM" in log
-    assert "resuming at step" in log
-    assert differences(the_run(folder), undisturbed) == []
+    assert f"stopped by SIGTERM at step {HOLD_AT}" in log
+    assert f"resuming at step {HOLD_AT}" in log
+    assert differences(the_run(folder), whole("requeued", *HELD)) == []
 
 
 @pytest.mark.soak
-def test_the_time_limit_warns_and_the_job_goes_on(place: Path, undisturbed: Path) -> None:
+def test_the_time_limit_warns_and_the_job_goes_on(place: Path) -> None:
     """A training that takes a minute here, however fast the machine is."""
-    seconds = json.loads((undisturbed / "summary.json").read_text())["seconds"]["train"]
+    seconds = json.loads((whole("long", *LONG) / "summary.json").read_text())["seconds"]["train"]
     longer = f"train.epochs={round(60 * EPOCHS / seconds)}", *LONG[1:]
     job, folder = submit("train.sbatch", LIMITED, "output_dir=limited", *longer), place / "limited"
     wait("the warning", lambda: int(facts(job)["Restarts"]) >= 1)
@@ -120,13 +137,18 @@ def test_the_time_limit_warns_and_the_job_goes_on(place: Path, undisturbed: Path
     assert differences(the_run(folder), whole("limited", *longer)) == []
 
 
-def test_an_array_shares_a_sweep_though_one_task_is_killed_and_one_warned(place: Path) -> None:
-    search = "optimizer.lr=0.01,0.02,0.05,0.1", "sweep.sampler=grid", "sweep.pruner=none"
-    search = (*search, "train.epochs=40", "train.eval_every=20ep", "logger.quiet=true")
+def test_an_array_shares_a_sweep_though_one_task_is_killed_and_one_warned(
+    place: Path, hold: Callable[[int], None]
+) -> None:
+    """One trial ends undisturbed, one is in the middle on either task, one is not begun."""
+    search = "model=held_lenet", "model.dropout=0,0.1,0.2,0.3", "sweep.sampler=grid", "sweep.pruner=none"
+    search = (*search, "logger.quiet=true")
+    hold(2)
     job = submit("sweep.sbatch", (*SMALL, "--array=0-1"), "sweep.name=array", *search)
     folder = place / "outputs/sweeps/array"
     done = "trial_*/report.html"
-    wait("two trials on two tasks", lambda: len(list(folder.glob(done))) >= 2)
+    wait("one trial and the middle of two", lambda: held() and any(folder.glob(done)))
+    assert len(list(folder.glob(done))) == 1
     for line in slurm("scontrol", "listpids", facts(f"{job}_0")["JobId"]).splitlines()[1:]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(line.split()[0]), signal.SIGKILL)
@@ -142,29 +164,28 @@ def test_an_array_shares_a_sweep_though_one_task_is_killed_and_one_warned(place:
         assert differences(folder / trial.name, trial) == []
 
 
-@pytest.mark.parametrize(
-    "how", [("scancel", "--batch", "--signal=USR1"), ("scontrol", "requeue")], ids=["warned", "requeued"]
-)
-def test_two_processes_are_stopped_and_go_on(
-    place: Path, monkeypatch: pytest.MonkeyPatch, how: tuple[str, ...], request: pytest.FixtureRequest
+def test_two_processes_are_warned_then_requeued_and_go_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch, hold: Callable[[int], None]
 ) -> None:
-    name = f"wide_{request.node.callspec.id}"
     monkeypatch.setenv("PROCESSES", "2")
     options = "--nodes=1", "--cpus-per-task=2", "--time=5"
-    overrides = "model=speednet", "train.epochs=40", "train.eval_every=8ep", "logger.quiet=true"
-    job = submit("train_ddp.sbatch", options, f"output_dir={name}", *overrides)
-    folder = place / name
-    wait("two evaluations", lambda: any(len(f.read_text().splitlines()) > 2 for f in folder.glob("*/*.csv")))
-    slurm(*how, job)
+    hold(1)
+    job = submit("train_ddp.sbatch", options, "output_dir=wide", *WIDE)
+    wait("its middle", held)
+    hold(1)
+    slurm("scancel", "--batch", "--signal=USR1", job)
+    wait("the middle of the rest", lambda: ended(job) or held())
+    assert facts(job)["Restarts"] == "1"
+    slurm("scontrol", "requeue", job)
     wait("the job's end", lambda: ended(job))
     found = facts(job)
-    assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "1")
-    log = (the_run(folder) / "train.log").read_text()
-    assert "stopped by SIGTERM" in log
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "imclass.train", f"name=whole_{name}", *merged(QUICK, overrides)]
-    subprocess.run(command, check=True, capture_output=True)
-    assert differences(the_run(folder), place / f"outputs/whole_{name}") == []
+    assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "2")
+    run = the_run(place / "wide")
+    log = (run / "train.log").read_text()
+    for step in (HOLD_AT, 2 * HOLD_AT):
+        assert f"stopped by SIGTERM at step {step}" in log
+    launcher = "torch.distributed.run --standalone --nproc-per-node=2 -m"
+    assert differences(run, whole("wide", *WIDE, launcher=launcher)) == []
 
 
 def test_a_cancelled_job_stays_cancelled(place: Path) -> None:
