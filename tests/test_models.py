@@ -243,6 +243,19 @@ def test_no_choice_of_stem_where_there_is_one(name: str) -> None:
         build(name, stem="cifar")
 
 
+def test_speednet_whitens_the_patches_of_the_images_it_starts_from() -> None:
+    """Each output of the first layer has variance 1 and no correlation with the others, or the negative's."""
+    model = build("speednet", (3, 32, 32))
+    images = nn.functional.avg_pool2d(5 * torch.randn(100, 3, 34, 34), 3, 1)  # neighbours are alike
+    model.init_from(images)
+    with torch.no_grad():
+        outputs = model.whiten(images)[:, :12].movedim(1, 0).flatten(1)
+    covariance = outputs @ outputs.T / outputs.size(1)
+    torch.testing.assert_close(covariance, torch.eye(12), atol=0.02, rtol=0)
+    assert torch.equal(model.whiten.weight[12:], -model.whiten.weight[:12])
+    assert not model.whiten.weight.requires_grad
+
+
 # Size of the models
 
 

@@ -9,8 +9,9 @@ A package adds a model through the entry point group "imclass.models". Its funct
 """
 
 import dataclasses
+from typing import Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import GoogLeNet, Inception3
 
 from imclass.config.groups import component, plugins
@@ -47,6 +48,14 @@ MODELS: dict[str, Builder] = {
     **vgg_keras.MODELS,
     **wideresnet.MODELS,
 }
+
+
+@runtime_checkable
+class InitFromImages(Protocol):
+    """A model whose initial weights depend on the data; called once, before a training from scratch."""
+
+    def init_from(self, images: Tensor) -> None:
+        """Set weights by unaugmented training images: float32 (N, C, H, W), normalised, on the CPU."""
 
 
 def build_model(config: ModelConfig, *, in_channels: int, classes: int, size: int) -> nn.Module:

@@ -5,13 +5,14 @@ import time
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from imclass.config.conflicts import unused
 from imclass.config.plan import Plan
 from imclass.config.schema import Config, ModelConfig
-from imclass.data.augment import Augment
-from imclass.data.dataset import Data
+from imclass.data.augment import Augment, normalize
+from imclass.data.dataset import Data, resize_images
 from imclass.data.datasets import prepare_data
 from imclass.data.loader import EvalLoader, Images, TrainLoader
 from imclass.errors import ConfigError
@@ -20,7 +21,7 @@ from imclass.machine.device import Device, resolve_device
 from imclass.machine.processes import ALONE, Processes
 from imclass.machine.randomness import seed_everything, use_deterministic_kernels
 from imclass.machine.signals import STOP
-from imclass.models import build_model, build_trained_model
+from imclass.models import InitFromImages, build_model, build_trained_model
 from imclass.runs.checkpoint import State, read_model_weights
 from imclass.runs.checkpointer import Checkpointer
 from imclass.runs.folder import RunFolder
@@ -33,6 +34,8 @@ from imclass.training.resume import about_run, compare_headers, header_of, requi
 from imclass.training.schedules import build_schedule
 from imclass.training.step import Learner
 from imclass.training.trainer import Trainer
+
+IMAGES_FOR_INIT = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -202,6 +205,10 @@ def build_network(config: Config, data: Data, *, resumed: bool) -> nn.Module:
     weights = None if resumed else starting_weights(config.model)
     if weights is not None:
         load_weights(model, read_model_weights(weights), source=weights)
+    elif not (resumed or config.model.pretrained) and isinstance(model, InitFromImages):
+        images = data.train.images[:IMAGES_FOR_INIT]
+        mean, std = torch.tensor(data.mean), torch.tensor(data.std)
+        model.init_from(normalize(resize_images(images, data.shape[1:]), mean, std))
     return model
 
 

@@ -131,8 +131,9 @@ def orthogonalize(matrix: Tensor, iterations: int = 5) -> Tensor:
 
 
 def _muon(config: OptimizerConfig, model: nn.Module) -> Optimizer:
-    weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    hidden = weights[1:-1]  # the first and the last layer are no maps between hidden features
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    # The first and the last layer are no maps between hidden features.
+    hidden = [p for p in weights[1:-1] if p.requires_grad]
     ids = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in ids]
     plain = dataclasses.replace(config, head_weight_decay=None)
