@@ -6,7 +6,8 @@ from torch import nn
 
 from imclass.config.schema import OptimizerConfig
 from imclass.errors import UserError
-from imclass.training.optimizers import OPTIMIZERS, Muon, build_optimizer, orthogonalize
+from imclass.training.muon import Muon, orthogonalize
+from imclass.training.optimizers import OPTIMIZERS, build_optimizer
 
 SETTINGS = {
     "sgd": {"momentum": 0.9, "nesterov": True},
@@ -121,6 +122,34 @@ def test_orthogonalize_pushes_singular_values_to_one(shape: tuple[int, int]) -> 
     values = torch.linalg.svdvals(orthogonalize(matrix))
     assert values.min() > 0.5
     assert values.max() < 1.3
+
+
+def test_muon_steps_weights_of_one_shape_as_it_would_each_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (6, 4), (8, 2, 3, 3), (6, 4), (8, 2, 3, 3), (3, 3)
+    start = [torch.randn(*shape, generator=generator) for shape in shapes]
+    grads = [torch.randn(*shape, generator=generator) for shape in shapes]
+
+    def stepped(numbers: list[int]) -> list[nn.Parameter]:
+        weights = [nn.Parameter(start[i].clone()) for i in numbers]
+        for weight, i in zip(weights, numbers, strict=True):
+            weight.grad = grads[i].clone()
+        groups = [{"params": weights, "muon": True}]
+        Muon(groups, lr=0.1, momentum=0.6, nesterov=True, betas=(0.9, 0.95), normalize=True).step()
+        return weights
+
+    for i, together in enumerate(stepped(list(range(len(shapes))))):
+        torch.testing.assert_close(together, stepped([i])[0])
+
+
+def test_normalised_weights_start_each_step_at_one_norm() -> None:
+    """With a gradient of zero the step is zero, so that the norm is seen as it was set."""
+    model = network()
+    optimizer = build_optimizer(config("muon", normalize_weights=True), model)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert float(model[3].weight.detach().norm()) == pytest.approx(8**0.5)
 
 
 @pytest.mark.parametrize("name", SETTINGS)

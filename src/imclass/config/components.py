@@ -156,6 +156,12 @@ class OptimizerConfig:
     alpha: float | None = setting(
         None, "decay of the mean squared gradient", at_least=0, below=1, only_with=("rmsprop",)
     )
+    normalize_weights: bool | None = setting(
+        None,
+        "keep the norms of hidden weights at the root of their outputs",
+        only_with=("muon",),
+        optional=True,
+    )
     adamw_lr: float | None = setting(
         None, "peak rate of AdamW for norms, biases, first and last layer", above=0, only_with=("muon",)
     )

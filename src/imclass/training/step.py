@@ -95,7 +95,8 @@ class Learner:
         """
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
-        self.scaler.step(self.optimizer)
+        with self.device.autocast():  # for products of matrices; what is elementwise stays in float32
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         self.ema.update()
         return norm
