@@ -36,7 +36,17 @@ from imclass.data.autoaugment import (
     trivialaugment,
 )
 from imclass.data.colour import CHANGES, colour_jitter
-from imclass.data.crops import Padding, crop, flip, random_crop, random_flip
+from imclass.data.crops import (
+    Padding,
+    crop,
+    draw_boxes,
+    flip,
+    random_crop,
+    random_flip,
+    random_resized_crop,
+    resized_by_products,
+    resized_crop,
+)
 
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 20, 24), (1, 15, 21), (3, 17, 24)]
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
@@ -209,6 +219,52 @@ def test_flips_that_alternate_follow_the_mask(alternating: bool) -> None:
     images, mask = pictures(40, (3, 20, 24)), torch.rand(40, generator=generator(1)) < 0.5
     result = Augment(config, classes=2)(images, generator(), mask)
     assert torch.equal(result, flip(images, mask)) == alternating
+
+
+# Resized crops
+
+SCALE, RATIO = [0.08, 1.0], [0.75, 1.3333]
+
+
+@pytest.mark.parametrize("size", [(20, 24), (9, 31), (48, 40)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_resized_crop_equals_torchvision(shape: tuple[int, int, int], size: tuple[int, int]) -> None:
+    """The products before they are rounded to bytes; on a CPU torchvision's own kernel does it."""
+    images = pictures(24, shape)
+    boxes = draw_boxes(24, shape[1:], SCALE, [0.2, 5.0], generator(1))
+    boxes[:, 0] = torch.tensor([0, 0, *shape[1:]])
+    boxes[:, 1] = torch.tensor([shape[1] - 1, shape[2] - 1, 1, 1])
+    reference = partial(F.resized_crop, size=list(size), antialias=True)
+    assert torch.equal(resized_crop(images, boxes, size), per_image(reference, images, *boxes))
+    exact = per_image(reference, images.double(), *boxes)
+    products = resized_by_products(images, boxes, size)
+    assert products.dtype == torch.uint8 and (products - exact).abs().max() <= 0.5 + 1e-4  # of 255
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (20, 24), (40, 10)])
+def test_boxes_are_drawn_as_torchvision_draws_them(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    reference = v2.RandomResizedCrop(8, scale=(0.2, 1.0), ratio=(0.5, 1.5), antialias=True)
+    image = torch.zeros(1, *shape)
+    drawn = [reference.make_params([image]) for _ in range(3000)]
+    theirs = torch.tensor([[d[key] for d in drawn] for key in ("top", "left", "height", "width")])
+    ours = draw_boxes(3000, shape, [0.2, 1.0], [0.5, 1.5], generator())
+    top, left, high, wide = ours
+    assert min(top.min(), left.min()) >= 0 and high.min() >= 1 and wide.min() >= 1
+    assert (top + high).max() <= shape[0] and (left + wide).max() <= shape[1]
+    for one, other in zip((*ours, high * wide), (*theirs, theirs[2] * theirs[3]), strict=True):
+        close = pytest.approx(other.float().mean().item(), abs=0.12 * other.float().std().item() + 1e-6)
+        assert one.float().mean().item() == close
+        assert one.float().std().item() == pytest.approx(other.float().std().item(), rel=0.06, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(40, 10), (10, 40)])
+def test_where_no_box_fits_the_largest_in_the_centre_is_taken(shape: tuple[int, int]) -> None:
+    boxes = draw_boxes(5, shape, [0.9, 1.0], [0.8, 1.25], generator())
+    reference = v2.RandomResizedCrop(8, scale=(0.9, 1.0), ratio=(0.8, 1.25))
+    params = reference.make_params([torch.zeros(1, *shape)])
+    expected = torch.tensor([params[key] for key in ("top", "left", "height", "width")])
+    assert torch.equal(boxes, expected[:, None].expand(4, 5))
 
 
 # Brightness, contrast, saturation
@@ -450,6 +506,9 @@ def test_normalize_equals_torchvision(shape: tuple[int, int, int], channels_last
 
 UINT8_FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "random_crop": partial(random_crop, padding=4, mode="zeros"),
+    "resized_crop": lambda images, generator: random_resized_crop(
+        images, (images.shape[2], images.shape[3]), SCALE, RATIO, generator
+    ),
     "reflected_crop": partial(random_crop, padding=4, mode="reflect"),
     "random_flip": random_flip,
     "colour_jitter": partial(colour_jitter, brightness=0.4, contrast=0.4, saturation=0.4),

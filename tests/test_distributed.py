@@ -142,7 +142,8 @@ def test_slices_make_up_the_whole(count: int, size: int) -> None:
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("mixing", [{}, {"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
 def test_every_image_is_augmented_as_in_one_process(size: int, mixing: dict[str, float]) -> None:
-    on = {"crop": 2, "cutout": 4, "random_erasing": 0.5, "randaugment": 2, "brightness": 0.4, "contrast": 0.4}
+    crops = {"resized_crop": True} if size == 3 else {"crop": 2, "crop_padding": "reflect"}
+    on = {**crops, "cutout": 4, "random_erasing": 0.5, "randaugment": 2, "brightness": 0.4, "contrast": 0.4}
     config = AugmentConfig(flip="alternating" if size == 2 else True, **on, **mixing)
     one, *many = (
         TrainLoader(pictures(50, processes), 16, Augment(config, 4), seed=3)

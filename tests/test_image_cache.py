@@ -58,6 +58,21 @@ def test_changed_files_and_settings_are_seen(root: Path, cache: Path) -> None:
     assert len(list(cache.glob("*.npy"))) == 3
 
 
+def test_a_margin_is_part_of_the_key_and_of_the_pixels(root: Path, cache: Path) -> None:
+    make_folder(root, {"train": 3, "test": 2}, size=(32, 32))
+    whole = load(root, resize=16)
+    for settings, side, files in (
+        ({"resize": 14, "centre": 0.875}, 16, 1),  # the same pixels, found again
+        ({"resize": 16, "centre": 0.5}, 32, 2),
+        ({"centre": 0.8}, 40, 3),
+        ({}, 32, 4),
+    ):
+        data = load(root, **settings)
+        assert data.train.images.shape[2:] == (side, side), settings
+        assert len(list(cache.glob("*.npy"))) == files, settings
+        assert (data.fingerprint == whole.fingerprint) == (files == 1)
+
+
 def test_copy_elsewhere_has_the_same_fingerprint(root: Path, tmp_path: Path) -> None:
     make_folder(root, {"train": 3, "test": 2})
     shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copy)  # new times

@@ -15,6 +15,7 @@ from imclass.config.components import SyntheticConfig
 from imclass.config.schema import AugmentConfig, DatasetConfig, DeviceConfig
 from imclass.data.augment import Augment
 from imclass.data.crops import flip
+from imclass.data.dataset import Split
 from imclass.data.datasets import load_dataset
 from imclass.data.loader import EvalLoader, Images, TrainLoader
 from imclass.evaluation.evaluate import evaluate
@@ -179,6 +180,22 @@ def test_images_are_normalised(images: Images) -> None:
     at = loader.indices(0)
     torch.testing.assert_close(batch, (images.images[at].float() / 255 - 0.5) / 0.25)
     assert torch.equal(labels, images.labels[at])
+
+
+def test_training_crops_come_from_the_margin_and_evaluation_sees_the_centre(device: Device) -> None:
+    stored = torch.zeros(32, 1, 16, 16, dtype=torch.uint8)
+    stored[:, :, 2:14, 2:14] = 100  # the margin is black
+    split = Split(stored, torch.arange(32) % 4)
+    images = Images(split, device, (12, 12), [0.0], [1.0], centre=0.75)
+    for batch, _ in EvalLoader(images, 9):
+        assert batch.shape[1:] == (1, 12, 12) and (255 * batch).round().unique().tolist() == [100]
+    plain, _ = TrainLoader(images, 8, Augment(AugmentConfig(crop=0), 4), seed=1).batch(0)
+    assert plain.unique().numel() == 1
+    augment = Augment(AugmentConfig(resized_crop=True, crop_scale=[0.5, 1.0]), 4)
+    loader = TrainLoader(images, 8, augment, seed=1)
+    batch, _ = loader.batch(3)
+    assert batch.shape == (8, 1, 12, 12) and (batch == 0).any() and not torch.equal(batch, loader.batch(2)[0])
+    assert torch.equal(TrainLoader(images, 8, augment, seed=1).batch(3)[0], batch)
 
 
 def test_resize_is_that_of_pillow_to_rounding(device: Device) -> None:

@@ -48,6 +48,29 @@ def test_a_resized_data_set_is_resized_in_the_same_way(imclass, train, tmp_path:
     assert right / 64 == json.loads((run / "summary.json").read_text())["test"]["accuracy"]
 
 
+def test_pictures_with_a_margin_are_read_as_evaluation_read_them(imclass, tmp_path: Path) -> None:
+    draws = torch.Generator().manual_seed(0)
+    for part, count in (("train", 12), ("test", 9)):
+        for name, least in (("a", 60), ("b", 90)):
+            (tmp_path / "pictures" / part / name).mkdir(parents=True)
+            for index in range(count):
+                noise = torch.randint(least, least + 90, (40, 30, 3), dtype=torch.uint8, generator=draws)
+                Image.fromarray(noise.numpy()).save(tmp_path / "pictures" / part / name / f"{index}.png")
+    data = ["dataset=image_folder", "dataset.root=pictures", "dataset.resize=16", "dataset.centre=0.8"]
+    some = ["model=lenet", "train.batch_size=8", "train.epochs=2", "device.threads=1", "logger.plots=false"]
+    outcome = imclass("train", "name=run", *data, *some, "dataset.val_split=4", "augment=photo")
+    assert outcome.code == 0, outcome.err
+    said = imclass("predict", "run", "pictures/test", "--format", "json").out.splitlines()
+    rows = [json.loads(line) for line in said]
+    evaluated = json.loads(imclass("evaluate", "run", "--json").out)
+    other = json.loads(imclass("evaluate", "run", "--data", "pictures/test", "--json").out)
+    matrix = torch.zeros(2, 2, dtype=torch.int64)
+    for row in rows:
+        matrix["ab".index(Path(row["file"]).parent.name), "ab".index(row["class"])] += 1
+    assert matrix.tolist() == evaluated["confusion_matrix"] == other["confusion_matrix"]
+    assert other["loss"] == pytest.approx(evaluated["loss"], abs=1e-9)
+
+
 def test_any_size_mode_and_name_and_what_is_no_image(imclass, run, tmp_path: Path) -> None:
     names = ["a b.png", "-x.png", "ü%d.gif", "$1.png", "UPPER.PNG", "no_extension", "q'.tiff"]
     for number, (name, mode) in enumerate(zip(names, KINDS, strict=True)):

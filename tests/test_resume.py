@@ -98,6 +98,7 @@ def test_killed_after_the_last_word_a_run_is_finished(here: Path, whole: Path) -
         ("model=speednet", "model.dropout=null"),
         ("optimizer=muon", "scheduler=plateau"),
         ("checkpoint.every=null",),
+        ("augment.resized_crop=true", "augment.crop=0", "augment.flip=alternating", "augment.contrast=0.4"),
     ],
     ids=lambda more: more[0],
 )

@@ -90,6 +90,14 @@ class DatasetConfig:
         at_most=4096,
         also_called=("size",),
     )
+    centre: float = setting(
+        1.0,
+        "share of a picture's side that the network sees in evaluation; resized crops come from all of it",
+        at_least=0.5,
+        at_most=1,
+        only_with=("image_folder",),
+        also_called=("crop_pct", "center"),
+    )
     mean: list[float] | None = setting(
         None,
         "mean of each channel, subtracted; null: of the training images",
@@ -107,10 +115,39 @@ class DatasetConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
 
+def _rises(bounds: list[float]) -> bool:
+    return bounds[0] <= bounds[1]
+
+
 @dataclass(slots=True, kw_only=True)
 class AugmentConfig:
     crop: int = setting(0, "pixels of padding before a random crop", at_least=0, at_most=64)
-    crop_padding: Literal["zeros", "reflect"] = setting("zeros", "what pads", needs="augment.crop")
+    crop_padding: Literal["zeros", "reflect"] = setting(
+        "zeros", "content of that padding", needs="augment.crop"
+    )
+    resized_crop: bool = setting(
+        False, "cut a random box out of each image and resize it; dataset.centre leaves it a margin"
+    )
+    crop_scale: list[float] = setting(
+        [0.08, 1.0],
+        "least and largest share of the area in a resized crop",
+        above=0,
+        at_most=1,
+        length=2,
+        accepts=_rises,
+        allowed="[least, largest], above 0 and at most 1",
+        needs="augment.resized_crop",
+    )
+    crop_ratio: list[float] = setting(
+        [0.75, 1.3333],
+        "least and largest width over height of a resized crop",
+        at_least=0.1,
+        at_most=10,
+        length=2,
+        accepts=_rises,
+        allowed="[least, largest], from 0.1 to 10",
+        needs="augment.resized_crop",
+    )
     flip: bool | Literal["alternating"] = setting(
         False,
         "flip half of the images left to right, drawn anew in each epoch; alternating: drawn once, then each "

@@ -161,6 +161,8 @@ def _augmentation(config: Config) -> Iterator[str]:
             yield f"augment.{key}: mixes images of a batch, but train.batch_size=1"
     if augment.randaugment and augment.trivialaugment:
         yield "augment.randaugment, augment.trivialaugment: choose one of the two"
+    if augment.crop and augment.resized_crop:
+        yield "augment.crop, augment.resized_crop: choose one of the two; augment.crop=0 switches padding off"
 
 
 def _device(config: Config) -> Iterator[str]:

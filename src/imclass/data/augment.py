@@ -15,7 +15,7 @@ from torch import Tensor
 from imclass.config.schema import AugmentConfig
 from imclass.data.autoaugment import randaugment, trivialaugment
 from imclass.data.colour import colour_jitter
-from imclass.data.crops import flip, random_crop, random_flip
+from imclass.data.crops import flip, random_crop, random_flip, random_resized_crop
 from imclass.data.draws import draw_fractions, draw_integers, to_device
 
 
@@ -26,8 +26,15 @@ class Augment:
         self.config = config
         self.classes = classes
 
+    def resized_crop(self, images: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """Return random resized crops, uint8, (N, C, *size): the first augmentation, if it is on.
+
+        images: uint8, (N, C, H, W), as they are stored: cropping them at once resizes them once only.
+        """
+        return random_resized_crop(images, size, self.config.crop_scale, self.config.crop_ratio, generator)
+
     def __call__(self, images: Tensor, generator: torch.Generator, mirrored: Tensor) -> Tensor:
-        """Apply all but mixup and cutmix. images: uint8, (N, C, H, W); so is the result.
+        """Apply all but resized crops, mixup and cutmix. images: uint8, (N, C, H, W); so is the result.
 
         mirrored: bool, (N,), on the CPU: the images to mirror if flips alternate. Erasing comes last, so that
         RandAugment neither lights up nor moves what was erased.

@@ -93,6 +93,21 @@ def channel_mean_std(images: Tensor) -> tuple[list[float], list[float]]:
     return mean.tolist(), variance.sqrt().tolist()
 
 
+def side_with_margin(side: int, centre: float) -> int:
+    """Return the side in pixels at which pictures are stored so that their `centre` is `side` wide."""
+    return round(side / centre)
+
+
+def centre_of(images: Tensor, centre: float, size: tuple[int, int]) -> Tensor:
+    """Return the centre of stored images, resized to `size` where it has another one.
+
+    images: uint8 (N, C, H, W). centre: share of their sides. size: height and width in pixels.
+    """
+    if centre < 1:
+        images = transforms.center_crop(images, [round(side * centre) for side in images.shape[2:]])
+    return resize_images(images, size)
+
+
 def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Return uint8 images (N, C, *size), bilinear and antialiased; the same object if nothing changes.
 

@@ -36,7 +36,8 @@ def prepare_data(config: DatasetConfig, seed: int) -> Data:
     """
     dataset = load_dataset(config)
     train, val, val_source = split_dataset(dataset, config, seed)
-    channels, height, width = train.images.shape[1:]
+    channels, *sides = train.images.shape[1:]
+    height, width = (round(side * config.centre) for side in sides)
     if config.resize:
         height = width = config.resize
     mean, std = config.mean, config.std

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from imclass.data.augment import Augment, normalize
-from imclass.data.dataset import Split, resize_images
+from imclass.data.dataset import Split, centre_of
 from imclass.data.draws import SliceGenerator
 from imclass.machine.device import Device
 from imclass.machine.randomness import derive_seed, generator
@@ -17,14 +17,20 @@ class Images:
     """A split on the device, or in host memory if it does not fit, with its normalisation.
 
     size: height and width as the network sees them; each batch is resized to it, which takes no memory.
-    mean, std: per channel, on a scale of 0 to 1.
+    mean, std: per channel, on a scale of 0 to 1. centre: share of the stored sides that evaluation sees.
     """
 
     def __init__(
-        self, split: Split, device: Device, size: tuple[int, int], mean: list[float], std: list[float]
+        self,
+        split: Split,
+        device: Device,
+        size: tuple[int, int],
+        mean: list[float],
+        std: list[float],
+        centre: float = 1.0,
     ):
         resident = device.fits(split.images.nbytes)
-        self.size = size
+        self.size, self.centre = size, centre
         self.device = device
         self.images = split.images.to(device.device) if resident else split.images
         self.labels = split.labels.to(self.images.device)
@@ -35,11 +41,15 @@ class Images:
         return len(self.labels)
 
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return uint8 images (n, C, H, W) and int64 labels (n,) at int64 `indices` (n,), on the device."""
+        """Return uint8 images (n, C, *size) and int64 labels (n,) at int64 `indices` (n,), on the device."""
+        images, labels = self.gather_stored(indices)
+        return centre_of(images, self.centre, self.size), labels
+
+    def gather_stored(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `gather` does, but the images as they are stored: with their margin, in their size."""
         at = indices.to(self.images.device)
         target = self.device.device
-        images = self.images[at].to(target, non_blocking=True)
-        return resize_images(images, self.size), self.labels[at].to(target, non_blocking=True)
+        return self.images[at].to(target, non_blocking=True), self.labels[at].to(target, non_blocking=True)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return float32 images in the device's memory format, zero mean and unit variance."""
@@ -89,7 +99,11 @@ class TrainLoader:
         positions = self.augment.positions(part, self.batch_size)
         draws = SliceGenerator(derive_seed(self.seed, "augment", step), self.batch_size, positions)
         indices = self.indices(step)[positions]
-        images, labels = self.images.gather(indices)
+        if self.augment.config.resized_crop:
+            images, labels = self.images.gather_stored(indices)
+            images = self.augment.resized_crop(images, self.images.size, draws)
+        else:
+            images, labels = self.images.gather(indices)
         return self.augment(images, draws, self.mirrored(step, indices)), labels, draws
 
     def mirrored(self, step: int, indices: Tensor) -> Tensor:

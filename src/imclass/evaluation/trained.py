@@ -60,7 +60,8 @@ class Trained:
         return TrainLoader(self._images(split), self.config.train.batch_size, augment, self.config.seed)
 
     def _images(self, split: Split) -> Images:
-        return Images(split, self.device, self.shape[1:], self.mean, self.std)
+        centre = self.config.dataset.centre
+        return Images(split, self.device, self.shape[1:], self.mean, self.std, centre)
 
     def split(self, name: str, root: str | None = None) -> tuple[Split, bool]:
         """Return train, val or test, and whether these are the images of the run's own split.

@@ -119,7 +119,8 @@ def _build_logger(run: RunFolder, state: State, *, enabled: bool) -> RunLogger:
 def _build_loaders(config: Config, data: Data, device: Device) -> tuple[TrainLoader, EvalLoader, EvalLoader]:
     """Return the training, validation and test images in batches, on the device."""
     splits = (data.train, data.val, data.test)
-    images = [Images(split, device, data.shape[1:], data.mean, data.std) for split in splits]
+    centre = config.dataset.centre
+    images = [Images(split, device, data.shape[1:], data.mean, data.std, centre) for split in splits]
     augment = Augment(config.augment, len(data.classes))
     train = TrainLoader(images[0], config.train.batch_size, augment, config.seed)
     val, test = (EvalLoader(part, device.micro_batch or config.train.batch_size) for part in images[1:])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imclass.config.schema import DatasetConfig
-from imclass.data.dataset import Dataset, Split, fingerprint
+from imclass.data.dataset import Dataset, Split, fingerprint, side_with_margin
 from imclass.data.folder.cache import Shape, cache_key, cached_images, cached_text, folder_key
 from imclass.data.folder.damaged import how_to_skip, skip_damaged
 from imclass.data.folder.decode import Header, decode_image, read_header, read_images
@@ -43,6 +43,7 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
 
     Channels: 1 if all images are greyscale, else 3. Side: `config.resize`; else that of all images if they
     are squares of one size; else the median shorter side, rounded to a multiple of 32 in 32..224.
+    Images are stored with the margin that `config.centre` leaves around that side.
     Without test images, a stratified `config.test_split` of the training images is held out with a fixed
     seed. Damaged images are left out with `config.on_damaged` = skip. Raises UserError when the folder is
     missing or inconsistent, a class has no training images, or an image is damaged.
@@ -60,8 +61,8 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     if "test" not in parts:
         parts["train"], parts["test"] = _hold_out(parts["train"], config.test_split)
     files = list(chain.from_iterable(part.files for part in parts.values()))
-    key = folder_key(root, config.resize, files)
-    images = _images(root, files, config.resize, key)
+    key = folder_key(root, _stored_size(config), files)
+    images = _images(root, files, config, key)
     counts = {name: len(part.files) for name, part in parts.items()}
     splits = {
         name: Split(own, part.labels, tuple(file.name for file in part.files), part.skipped)
@@ -88,14 +89,22 @@ def _hold_out(part: _Part, fraction: float) -> tuple[_Part, _Part]:
     return train, test
 
 
-def _images(root: Path, files: Sequence[ImageFile], resize: int | None, key: str) -> Tensor:
+def _stored_size(config: DatasetConfig) -> int | str | None:
+    """Return what settings add to the key of the cache: the stored side, or how it follows the images."""
+    if config.resize is not None:
+        return side_with_margin(config.resize, config.centre)
+    return f"centre {config.centre}" if config.centre < 1 else None
+
+
+def _images(root: Path, files: Sequence[ImageFile], config: DatasetConfig, key: str) -> Tensor:
     """Return all images as uint8 (N, C, S, S), from the cache if they are there."""
     names = [file.name for file in files]
 
     def make() -> tuple[Shape, Iterator[NDArray[np.uint8]]]:
         headers = read_images(root, names, read_header, how_to_skip(root))
         channels = 1 if all(header.grey for header in headers) else 3
-        size = resize if resize is not None else _common_side(headers)
+        size = config.resize if config.resize is not None else _common_side(headers)
+        size = side_with_margin(size, config.centre)
         decode = partial(decode_image, size=size, channels=channels)
         chunks = (names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE))
         decoded = (np.stack(read_images(root, chunk, decode, how_to_skip(root))) for chunk in chunks)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop
 
 from imclass.config.schema import DatasetConfig
-from imclass.data.dataset import Split, resize_images
+from imclass.data.dataset import Split, resize_images, side_with_margin
 from imclass.data.folder.damaged import how_to_list, skip_damaged
 from imclass.data.folder.decode import decode_image, read_images
 from imclass.data.folder.scan import difference, folder_name, part_folders, scan_folder
@@ -17,7 +17,7 @@ from imclass.errors import UserError
 
 
 def read_picture(path: str | Path, config: DatasetConfig, shape: tuple[int, int, int]) -> Tensor:
-    """Return a file's pixels as uint8 (C, H, W) of `shape`.
+    """Return a file's pixels as uint8 (C, H, W) of `shape`, or with the margin that `config.centre` leaves.
 
     config: of the data set that the network was trained on. For an image folder, files are resized as they
     are decoded; for other data sets, as tensors, after cropping the largest centre of the right shape.
@@ -25,7 +25,8 @@ def read_picture(path: str | Path, config: DatasetConfig, shape: tuple[int, int,
     """
     channels, height, width = shape
     if config.name == "image_folder":
-        return torch.from_numpy(decode_image(path, height, channels).copy())
+        side = side_with_margin(height, config.centre)
+        return torch.from_numpy(decode_image(path, side, channels).copy())
     pixels = torch.from_numpy(decode_image(path, None, channels).copy())
     high, wide = pixels.shape[1:]
     centre = center_crop(pixels, [min(high, wide * height // width), min(wide, high * width // height)])
