@@ -248,6 +248,52 @@ def test_runs_by_name_and_a_place_for_the_page(imclass, sweep: Path, tmp_path: P
     assert rows[0]["test_accuracy_std"] == ""
 
 
+def test_runs_on_other_images_or_another_split_are_ranked_apart(imclass, train, tmp_path: Path) -> None:
+    short = "train.epochs=0.3"
+    train("a", short)
+    train("b", short, "optimizer.lr=0.001", "logger.tensorboard=false", "logger.plots=false")
+    train("more", short, "dataset.synthetic.train=240")
+    train("split", short, "dataset.val_split=0.25")
+    outcome = imclass("report", "outputs")
+    assert outcome.code == 0, outcome.err
+    groups: dict[str, set[str]] = {}
+    for row in csv.DictReader((tmp_path / "outputs/comparison.csv").read_text().splitlines()):
+        groups.setdefault(row["data"], set()).update(row["runs"].split())
+        assert not {"logger.tensorboard", "logger.plots", "name", "output_dir", "debug"} & row.keys()
+    assert sorted(map(sorted, groups.values())) == [["a", "b"], ["more"], ["split"]]
+    page = Page(tmp_path / "outputs/comparison.html")
+    assert page.pictures == 3 and "ranked within the same images" in page.text
+    for data in groups:
+        assert data in page.text and data in outcome.out.splitlines()
+
+
+def test_pictures_in_several_sizes_are_the_same_images_and_pages_name_no_folder_of_a_user(
+    imclass, tmp_path: Path
+) -> None:
+    place = tmp_path / "home/me"
+    make_folder(place / "pictures", {"train": 8, "test": 2}, size=(32, 32))
+    quick = [
+        "model=lenet",
+        "train.batch_size=4",
+        "train.steps=2",
+        "device.threads=1",
+        "device.precision=fp32",
+    ]
+    data = ["dataset=image_folder", f"dataset.root={place / 'pictures'}"]
+    (tmp_path / "here").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path / "here")
+        for size in (28, 32):
+            assert imclass("train", f"name=s{size}", f"dataset.resize={size}", *data, *quick).code == 0
+        assert imclass("report", "outputs").code == 0
+        lines = (tmp_path / "here/outputs/comparison.csv").read_text().splitlines()
+        (name,) = {row["data"] for row in csv.DictReader(lines)}
+        assert name.startswith("image_folder pictures: ")
+        for page in ("comparison.html", "s28/report.html"):
+            body = (tmp_path / "here/outputs" / page).read_text().replace("dataset.root=" + str(place), "")
+            assert str(place) not in body
+
+
 def test_a_copy_of_a_run_is_no_spread_over_seeds(imclass, run, tmp_path: Path) -> None:
     shutil.copytree(run, run.parent / "copy")
     outcome = imclass("report", "outputs")

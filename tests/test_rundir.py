@@ -100,6 +100,27 @@ def test_a_longer_training_continues_a_finished_run(imclass, run) -> None:
     assert len(records(run, split="test")) == 1
 
 
+def test_each_reading_of_the_test_set_is_counted_and_shown(imclass, run) -> None:
+    """Over all sessions; a run that is only concluded again has read nothing new."""
+
+    def readings() -> int:
+        return json.loads((run / "summary.json").read_text())["test_readings"]
+
+    assert readings() == 1
+    assert "times" not in (run / "train.log").read_text()
+    (run / "best.safetensors").unlink()
+    assert imclass("train", "name=run", *QUICK).code == 0
+    assert ((run / "best.safetensors").exists(), readings()) == (True, 1)
+    stop = ["train.epochs=3", "train.max_time=0.001s"]
+    assert imclass("train", "name=run", *merged(QUICK, stop)).code == 0
+    assert readings() == 2
+    outcome = imclass("train", "name=run", *merged(QUICK, ["train.epochs=4"]))
+    assert (outcome.code, readings()) == (0, 3)
+    assert "tested       3 times: choose the length by the validation accuracy" in outcome.out
+    assert "The test set was read 3 times" in (run / "report.html").read_text()
+    assert imclass("verify", "run").code == 0
+
+
 def test_every_command_that_made_a_run_is_in_its_report(imclass, train) -> None:
     run = train("run", "train.epochs=0.2")
     more = merged(QUICK, ["train.epochs=0.4"])

@@ -52,7 +52,11 @@ def report_command(argv: Sequence[str]) -> None:
     records, problems = _read(runs)
     with cleaning_up():
         rows = write_comparison_page(records, file)
+    data = ""
     for row in (row for row in rows if row.finished):
+        if row.data != data:
+            data = row.data
+            print(data)
         deviation = row.deviation("test_accuracy")
         spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
         print(

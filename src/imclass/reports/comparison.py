@@ -1,5 +1,9 @@
-"""Several runs side by side: which settings differ, and mean and standard deviation over seeds."""
+"""Several runs side by side: which settings differ, and mean and standard deviation over seeds.
 
+Ranked are runs on the same images and the same split of them; other runs are a group of their own.
+"""
+
+import itertools
 import json
 import statistics
 import tempfile
@@ -11,12 +15,13 @@ from typing import Any
 from imclass.config.metric import METRICS
 from imclass.config.schema import is_compared
 from imclass.config.setting import show
-from imclass.reports.html import embedded, template
+from imclass.reports.html import brief_path, embedded, template
 from imclass.reports.plots import plot_comparison
 from imclass.runs.atomic import write_atomically, write_csv
 from imclass.runs.records import RunRecord
 from imclass.runs.regular import open_regular
 
+SPLIT_KEYS = ("dataset.name", "dataset.val_split", "dataset.test_split")
 SPLITS = {"val": "best", "test": "test"}  # the entry of summary.json that has the figures of a split
 LOG_TAIL = 10_000  # bytes of train.log that its last line is looked for in
 FIGURES = (*(f"{split}_{name}" for split in SPLITS for name in METRICS), "seconds")
@@ -26,6 +31,7 @@ FIGURES = (*(f"{split}_{name}" for split in SPLITS for name in METRICS), "second
 class Row:
     """One configuration: its runs differ only in the seed."""
 
+    data: str  # what its runs were trained and validated on; the same in each row that it is ranked with
     settings: dict[str, str]  # those that differ between the configurations, as the user types them
     runs: tuple[RunRecord, ...]
     figures: dict[str, list[float]]  # of each run that finished and has the figure
@@ -50,14 +56,62 @@ class Row:
 
 
 def compare(runs: Sequence[RunRecord]) -> list[Row]:
-    """Return one row per configuration, the best validation accuracy first, unfinished ones last."""
+    """Return one row per configuration, unfinished ones last.
+
+    The others stand together by their data, the best validation accuracy first.
+    """
     differing = differing_settings(runs)
-    groups: dict[str, list[RunRecord]] = {}
+    rows: list[Row] = []
+    for data, same in runs_by_data(runs).items():
+        groups: dict[str, list[RunRecord]] = {}
+        for run in same:
+            values = {key: run.settings.get(key) for key in differing}
+            groups.setdefault(json.dumps([values, run.status]), []).append(run)
+        ranked = [_row(data, group, differing) for group in groups.values()]
+        rows += sorted(ranked, key=lambda row: -(row.mean("val_accuracy") or 0))
+    return sorted(rows, key=lambda row: not row.finished)
+
+
+def runs_by_data(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Return the runs by what they were trained and validated on, in words that differ."""
+    groups: list[list[RunRecord]] = []
     for run in runs:
-        values = {key: run.settings.get(key) for key in differing}
-        groups.setdefault(json.dumps([values, run.status]), []).append(run)
-    rows = [_row(group, differing) for group in groups.values()]
-    return sorted(rows, key=lambda row: (not row.finished, -(row.mean("val_accuracy") or 0)))
+        found = next((group for group in groups if _same_data(run, group[0])), None)
+        if found is None:
+            groups.append([run])
+        else:
+            found.append(run)
+    named: dict[str, list[RunRecord]] = {}
+    for group in groups:
+        words = _data_of(group[0])
+        names = (words if number == 1 else f"{words} ({number})" for number in itertools.count(1))
+        named[next(name for name in names if name not in named)] = group
+    return named
+
+
+def _same_data(run: RunRecord, other: RunRecord) -> bool:
+    """Return whether two runs had the same images in the same splits; a folder may be read in other sizes."""
+    ours, theirs = run.settings, other.settings
+    if any(ours.get(key) != theirs.get(key) for key in SPLIT_KEYS):
+        return False
+    same_folder = ours.get("dataset.root") is not None and ours["dataset.root"] == theirs.get("dataset.root")
+    if same_folder and ours.get("dataset.resize") != theirs.get("dataset.resize"):
+        return _counts(run) == _counts(other)
+    return run.provenance.get("data_fingerprint") == other.provenance.get("data_fingerprint")
+
+
+def _counts(run: RunRecord) -> list[int]:
+    data = run.provenance.get("data") or {}
+    return [data.get(split, 0) for split in ("train", "val", "test")]
+
+
+def _data_of(run: RunRecord) -> str:
+    """Return the data of a run in words: its name, its images and how they were split."""
+    name, root = run.settings["dataset.name"], run.settings.get("dataset.root")
+    where = f" {brief_path(root)}" if root and name == "image_folder" else ""
+    train, val, test = _counts(run)
+    split = f"val_split {show(run.settings['dataset.val_split'])}"
+    return f"{show(name)}{where}: {train:,} train, {val:,} val, {test:,} test images, {split}"
 
 
 def differing_settings(runs: Sequence[RunRecord]) -> list[str]:
@@ -74,16 +128,16 @@ def differing_settings(runs: Sequence[RunRecord]) -> list[str]:
 def table(rows: Sequence[Row]) -> list[list[Any]]:
     """Return the rows of comparison.csv: runs, settings, mean and standard deviation of each figure."""
     names = [name for figure in FIGURES for name in (figure, f"{figure}_std")]
-    lines: list[list[Any]] = [["runs", "count", "status", *rows[0].settings, *names]]
+    lines: list[list[Any]] = [["runs", "count", "status", "data", *rows[0].settings, *names]]
     for row in rows:
         runs, status = " ".join(run.name for run in row.runs), row.runs[0].status
         figures = [value for figure in FIGURES for value in (row.mean(figure), row.deviation(figure))]
-        lines.append([runs, len(row.runs), status, *row.settings.values(), *figures])
+        lines.append([runs, len(row.runs), status, row.data, *row.settings.values(), *figures])
     return lines
 
 
-def _row(runs: Sequence[RunRecord], differing: Sequence[str]) -> Row:
-    settings = {key: show(runs[0].settings.get(key)) for key in differing}
+def _row(data: str, runs: Sequence[RunRecord], differing: Sequence[str]) -> Row:
+    settings = {key: brief_path(runs[0].settings.get(key)) for key in differing}
     finished = [run.summary for run in runs if run.status == "finished"]
     figures = {
         f"{split}_{name}": [summary[entry][name] for summary in finished if name in summary[entry]]
@@ -91,29 +145,34 @@ def _row(runs: Sequence[RunRecord], differing: Sequence[str]) -> Row:
         for name in METRICS
     }
     figures["seconds"] = [summary["seconds"]["total"] for summary in finished]
-    return Row(settings, tuple(runs), figures)
+    return Row(data, settings, tuple(runs), figures)
 
 
 def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
     """Write a comparison as one HTML file, and its table beside it as CSV; return the table."""
     rows = compare(runs)
-    finished = [row for row in rows if row.finished]
-    with tempfile.TemporaryDirectory() as scratch:
-        picture = Path(scratch) / "curves.png"
-        groups = [(row.label or row.runs[0].name, [run.metrics for run in row.runs]) for row in finished]
-        plot_comparison(groups, picture)
-        curves = embedded(picture)
+    ranked: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.finished:
+            ranked.setdefault(row.data, []).append(row)
     page = template("comparison.html").render(
-        rows=finished,
+        tables=[(data, same, _curves(same)) for data, same in ranked.items()],
         failed=[(run, _last_line(run)) for row in rows if not row.finished for run in row.runs],
         settings=list(rows[0].settings),
-        curves=curves,
         count=len(runs),
         on_test=any(run.settings.get("dataset.val_split") == "test" for run in runs),
     )
     write_atomically(file, page)
     write_csv(file.with_suffix(".csv"), table(rows))
     return rows
+
+
+def _curves(rows: Sequence[Row]) -> str | None:
+    with tempfile.TemporaryDirectory() as scratch:
+        picture = Path(scratch) / "curves.png"
+        groups = [(row.label or row.runs[0].name, [run.metrics for run in row.runs]) for row in rows]
+        plot_comparison(groups, picture)
+        return embedded(picture)
 
 
 def _last_line(run: RunRecord) -> str:

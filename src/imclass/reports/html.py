@@ -7,6 +7,7 @@ import jinja2
 
 from imclass.config.durations import clock
 from imclass.config.metric import ACCURACY
+from imclass.config.setting import show
 from imclass.runs.records import read_bytes
 
 
@@ -32,3 +33,14 @@ def template(name: str) -> jinja2.Template:
     environment.filters["percent"] = ACCURACY.show
     environment.filters["clock"] = clock
     return environment.get_template(f"{name}.j2")
+
+
+def brief_path(value: object) -> str:
+    """Return a setting as `show` does; of an absolute path what is below the current folder, else its name.
+
+    A page is passed on: whose folders the files lay in is nobody's concern.
+    """
+    if not isinstance(value, str) or not Path(value).is_absolute():
+        return show(value)
+    path, here = Path(value), Path.cwd()
+    return show(str(path.relative_to(here)) if path.is_relative_to(here) else path.name or value)

@@ -8,9 +8,8 @@ from typing import Any
 from imclass.config.check import flatten
 from imclass.config.compose import compose_config
 from imclass.config.metric import METRICS
-from imclass.config.schema import values_of
-from imclass.config.setting import show
-from imclass.reports.html import embedded, template
+from imclass.config.schema import affects_results, values_of
+from imclass.reports.html import brief_path, embedded, template
 from imclass.reports.plots import plot_curves
 from imclass.reports.split_report import draw_scores
 from imclass.runs.atomic import write_atomically
@@ -55,23 +54,31 @@ def write_run_page(
         }
     plots = {name: (PLOTS[name], png) for name, png in found.items() if png is not None}
     missing = [name for name in PLOTS if name not in plots]
+    facts = {key: value for key, value in run.provenance.items() if key != "command"}
     page = template("run.html").render(
         run=run,
         metrics=METRICS.values(),
         changed=_changed(run),
-        settings={key: show(value) for key, value in run.settings.items()},
+        settings={key: brief_path(value) for key, value in run.settings.items()},
         classes=sorted(run.scores.get("classes", []), key=lambda row: row["f1"]),
         plots=plots,
         missing=missing,
         commands=commands(run.provenance),
-        facts=flatten({k: v for k, v in run.provenance.items() if k != "command"}),
+        facts={key: _fact(value) for key, value in flatten(facts).items()},
     )
     write_atomically(file, page)
     return missing
 
 
 def _changed(run: RunRecord) -> dict[str, str]:
-    """Return the settings that differ from those of a bare `imclass train`, as the user types them."""
+    """Return the settings that differ from those of a bare `imclass train`, as the user types them.
+
+    Those without effect on a run's figures, such as logger.*, are left out; not what it was trained on.
+    """
     defaults = values_of(compose_config([], [], to_train=False))
     others = {key: value for key, value in run.settings.items() if value != defaults.get(key)}
-    return {key: show(value) for key, value in others.items() if key not in ("name", "output_dir")}
+    return {k: brief_path(v) for k, v in others.items() if affects_results(k) or k == "dataset.root"}
+
+
+def _fact(value: object) -> object:
+    return brief_path(value) if isinstance(value, str) else value

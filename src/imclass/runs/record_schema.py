@@ -88,6 +88,7 @@ SUMMARY = {
     "stopped": Optional(TEXT),
     "unwritten": Optional(Listed(TEXT)),
     "skipped": Optional(Entry("counts of images by split", _are_counts)),
+    "test_readings": Optional(COUNT),
 }
 FINISHED = {**SUMMARY, "best": BEST, "test": FIGURES, "images_per_second": NUMBER}
 POINT = {

@@ -15,6 +15,7 @@ from imclass.training.build import Job, starting_weights
 
 Summary = dict[str, Any]
 SHOWN = 3  # names of damaged images
+ADVICE = "choose the length by the validation accuracy"  # a test accuracy that decides is biased
 
 
 def banner(job: Job) -> str:
@@ -69,7 +70,7 @@ def last_block(summary: Summary, run: RunFolder) -> str:
     """Return the lines that end a finished run: its figures, where they lie, and what to try next."""
     path = shlex.quote(str(run.path))
     best, test, seconds = summary["best"], summary["test"], summary["seconds"]
-    lacking = summary.get("unwritten")
+    lacking, readings = summary.get("unwritten"), summary.get("test_readings") or 1
     ended = f"; training ended early: {summary['stopped']}" if summary["stopped"] else ""
     return "\n".join(
         [
@@ -77,6 +78,11 @@ def last_block(summary: Summary, run: RunFolder) -> str:
             f"best model   epoch {best['epoch']:.4g}, step {best['step']}{ended}",
             f"validation   accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}",
             f"test         accuracy {test['accuracy']:.2%}, loss {test['loss']:.4f}",
+            *(
+                [f"tested       {readings} times: choose the length by the validation accuracy"]
+                if readings > 1
+                else []
+            ),
             *([f"skipped      {_in_words(skipped)}"] if (skipped := summary.get("skipped")) else []),
             f"time         {clock(seconds['total'])} ({clock(seconds['train'])} training), "
             f"{summary['images_per_second']:,.0f} images/s",

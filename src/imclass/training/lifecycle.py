@@ -192,12 +192,24 @@ def _summary(job: Job, status: str, test: Result | None = None) -> Summary:
         **training,
         "seconds": {"total": setup + watch.train + watch.evaluate, **training["seconds"]},
         "test": test.figures if test else None,
+        "test_readings": _test_readings(job) + (test is not None and not job.run.finished),
         "skipped": job.data.skipped,
         "peak_memory_bytes": job.device.peak_memory_bytes(),
     }
     if lacking := job.logger.incomplete():
         summary["unwritten"] = lacking
     return summary
+
+
+def _test_readings(job: Job) -> int:
+    """Return how often the run's test set has been read, as its last summary records.
+
+    Once by each training that ended: one that is resumed to train longer has been tested before. Concluding
+    a run again, as it was killed meanwhile or a file is gone, reads it with the same weights: not counted.
+    """
+    summary = job.run.summary
+    readings = summary.get("test_readings")
+    return readings if readings is not None else int(summary.get("status") == "finished")
 
 
 def _export_safetensors(path: Path, best: State, figures: dict[str, float]) -> None:
