@@ -95,8 +95,13 @@ def test_killed_after_the_last_word_a_run_is_finished(here: Path, whole: Path) -
     "more",
     [
         ("device.precision=bf16",),
-        ("model=speednet", "model.dropout=null"),
-        ("optimizer=muon", "scheduler=plateau"),
+        (
+            "model=speednet",
+            "model.dropout=null",
+            "train.resolutions=[10:4st,12:13st]",
+            "augment.flip=alternating",
+        ),
+        ("optimizer=muon", "optimizer.normalize_weights=true", "scheduler=plateau"),
         ("checkpoint.every=null",),
         ("augment.resized_crop=true", "augment.crop=0", "augment.flip=alternating", "augment.contrast=0.4"),
     ],

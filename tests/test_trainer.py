@@ -396,3 +396,28 @@ def test_without_a_terminal_lines_are_few_and_plain(imclass) -> None:
     assert "\r" not in outcome.out + outcome.err
     assert "\x1b" not in outcome.out + outcome.err
     assert outcome.out.count("val loss") <= 2  # of 18: at most one in 10 seconds
+
+
+def test_lower_resolutions_until_their_times(train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """18 steps on images of 16x16: the first 6 at 10x10, then to half of the training at 12x12."""
+    seen, backward = [], Learner.backward
+
+    def spy(learner: Learner, images: torch.Tensor, *rest: object) -> object:
+        seen.append(tuple(images.shape[2:]))
+        return backward(learner, images, *rest)
+
+    monkeypatch.setattr(Learner, "backward", spy)
+    train("low", "model=speednet", "train.resolutions=[10:6st,12:50%]")
+    assert seen == 6 * [(10, 10)] + 3 * [(12, 12)] + 9 * [(16, 16)]
+
+
+def test_lower_resolutions_that_cannot_be(imclass) -> None:
+    model = "model=vgg10_keras", "dataset.synthetic.shape=[1,32,32]"
+    for wrong, expected in {
+        "32:6st": "expected below the 32 pixels",
+        "16:6st": "vgg10_keras does not work on images of 16x16",
+    }.items():
+        outcome = imclass("train", "name=low", *merged(QUICK, [*model, f"train.resolutions=[{wrong}]"]))
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert outcome.err.startswith(f"imclass: train.resolutions: {wrong}: {expected}")
+    assert not Path("outputs").exists()

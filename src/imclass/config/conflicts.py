@@ -126,6 +126,9 @@ def _length(config: Config) -> Iterator[str]:
     warmup = parse_duration(scheduler.warmup).steps(steps_per_epoch, total)
     if warmup > total:
         yield f"scheduler.warmup={scheduler.warmup}: longer than {shown}; shorten it, or train longer"
+    resolutions = Plan.of(config, steps_per_epoch).resolutions
+    if list(resolutions) != sorted(set(resolutions)) or any(until > total for until, _ in resolutions):
+        yield f"train.resolutions=[{','.join(train.resolutions)}]: expected rising times within the {shown}"
     previous = -1.0
     milestones = scheduler.milestones or []
     for milestone in milestones:

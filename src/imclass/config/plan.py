@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from imclass.config.durations import parse_duration
+from imclass.config.resolutions import parse_resolution
 from imclass.config.schema import Config
 
 
@@ -20,6 +21,7 @@ class Plan:
     patience: int | None  # evaluations without a better one before training ends
     metric: str  # what makes a model the best on validation data: accuracy, loss
     max_norm: float  # of all gradients together; inf: not clipped
+    resolutions: tuple[tuple[int, int], ...]  # the step before which each lower side in pixels is used
 
     @classmethod
     def of(cls, config: Config, steps_per_epoch: int) -> "Plan":
@@ -27,8 +29,10 @@ class Plan:
         train = config.train
         save = parse_duration(config.checkpoint.every) if config.checkpoint.every is not None else None
         by_clock = save is not None and save.unit == "s"
+        steps = train.steps or max(1, round((train.epochs or 0) * steps_per_epoch))
+        lower = map(parse_resolution, train.resolutions)
         return cls(
-            steps=train.steps or max(1, round((train.epochs or 0) * steps_per_epoch)),
+            steps=steps,
             eval_every=max(1, parse_duration(train.eval_every).steps(steps_per_epoch)),
             log_every=max(1, parse_duration(train.log_every).steps(steps_per_epoch)),
             save_every=max(1, save.steps(steps_per_epoch)) if save and not by_clock else None,
@@ -37,7 +41,12 @@ class Plan:
             patience=train.early_stopping,
             metric=config.checkpoint.metric,
             max_norm=train.grad_clip or math.inf,
+            resolutions=tuple((until.steps(steps_per_epoch, steps), side) for side, until in lower),
         )
+
+    def side(self, step: int) -> int | None:
+        """Return the side in pixels of the training images at `step`; None: that of all other images."""
+        return next((side for until, side in self.resolutions if step < until), None)
 
     @property
     def evaluations(self) -> int:

@@ -17,6 +17,7 @@ from imclass.config.components import (
     OptimizerConfig,
     SchedulerConfig,
 )
+from imclass.config.resolutions import are_resolutions
 from imclass.config.setting import Setting, setting
 
 RUN_NAME = r"(?!\.)[A-Za-z0-9._-]{1,100}"
@@ -70,6 +71,12 @@ class TrainConfig:
         None, "length in optimizer steps; overrides epochs", at_least=1, lengthens=True
     )
     batch_size: int = setting(32, "images per step, over all processes", at_least=1, also_called=("batch",))
+    resolutions: list[str] = setting(
+        [],
+        "sides in pixels of the training images to begin with, each until a time",
+        accepts=are_resolutions,
+        allowed="a list of SIDE:TIME, such as [20:30%,24:60%]",
+    )
     eval_every: str = setting("1ep", "time between validations", unit=("ep", "st"))
     log_every: str = setting("0.1ep", "time between log lines", unit=("ep", "st"), free_on_resume=True)
     label_smoothing: float = setting(0.0, "probability spread over the wrong classes", at_least=0, below=1)

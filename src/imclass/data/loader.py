@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from imclass.data.augment import Augment, normalize
-from imclass.data.dataset import Split, centre_of
+from imclass.data.dataset import Split, centre_of, resize_images
 from imclass.data.draws import SliceGenerator
 from imclass.machine.device import Device
 from imclass.machine.randomness import derive_seed, generator
@@ -80,12 +80,14 @@ class TrainLoader:
             self._order_of = epoch, order
         return self._order_of[1][position * self.batch_size : (position + 1) * self.batch_size]
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int, side: int | None = None) -> tuple[Tensor, Tensor]:
         """Return float32 images (n, C, H, W) and targets: int64 (n,), or float32 (n, classes) if mixed.
 
-        n: this rank's share of the batch.
+        n: this rank's share of the batch. side: of the images in pixels, if not that of the data set.
         """
         images, labels, draws = self._augmented(step, self._part)
+        if side is not None:
+            images = resize_images(images, (side, side))
         return self.augment.mix(self.images.normalize(images), labels, draws)
 
     def samples(self, count: int) -> tuple[Tensor, Tensor]:

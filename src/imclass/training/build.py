@@ -10,18 +10,20 @@ from torch import nn
 
 from imclass.config.conflicts import unused
 from imclass.config.plan import Plan
+from imclass.config.resolutions import parse_resolution
 from imclass.config.schema import Config, ModelConfig
 from imclass.data.augment import Augment, normalize
-from imclass.data.dataset import Data, resize_images
+from imclass.data.dataset import Data, centre_of
 from imclass.data.datasets import prepare_data
 from imclass.data.loader import EvalLoader, Images, TrainLoader
-from imclass.errors import ConfigError
+from imclass.errors import ConfigError, UserError
 from imclass.evaluation.evaluate import evaluate
 from imclass.machine.device import Device, resolve_device
 from imclass.machine.processes import ALONE, Processes
 from imclass.machine.randomness import seed_everything, use_deterministic_kernels
 from imclass.machine.signals import STOP
 from imclass.models import InitFromImages, build_model, build_trained_model
+from imclass.models.dry_run import check_fits
 from imclass.runs.checkpoint import State, read_model_weights
 from imclass.runs.checkpointer import Checkpointer
 from imclass.runs.folder import RunFolder
@@ -74,6 +76,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     warnings += [*compare_headers(old, header, run.path), *unused(config)]
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch, resumed=bool(state))
     _check_batch(config, learner)
+    _check_resolutions(config, learner, data)
     if state:
         require_resumable(state, old, learner, run)
     train, val, test = _build_loaders(config, data, device)
@@ -167,6 +170,22 @@ def _check_batch(config: Config, learner: Learner) -> None:
         raise ConfigError([f"train.batch_size={batch}: {share}{why}"])
 
 
+def _check_resolutions(config: Config, learner: Learner, data: Data) -> None:
+    """Raise ConfigError when images of a lower resolution are none, or the model does not take them."""
+    channels, size, _ = data.shape
+    for entry in config.train.resolutions:
+        side, _ = parse_resolution(entry)
+        if side >= size:
+            raise ConfigError(
+                [f"train.resolutions: {entry}: expected below the {size} pixels of the data set"]
+            )
+        try:
+            check_fits(learner.model, config.model.name, (channels, side, side), len(data.classes))
+        except UserError as error:
+            reason = f"{config.model.name} does not work on images of {side}x{side}"
+            raise ConfigError([f"train.resolutions: {entry}: {reason}"]) from error
+
+
 def build_learner(
     config: Config, data: Data, device: Device, steps: int, steps_per_epoch: int, *, resumed: bool
 ) -> Learner:
@@ -207,9 +226,8 @@ def build_network(config: Config, data: Data, *, resumed: bool) -> nn.Module:
     if weights is not None:
         load_weights(model, read_model_weights(weights), source=weights)
     elif not (resumed or config.model.pretrained) and isinstance(model, InitFromImages):
-        images = data.train.images[:IMAGES_FOR_INIT]
-        mean, std = torch.tensor(data.mean), torch.tensor(data.std)
-        model.init_from(normalize(resize_images(images, data.shape[1:]), mean, std))
+        images = centre_of(data.train.images[:IMAGES_FOR_INIT], config.dataset.centre, data.shape[1:])
+        model.init_from(normalize(images, torch.tensor(data.mean), torch.tensor(data.std)))
     return model
 
 

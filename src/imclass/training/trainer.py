@@ -76,7 +76,7 @@ class Trainer:
     def train_step(self) -> None:
         """Take one optimizer step on the batch of this step."""
         step, learner = self.progress.step, self.learner
-        images, targets = self.loader.batch(step)
+        images, targets = self.loader.batch(step, self.plan.side(step))
         learner.schedule.apply(learner.optimizer, step)
         loss, logits = learner.backward(images, targets, step)
         self.grad_norm = learner.step(self.plan.max_norm)
