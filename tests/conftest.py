@@ -100,6 +100,13 @@ def run(imclass: Callable[..., Outcome], finished: Path, tmp_path: Path) -> Path
 
 
 @pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of decoded images, empty: the user's own stays as it is."""
+    monkeypatch.setenv("IMCLASS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of torch's, and no network."""
 

@@ -20,14 +20,9 @@ from imclass.data.folder import damaged
 from imclass.errors import UserError
 from imclass.runs.regular import open_regular
 
+pytestmark = pytest.mark.usefixtures("cache")
 QUICK = ("dataset=image_folder", "dataset.root=pictures", "model=lenet", "dataset.resize=16")
 QUICK += ("train.batch_size=4", "train.steps=2", "device=cpu", "logger.plots=false", "name=run")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("IMCLASS_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

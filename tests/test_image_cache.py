@@ -15,11 +15,7 @@ from pictures import load, make_folder, pixels, save
 from imclass.data.folder import dataset as image_folder
 from imclass.data.folder.cache import cached_images
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("IMCLASS_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture

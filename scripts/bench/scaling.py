@@ -160,7 +160,8 @@ def measure(size: int, threads: int, model: str, options: argparse.Namespace) ->
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["imclass.training.build"])  # torch is imported once
     with tempfile.TemporaryDirectory() as folder:
         own = argparse.Namespace(**{**vars(options), "folder": folder})
         workers = [
