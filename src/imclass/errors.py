@@ -26,7 +26,7 @@ class ImclassError(Exception):
 
 
 class UserError(ImclassError):
-    """A mistake in the command, the configuration or a file. The message says what to do."""
+    """A mistake in the command, the configuration or a file. The message names the fix."""
 
     exit_code = EXIT_MISTAKE
 

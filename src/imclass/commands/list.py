@@ -1,4 +1,4 @@
-"""imclass list: what there is to choose from, each with what its file says about it."""
+"""imclass list: what there is to choose from, each with the first sentence of its file."""
 
 import re
 from collections.abc import Sequence

@@ -121,7 +121,7 @@ def _runs_in(path: Path) -> list[Path]:
 
 
 def _read(runs: Sequence[Path]) -> "tuple[list[RunRecord], list[UserError]]":
-    """Read the runs' records; return those that can be read, and what is wrong with the others.
+    """Read the runs' records; return those that can be read, and the problems of the others.
 
     Raises UserError if none can be.
     """

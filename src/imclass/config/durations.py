@@ -29,7 +29,7 @@ class Duration:
 
 
 def parse_duration(text: object, units: Iterable[str] = UNITS) -> Duration:
-    """Read `text`, which must be in one of `units`, or 0. Raises ValueError that says what was expected."""
+    """Read `text`, which must be in one of `units`, or 0. Raises ValueError naming the units."""
     match = None if isinstance(text, bool) else _PATTERN.fullmatch(str(text))
     if match and match[2]:
         value, unit = float(match[1]), match[2]

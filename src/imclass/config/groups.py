@@ -76,7 +76,7 @@ def component(
 
 
 def _load_plugin(group: str, name: str, returns: type[T]) -> Callable[..., T]:
-    """Return the function of another package that a group calls as `SIGNATURES` says.
+    """Return the function that another package adds to a group; its signature is in `SIGNATURES`.
 
     Raises UserError, and the function does, for whatever is wrong with it: one line that names it.
     """

@@ -1,4 +1,4 @@
-"""Overrides as they are typed: what is wrong with each, and the values of a sweep. No torch here."""
+"""Checks overrides as they are typed, and lists the values of a sweep. No torch here."""
 
 import itertools
 import re
@@ -76,7 +76,7 @@ def _grammar_problem(text: str) -> str:
 
 
 def override_problem(text: str, config_dirs: Sequence[Path]) -> str | None:
-    """Return what is wrong with one override, or None; every value of a sweep is checked."""
+    """Return the problem with one override, or None; every value of a sweep is checked."""
     override = parse(text)
     if override is None:
         return _grammar_problem(text)

@@ -10,7 +10,7 @@ from imclass.config.schema import Config
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long to train, and what happens how often; in optimizer steps unless it says seconds."""
+    """How long to train, and what happens how often; in optimizer steps unless the name ends in seconds."""
 
     steps: int
     eval_every: int

@@ -94,7 +94,7 @@ class Setting:
         return start + (f" and at most {self.at_most:.12g}" if self.at_most < math.inf else end)
 
     def check(self, value: Any, typed: str = "") -> tuple[Any, str]:
-        """Return `value` in the type of the setting, and what is wrong with it: "" if nothing is.
+        """Return `value` converted to the setting's type, and the problem with it, "" if none.
 
         typed: what `value` was read from, for the message where it has to be quoted: 1e3, not 1000.
         """

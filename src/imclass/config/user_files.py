@@ -99,7 +99,7 @@ def _problems(content: dict[Any, Any]) -> Iterator[str]:
 
 
 def _default_problem(entry: Any) -> str | None:
-    """Return what is wrong with an entry of the defaults list: it may choose from our groups only."""
+    """Return the problem with an entry of the defaults list, or None: it may choose from our groups only."""
     shown = ": ".join(map(str, *entry.items())) if isinstance(entry, dict) and len(entry) == 1 else entry
     if isinstance(entry, str):
         choices: Any = entry
@@ -117,7 +117,7 @@ def _default_problem(entry: Any) -> str | None:
 
 
 def _value_problems(value: Any, key: str) -> Iterator[str]:
-    """Yield what is wrong with the keys and values below `key`."""
+    """Yield the problems with the keys and values below `key`."""
     if isinstance(value, dict):
         for name, below in value.items():
             path = f"{key}.{name}" if key else str(name)
@@ -133,7 +133,7 @@ def _value_problems(value: Any, key: str) -> Iterator[str]:
 
 
 def _reference_problems(settings: dict[Any, Any]) -> Iterator[str]:
-    """Yield what is wrong with ${...}: of settings that name each other, each could be twice as long."""
+    """Yield the problems with ${...}: of settings that name each other, each could be twice as long."""
     texts = {key: str(value) for key, value in flatten(settings).items()}
     for key, text in texts.items():
         names = _REFERENCE.findall(text)

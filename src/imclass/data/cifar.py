@@ -47,7 +47,7 @@ def load_cifar100(config: DatasetConfig) -> Dataset:
 
 
 def damaged_files(config: DatasetConfig) -> dict[Path, str]:
-    """Return {path: what is wrong} of the unpacked files that are there and damaged."""
+    """Return {path: problem} of the unpacked files that are there and damaged."""
     source, classes = {"cifar10": (CIFAR10, "10"), "cifar100": (CIFAR100, "100")}[config.name]
     where, damaged = _find(config, source, classes), {}
     if where is None or not where.is_dir():

@@ -64,7 +64,7 @@ def load_fashion_mnist_mini(config: DatasetConfig) -> Dataset:
 
 
 def damaged_files(config: DatasetConfig) -> dict[Path, str]:
-    """Return {path: what is wrong} of the files that are there and damaged."""
+    """Return {path: problem} of the files that are there and damaged."""
     folder, damaged = _find(config.root), {}
     if folder is None:
         return {}

@@ -17,7 +17,7 @@ DEFAULT_VAL_SPLIT = DatasetConfig().val_split
 def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> tuple[Split, Split, str]:
     """Return training split, validation split, and where the latter comes from (`Data.val_source`).
 
-    Validation images are held out as `config.val_split` says, then `config.fraction` of the rest is kept.
+    Validation images are held out by `config.val_split`, then `config.fraction` of the rest is kept.
     val_split: `test`; a list of patterns for the names in `dataset.train.files` ('data_batch_5',
     'train/*/1*.png'; `*` also matches slashes); else, unless the data set comes with validation images, a
     fraction in (0, 1) or a number of training images, stratified. A smaller `fraction` is a subset of a

@@ -1,1 +1,1 @@
-"""What a model says of a split: figures, test-time views, a model opened from its run folder."""
+"""Evaluates a model on a split: metrics, test-time augmentation, a model opened from its run folder."""

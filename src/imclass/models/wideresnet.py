@@ -1,6 +1,6 @@
 """Wide residual networks for small images (Zagoruyko & Komodakis 2016, arXiv:1605.07146).
 
-The name says depth and widening factor: wideresnet28_10 is WRN-28-10. Written from the paper's table 1.
+The name gives depth and widening factor: wideresnet28_10 is WRN-28-10. Written from the paper's table 1.
 """
 
 from functools import partial

@@ -4,8 +4,8 @@ The rule of resuming: a checkpoint is a dict of `state_dict`s, and everything ra
 (seed, step). So a resumed run is: build the same objects, load the newest checkpoint that verifies and whose
 logs are whole, cut the logs back to where they were when it was written, go on at its step.
 
-`last.pt` is the newest, `previous.pt` the one before; `best.pt` is a model alone, for evaluation. What a
-`last.pt` says is the best model is on the disk before it is.
+`last.pt` is the newest, `previous.pt` the one before; `best.pt` is a model alone, for evaluation. The best
+model that a `last.pt` names is on the disk before it is.
 """
 
 import itertools

@@ -84,7 +84,7 @@ class RunFolder:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What summary.json says; empty before the first. Raises UserError when a run did not write it."""
+        """The content of summary.json, empty before the first. Raises UserError unless a run wrote it."""
         return read_summary(self.path)
 
     @property

@@ -105,7 +105,7 @@ class RunLogger:
 
 
 def missing_logs(folder: Path, state: Any) -> list[str]:
-    """Return a text per file of a run folder that lacks, or cannot give, what a checkpoint says it has.
+    """Return a message per file of a run folder that is shorter than a checkpoint records, or damaged.
 
     state: the logger's part of the checkpoint. After a power cut, a file can be shorter than it was, or
     hold zeros; a resume from this checkpoint would leave a gap there. Raises DamagedCheckpoint for another

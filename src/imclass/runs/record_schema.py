@@ -142,13 +142,13 @@ EVALUATION = {
 
 
 def problem_of_summary(value: Any) -> str | None:
-    """Return what is wrong with the content of a summary.json; None if nothing is."""
+    """Return the problem with the content of a summary.json, or None."""
     is_finished = isinstance(value, dict) and value.get("status") == "finished"
     return problem_of(value, FINISHED if is_finished else SUMMARY)
 
 
 def problem_of_evaluation(value: Any) -> str | None:
-    """Return what is wrong with the content of an evaluation.json; None if nothing is."""
+    """Return the problem with the content of an evaluation.json, or None."""
     problem = problem_of(value, EVALUATION)
     if problem is None:
         classes, matrix = len(value["classes"]), value["confusion_matrix"]
@@ -158,7 +158,7 @@ def problem_of_evaluation(value: Any) -> str | None:
 
 
 def problem_of_about(value: Any) -> str | None:
-    """Return what is wrong with what a checkpoint says of its model; None if nothing is."""
+    """Return the problem with what a checkpoint records of its model, or None."""
     problem = problem_of(value, {"about": ABOUT})
     if problem is None:
         about, channels = value["about"], value["about"]["shape"][0]
@@ -170,7 +170,7 @@ def problem_of_about(value: Any) -> str | None:
 
 
 def problem_of(value: Any, schema: Any, key: str = "") -> str | None:
-    """Return the first thing that is wrong with a value from a file, with its key; None if nothing is.
+    """Return the first problem with a value from a file, with its key, or None.
 
     schema: an Entry, Optional, Listed, a list of one schema per item, a mapping of the keys that must be
     there (others may be), or Exactly such a mapping.

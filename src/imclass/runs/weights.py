@@ -1,4 +1,4 @@
-"""Weights in files: reading and writing them, and loading them with an error that says what differs.
+"""Weights in files: reading and writing them, and loading them with an error that names the differences.
 
 A .safetensors file of ours has a SHA-256 in its metadata, of all that is in it but the SHA-256 itself. It is
 checked whenever we read one; the files of others have none, and other readers need not know.

@@ -31,7 +31,7 @@ BEST_PART = 0.25  # of the trials, compared with all of them by importance
 def write_report(folder: Path, page: Path) -> Results:
     """Write the page, a CSV file beside it, and the sweep's best.yaml; return what was found.
 
-    If best.yaml cannot be written, a line on stderr says why, and the rest is.
+    If best.yaml cannot be written, the reason goes to stderr, and the rest is written.
     Raises UserError if a sweep did not write the folder.
     """
     results = read_results(folder)

@@ -1,4 +1,4 @@
-"""The study on disk: Optuna's journal, and what a trial in it says about itself.
+"""The study on disk: Optuna's journal, and what it records of each trial.
 
 Optuna never changes a trial that has ended. One that failed may be tried again, so it stays open in the
 study, with the attribute `failed`; like any open trial, it is trained while a process holds its lock.

@@ -49,7 +49,7 @@ def banner(job: Job) -> str:
 
 
 def _skipped(job: Job) -> list[str]:
-    """Say how many damaged images were left out, and name the first."""
+    """Return the lines that count the damaged images left out and name the first."""
     counts = job.data.skipped
     if not counts:
         return []
@@ -99,7 +99,7 @@ def last_block(summary: Summary, run: RunFolder) -> str:
 
 
 def _weights(config: ModelConfig) -> list[str]:
-    """Say what the weights start from, where a file is named."""
+    """Return the line on the starting weights, where a file is named."""
     if config.weights is None:
         return []
     if starting_weights(config) is None:
@@ -108,7 +108,7 @@ def _weights(config: ModelConfig) -> list[str]:
 
 
 def _stem(job: Job) -> str:
-    """Say how the first layer looks at the images, and what chose it."""
+    """Return the first layer's kernel and stride, and what chose them."""
     model = job.trainer.learner.model
     conv = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if conv is None:

@@ -82,7 +82,7 @@ def _test(job: Job) -> Result:
 
 
 def _best(job: Job) -> tuple[Header, State]:
-    """Return what best.pt holds. Raises UserError saying what is left, where it is gone or damaged."""
+    """Return what best.pt holds. Raises UserError naming the last weights, where it is gone or damaged."""
     best = job.checkpointer.best
     try:
         return load_best(best)
@@ -125,7 +125,7 @@ def _use_figures_of(job: Job, header: Mapping[str, Any]) -> None:
 
 
 def repeat_last_block(run: RunFolder) -> None:
-    """Say that there is nothing left to do, and show the figures of the finished run."""
+    """Print that the run is finished already, and its figures."""
     print(f"{run.path}: finished already; a longer train.epochs= continues it, another name= starts anew")
     print(printable(last_block(run.summary, run)))
 

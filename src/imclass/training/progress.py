@@ -1,4 +1,4 @@
-"""How far a training has come, and what the clock says."""
+"""How far a training has come, and how long that took."""
 
 import contextlib
 import dataclasses

@@ -83,7 +83,7 @@ def run_groups(bench: Bench, groups: Iterable[str]) -> list[Row]:
 
 
 def _trials(bench: Bench, group: str) -> list[Trial]:
-    """Return the trials of a group; one that says why, where even what they compare with cannot be made."""
+    """Return the trials of a group; one with the reason, where even what they compare with cannot be made."""
     try:
         return list(importlib.import_module(f"imclass.commands.selftest.{group}").trials(bench))
     except Unexpected as error:

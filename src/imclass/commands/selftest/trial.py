@@ -14,12 +14,12 @@ KILLED = -signal.SIGKILL
 
 
 class Lost(Unexpected):
-    """What a trial has lost; the message says it."""
+    """What a trial has lost, as its message."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """what: its row of the table. name: what is done. run: does it in an empty folder; raises what is wrong.
+    """what: its row of the table. name: what is done. run: does it in an empty folder; raises Unexpected.
 
     count: of attempts in it.
     """

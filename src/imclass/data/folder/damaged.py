@@ -15,7 +15,7 @@ from imclass.errors import UserError
 def skip_damaged(
     root: Path, found: dict[str, list[ImageFile]], classes: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
-    """Take the images that cannot be decoded out of `found`; return "name: what is wrong" of them, by part.
+    """Take the images that cannot be decoded out of `found`; return them as "name: problem", by part.
 
     What is damaged is found once, and cached: each image is decoded fully. Raises UserError if a class
     loses all its images.

@@ -91,7 +91,7 @@ def read_images(
 
 
 def damage(path: str | Path) -> str:
-    """Decode an image fully; return what is wrong with it, "" if nothing is."""
+    """Decode an image fully; return the problem, "" if none."""
     try:
         decode_image(path, None, channels=3)
     except UserError as error:

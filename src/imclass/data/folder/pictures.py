@@ -38,7 +38,7 @@ def split_of_class_folders(
 ) -> Split | None:
     """Return the images of ROOT/<name>/<class>/, or of ROOT/<class>/ if it is not divided into parts.
 
-    Class folders are named as `folder_name` says. None: there are none, and the run's data set is not an
+    Class folders are named by `folder_name`. None: there are none, and the run's data set is not an
     image folder either. Raises UserError when the classes are not the network's, the part is missing, or a
     file is damaged.
     """

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a folder of images; `scan` and `decode` stop at the first."""
+"""Finds every problem in a folder of images; `scan` and `decode` stop at the first."""
 
 import contextlib
 import os
@@ -78,7 +78,7 @@ class _Inspection:
             (self.problems if required else self.ignored).append(empty)
 
     def look_at_other(self, name: str, entry: "os.DirEntry[str]") -> None:
-        """Say what a file is that is not named like an image."""
+        """Record a file that is not named like an image."""
         try:
             regular = stat.S_ISREG(entry.stat().st_mode)
         except OSError as error:
@@ -94,7 +94,7 @@ class _Inspection:
             self.ignored.append(Problem(name, "not an image by its name"))
 
     def look_beside(self, folders: dict[str, Path]) -> None:
-        """Say what lies outside the class folders."""
+        """Record what lies outside the class folders."""
         for folder in dict.fromkeys([self.root, *folders.values()]):
             own = set(subfolders(folder, lambda _: None)) if folder in folders.values() else set()
             own |= {path.name for path in folders.values() if path.parent == folder}

@@ -87,11 +87,11 @@ def _check_evaluation(verdict: Verdict) -> None:
         if not math.isclose(scores[key], test[key], rel_tol=CLOSE, abs_tol=CLOSE):
             verdict.add("evaluation.json", f"{key} {scores[key]:g}, where summary.json has {test[key]:g}")
     if scores["images"] != sum(sum(row) for row in scores["confusion_matrix"]):
-        verdict.add("evaluation.json", "the confusion matrix has not as many images as it says")
+        verdict.add("evaluation.json", "the confusion matrix does not sum to `images`")
 
 
 def _check_lock(verdict: Verdict) -> None:
-    """Note who trains in the folder, from what its lock says: taking it would stop another process."""
+    """Note who trains in the folder, by reading its lock: taking it would stop another process."""
     file = verdict.path / LOCK
     if file.is_symlink() or (file.exists() and not file.is_file()):
         verdict.add(LOCK, "not a regular file, so not a lock of imclass; remove it")
