@@ -9,6 +9,8 @@ from torch import Tensor
 
 from imclass.data.draws import draw_fractions, to_device
 
+IN_CACHE = 1 << 18  # values changed at once on a CPU: as floats they stay in a core's cache
+
 
 def colour_jitter(
     images: Tensor, brightness: float, contrast: float, saturation: float, generator: torch.Generator
@@ -18,10 +20,17 @@ def colour_jitter(
     brightness, contrast, saturation: 0..1, the largest change x; factors are uniform in 1 - x..1 + x. 0: that
     one is left out. torchvision's ColorJitter draws the order too, which in a batch takes six times as long.
     """
-    spans = torch.tensor([[brightness], [contrast], [saturation]])
+    spans = (brightness, contrast, saturation)
     drawn = draw_fractions((3, len(images)), generator)
-    strengths = to_device(((2 * drawn - 1) * spans).float(), images.device)
-    for change, span, strength in zip(CHANGES, (brightness, contrast, saturation), strengths, strict=True):
+    strengths = ((2 * drawn - 1) * torch.tensor(spans)[:, None]).float()
+    at_once = max(1, IN_CACHE // images[0].numel()) if images.device.type == "cpu" else len(images)
+    parts = zip(images.split(at_once), to_device(strengths, images.device).split(at_once, dim=1), strict=True)
+    return torch.cat([_changed(part, strength, spans) for part, strength in parts])
+
+
+def _changed(images: Tensor, strengths: Tensor, spans: tuple[float, ...]) -> Tensor:
+    """Apply those changes whose span is not 0. strengths: float32, (3, N)."""
+    for change, span, strength in zip(CHANGES, spans, strengths, strict=True):
         if span:
             images = change(images, strength)
     return images
@@ -46,14 +55,14 @@ CHANGES = (change_brightness, change_contrast, change_saturation)
 
 
 def to_uint8(values: Tensor) -> Tensor:
-    """Cut values to 0..255, and their fractions off."""
-    return values.clamp(0, 255).to(torch.uint8)
+    """Cut values to 0..255, in place, and their fractions off."""
+    return values.clamp_(0, 255).to(torch.uint8)
 
 
 def _away_from(base: Tensor, images: Tensor, strength: Tensor) -> Tensor:
     """Extrapolate: base for strength -1, images for 0, twice their difference from base for 1."""
     amount = strength[:, None, None, None]
-    return to_uint8(torch.addcmul(images * (1 + amount), base, -amount))
+    return to_uint8((images * (1 + amount)).addcmul_(base, -amount))
 
 
 def _luma(images: Tensor) -> Tensor:
@@ -61,4 +70,4 @@ def _luma(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images.float()
     red, green, blue = images.split(1, dim=1)
-    return (red * 0.2989).add(green, alpha=0.587).add(blue, alpha=0.114).floor()
+    return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()

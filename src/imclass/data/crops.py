@@ -100,7 +100,7 @@ def resized_crop(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor
 
     images: uint8, (N, C, H, W). boxes: int64, (4, N), on the CPU: top, left, height, width.
     """
-    if images.device.type == "cpu":  # 25 us a call; the products take nine times as long at 256x256
+    if images.device.type == "cpu":  # the products take five times as long at 256x256
         return torch.stack(
             [
                 transforms.resized_crop(image, *box, list(size), InterpolationMode.BILINEAR, antialias=True)
