@@ -412,10 +412,10 @@ def test_lower_resolutions_until_their_times(train, monkeypatch: pytest.MonkeyPa
 
 
 def test_lower_resolutions_that_cannot_be(imclass) -> None:
-    model = "model=vgg10_keras", "dataset.synthetic.shape=[1,32,32]"
+    model = "model=vgg10_keras", "dataset.synthetic.shape=[1,64,64]"
     for wrong, expected in {
-        "32:6st": "expected below the 32 pixels",
-        "16:6st": "vgg10_keras does not work on images of 16x16",
+        "64:6st": "expected below the 64 pixels",
+        "32:6st": "vgg10_keras does not work on images of 32x32",
     }.items():
         outcome = imclass("train", "name=low", *merged(QUICK, [*model, f"train.resolutions=[{wrong}]"]))
         assert (outcome.code, outcome.err.count("\n")) == (2, 1)
