@@ -44,10 +44,11 @@ def compose(*overrides: str) -> Config:
     return compose_config(overrides, [])
 
 
-def test_the_six_tutorials_and_ten_better_recipes_are_there() -> None:
+def test_the_six_tutorials_and_eleven_better_recipes_are_there() -> None:
     assert set(EXPERIMENTS) == {
         "cifar100_densenet121",
         "cifar100_resnet18",
+        "cifar100_resnet18_cutmix",
         "cifar100_vgg16",
         "cifar100_vgg_keras",
         "cifar100_wideresnet28_10",
