@@ -3,17 +3,55 @@
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import stub_trial
 from conftest import QUICK, merged
 
+from imclass.config.check import check_config, flatten
+from imclass.config.schema import SETTINGS
+from imclass.config.yaml_file import parse_yaml
+from imclass.errors import UserError
+from imclass.runs.record_schema import (
+    POINT,
+    PROVENANCE,
+    problem_of,
+    problem_of_evaluation,
+    problem_of_summary,
+)
 from imclass.sweeps import workers
 
+REPORTED = ("config.yaml", "summary.json", "provenance.json", "evaluation.json", "metrics.jsonl")
+
+
+class Command(NamedTuple):
+    """A command, the records that it reads and refuses, and the files of the run that it may replace."""
+
+    argv: tuple[str, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...] = ()
+
+
 SAME = ("train", "name=run", *merged(QUICK, ["logger.plots=true"]))  # the command that trained it
+REPORT = Command(("report", "run"), REPORTED, ("report.html", "plots/curves.png"))
+EVALUATE = Command(("evaluate", "run"), REPORTED, ("evaluation.json", "report.html", "plots/*"))
+RESUME = Command(
+    ("train", "resume=outputs/run", "train.epochs=2.2"),
+    ("config.yaml", "summary.json", "provenance.json"),  # and repairs or refuses metrics.jsonl
+    ("*",),
+)
+COMMANDS = {
+    "same": Command(SAME, ("config.yaml", "summary.json")),
+    "report": REPORT,
+    "report all": REPORT._replace(argv=("report", "outputs")),
+    "evaluate": EVALUATE,
+    "predict": Command(("predict", "run", "outputs/run/plots/curves.png"), ()),
+    "resume": RESUME,
+}
 # File -> the command that reads it, and has to refuse it.
 READERS = {
     "summary.json": SAME,
@@ -37,11 +75,46 @@ HARMLESS = {("metrics.jsonl", "empty"), ("provenance.json", "one key")}  # kille
 
 
 def assert_refused(outcome: Any, file: Path) -> None:
-    """One line on stderr that names the file and holds nothing unprintable."""
+    """One line on stderr that names the file; nothing reaches the terminal that it would act upon."""
     assert outcome.code == 2, outcome
     assert outcome.err.count("\n") == 1 and outcome.err.startswith("imclass: "), outcome.err
     assert file.name in outcome.err
-    assert outcome.err[:-1].isprintable()
+    assert_printable(outcome)
+
+
+def assert_printable(outcome: Any) -> None:
+    assert (outcome.out + outcome.err).replace("\n", "").isprintable(), outcome
+
+
+def files_in(run: Path) -> dict[str, bytes]:
+    """Return the contents of all files of a run by their paths in it."""
+    return {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
+
+
+def assert_writes_only(before: dict[str, bytes], run: Path, patterns: Sequence[str]) -> None:
+    after = files_in(run)
+    changed = {name for name in {**before, **after} if before.get(name) != after.get(name)}
+    other = [name for name in changed if not any(Path(name).match(pattern) for pattern in patterns)]
+    assert not other, other
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_each_command_refuses_what_it_reads(
+    imclass, run: Path, finished: Path, command: Command, tmp_path: Path
+) -> None:
+    """And goes on where it does not read a file, which then stays as it is."""
+    for name in REPORTED:
+        shutil.copytree(finished, run, dirs_exist_ok=True)
+        (run / name).write_bytes(ODD["text"])
+        before = files_in(run)
+        outcome = imclass(*command.argv)
+        if name in command.reads:
+            assert_refused(outcome, run / name)
+            assert files_in(run) == before
+        else:
+            assert outcome.code == 0, outcome.err
+            assert_printable(outcome)
+            assert_writes_only(before, run, command.writes)
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -49,12 +122,15 @@ def assert_refused(outcome: Any, file: Path) -> None:
 def test_other_content_is_refused_by_name(imclass, run: Path, name: str, kind: str) -> None:
     file = run / name
     file.write_bytes(ODD[kind])
+    before = files_in(run)
     outcome = imclass(*READERS[name])
     if (name, kind) in HARMLESS:
         assert outcome.code == 0
+        assert_printable(outcome)
+        assert_writes_only(before, run, REPORT.writes)
     else:
         assert_refused(outcome, file)
-    assert file.read_bytes() == ODD[kind]
+        assert files_in(run) == before
 
 
 @pytest.mark.fault("S11")
@@ -82,8 +158,6 @@ def test_a_log_is_written_to_a_file_of_the_run_only(imclass, run: Path, name: st
 
 
 def test_a_comparison_names_the_run_that_it_leaves_out(imclass, run: Path) -> None:
-    import shutil
-
     shutil.copytree(run, run.parent / "odd")
     (run.parent / "odd/summary.json").write_text('{"status": "finished"}')
     outcome = imclass("report", "outputs")
@@ -123,17 +197,9 @@ def test_an_edited_sweep_is_refused_by_name(imclass, sweep: tuple[str, ...]) -> 
             assert (folder / name).read_bytes() == content
 
 
-# Random edits: what they break is not known, so only what holds for all of them is checked.
+# Random edits: what is right is decided by the schema, of the content as the test parses it.
 
 VALUES: list[Any] = [None, True, -1, 1.5, 10**400, float("nan"), float("inf"), "\x1b[31m", "", [], {}, [None]]
-COMMANDS = (
-    SAME,
-    ("report", "run"),
-    ("report", "outputs"),
-    ("evaluate", "run"),
-    ("predict", "run", "outputs/run/plots/curves.png"),
-    ("train", "resume=outputs/run", "train.epochs=2.2"),
-)
 
 
 def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -182,25 +248,81 @@ def edit(file: Path, rng: random.Random) -> None:
         file.write_text("\n".join(lines) + "\n")
 
 
-def check_edit(imclass, run: Path, seed: int, commands: Sequence[Sequence[str]] = COMMANDS) -> None:
+PROBLEM_OF = {
+    "summary.json": problem_of_summary,
+    "provenance.json": lambda value: problem_of(value, PROVENANCE),
+    "evaluation.json": problem_of_evaluation,
+    "metrics.jsonl": lambda value: problem_of(value, POINT),
+}
+
+
+def is_valid(file: Path) -> bool:
+    """Return whether a run could have written this."""
+    if file.name == "config.yaml":
+        return settings_in(file) is not None
+    whole = file.read_bytes()
+    parts = whole.split(b"\n")[:-1] if file.suffix == ".jsonl" else [whole]  # its last line may be incomplete
+    try:
+        return all(PROBLEM_OF[file.name](json.loads(part.decode())) is None for part in parts)
+    except (ValueError, RecursionError):
+        return False
+
+
+def settings_in(file: Path) -> dict[str, Any] | None:
+    """Return the settings in a config.yaml, flat; None if they are none."""
+    try:
+        settings = parse_yaml(file.read_text(), "")
+        check_config(settings, to_train=False)
+    except (UserError, ValueError, AttributeError):
+        return None
+    return flatten(settings)
+
+
+def expected_codes(command: Command, file: Path, original: dict[str, Any]) -> set[int]:
+    """Return how the command may end after `file` was edited. original: the settings before."""
+    if command == RESUME and file.name == "metrics.jsonl":
+        return {0, 2}  # repaired from previous.pt, or refused
+    if file.name not in command.reads:
+        return {0}
+    if not is_valid(file):
+        return {2}
+    if file.name != "config.yaml":
+        return {0}
+    settings = settings_in(file)
+    assert settings is not None
+    changed = [key for key, value in settings.items() if original[key] != value]
+    if command.reads == REPORTED:  # a page needs these
+        return {0} if {"model.name", "dataset.name", "dataset.val_split"} <= settings.keys() else {2}
+    if command == RESUME:
+        return {0, 2}  # other settings may be impossible
+    free = [SETTINGS[key].free_on_resume or not SETTINGS[key].affects_results for key in changed]
+    longer = any(SETTINGS[key].lengthens for key in changed)
+    return {0, 2} if longer else {0} if all(free) or set(changed) <= {"name", "resume"} else {2}
+
+
+def check_edit(imclass, run: Path, seed: int, commands: Sequence[Command] = tuple(COMMANDS.values())) -> None:
     rng = random.Random(seed)
-    file = run / rng.choice(list(READERS))
+    file, command = run / rng.choice(list(READERS)), rng.choice(commands)
+    original = settings_in(run / "config.yaml")
+    assert original is not None
     edit(file, rng)
-    before, argv = file.read_bytes(), rng.choice(commands)
-    outcome = imclass(*argv)
-    told = f"{seed}: {argv} after an edit of {file.name}: {outcome}"
-    assert "Traceback" not in outcome.err and outcome.code in (0, 1, 2), told
+    before = files_in(run)
+    codes = expected_codes(command, file, original)
+    outcome = imclass(*command.argv)
+    told = f"{seed}: {command.argv} after an edit of {file.name}: expected {codes}, {outcome}"
+    assert outcome.code in codes, told
+    assert (outcome.out + outcome.err).replace("\n", "").isprintable(), told
     if outcome.code == 0:
-        return  # it does not read the file, or the edit is one that a run could have written
+        assert_writes_only(before, run, command.writes)
+        return
     assert outcome.err.count("imclass: ") == outcome.err.count("\n") >= 1, told
     assert file.name in outcome.err or "outputs/run" in outcome.err, told
-    assert outcome.err.replace("\n", "").isprintable(), told
-    assert file.read_bytes() == before, told
+    assert files_in(run) == before, told
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_random_edits(imclass, run: Path, seed: int) -> None:
-    check_edit(imclass, run, seed, COMMANDS[:2])
+    check_edit(imclass, run, seed, [COMMANDS["same"], REPORT])
 
 
 @pytest.mark.soak

@@ -28,6 +28,14 @@ def read_settings(path: Path) -> dict[str, Any]:
     return with_units(stored)
 
 
+def require_valid(settings: dict[str, Any], path: Path) -> None:
+    """Raise ConfigError naming the config.yaml of the run `path` for settings that no run has."""
+    try:
+        check_config(settings, to_train=False)
+    except ConfigError as error:
+        raise ConfigError([f"{path / 'config.yaml'}: {problem}" for problem in error.problems]) from error
+
+
 def with_units(settings: dict[str, Any]) -> dict[str, Any]:
     """Give the durations of a run that was started when a bare number meant epochs their unit, in place."""
 
@@ -51,10 +59,7 @@ def stored_with(path: Path, typed: Mapping[str, Any]) -> Config:
     if groups:
         raise UserError(f"{groups[0]}=...: resume={path} takes its settings from the run; leave this out")
     settings = read_settings(path)
-    try:
-        check_config(settings, to_train=False)
-    except ConfigError as error:
-        raise ConfigError([f"{path / 'config.yaml'}: {problem}" for problem in error.problems]) from error
+    require_valid(settings, path)
     stored = OmegaConf.create(settings)
     for key, value in typed.items():
         if key != "name" and not key.startswith("hydra"):

@@ -18,7 +18,7 @@ from imclass.config.check import flatten
 from imclass.config.durations import parse_duration
 from imclass.config.schema import RUN_NAME, RUN_NAME_IN_WORDS, SETTINGS, Config, values_of
 from imclass.config.setting import show
-from imclass.config.stored import read_settings
+from imclass.config.stored import read_settings, require_valid
 from imclass.errors import UserError
 from imclass.runs.atomic import TEMPORARY, sweep_debris, sync, write_atomically
 from imclass.runs.locks import LOCK, lock_folder
@@ -200,7 +200,9 @@ def _name_of_job(job: str, config: Config) -> str:
 
 def _resume(path: Path, config: Config) -> RunFolder:
     """Compare with what the run was started with; differences that are safe are applied and noted."""
-    stored = flatten(read_settings(path))
+    settings = read_settings(path)
+    require_valid(settings, path)
+    stored = flatten(settings)
     wanted = values_of(config)
     differing = [k for k in wanted if k in stored and stored[k] != wanted[k] and k not in ("name", "resume")]
     changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.check import flatten
-from imclass.config.stored import read_settings
+from imclass.config.stored import read_settings, require_valid
 from imclass.errors import UserError, did_you_mean, first_line
 from imclass.runs.record_schema import (
     POINT,
@@ -152,9 +152,11 @@ def read_run(path: Path, points: Sequence[Record] | None = None) -> RunRecord:
 
     points: those of metrics.jsonl; None to read them.
     """
-    settings = flatten(read_settings(path))
+    stored = read_settings(path)
+    settings = flatten(stored)
     if missing := [key for key in SETTINGS if key not in settings]:
         raise UserError(f"{path / 'config.yaml'}: was not written by imclass; it lacks {', '.join(missing)}")
+    require_valid(stored, path)
     return RunRecord(
         path,
         settings,
