@@ -361,3 +361,16 @@ def test_records_larger_than_any_that_imclass_writes_are_not_parsed(imclass, run
         problem = f"imclass: outputs/run/{name}: larger than {size} MB; imclass writes no such file\n"
         assert (outcome.code, outcome.err) == (2, problem)
         (run / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(("name", "argv"), [("summary.json", SAME), ("evaluation.json", REPORT.argv)])
+def test_a_record_without_one_of_its_entries(imclass, run: Path, name: str, argv: Sequence[str]) -> None:
+    """Is refused where runs always write the entry, and used where some do not."""
+    whole = json.loads((run / name).read_text())
+    for key in whole:
+        (run / name).write_text(json.dumps({k: value for k, value in whole.items() if k != key}))
+        outcome = imclass(*argv)
+        if is_valid(run / name):
+            assert outcome.code == 0, (key, outcome.err)
+        else:
+            assert_refused(outcome, run / name)

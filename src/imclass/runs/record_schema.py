@@ -132,7 +132,7 @@ _RATES = {"precision": FRACTION, "recall": FRACTION, "f1": FRACTION}
 EVALUATION = {
     "images": COUNT,
     **FIGURES,
-    "top5_accuracy": Optional(FRACTION),
+    "top5_accuracy": Optional(FRACTION, required=True),
     "macro": _RATES,
     "expected_calibration_error": FRACTION,
     "classes": Listed({"name": TEXT, **_RATES, "support": COUNT}),

@@ -71,7 +71,8 @@ def last_block(summary: Summary, run: RunFolder) -> str:
     path = shlex.quote(str(run.path))
     best, test, seconds = summary["best"], summary["test"], summary["seconds"]
     lacking, readings = summary.get("unwritten"), summary.get("test_readings") or 1
-    ended = f"; training ended early: {summary['stopped']}" if summary["stopped"] else ""
+    stopped = summary.get("stopped")
+    ended = f"; training ended early: {stopped}" if stopped else ""
     return "\n".join(
         [
             "",
@@ -122,6 +123,6 @@ def _stem(job: Job) -> str:
 def _longer(config: Config, summary: Summary) -> str:
     """Return the override that doubles what limited the training."""
     train = config.train
-    if train.max_time is not None and "max_time" in (summary["stopped"] or ""):
+    if train.max_time is not None and "max_time" in (summary.get("stopped") or ""):
         return f"train.max_time={2 * parse_duration(train.max_time).value:g}s"
     return f"train.steps={2 * train.steps}" if train.steps else f"train.epochs={2 * (train.epochs or 0):g}"
