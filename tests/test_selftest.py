@@ -73,7 +73,7 @@ def test_a_broken_build_is_noticed(imclass, scratch: Path, monkeypatch: pytest.M
 
 
 def test_weights_that_nobody_checks_are_noticed(imclass, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "_check_digest", lambda *_: None)
+    monkeypatch.setattr(weights, "_check_digest", lambda *_, **__: None)
     outcome = imclass("selftest", "--kills", "4", "--only", "weights")
     assert outcome.code == 1
     assert rows(outcome.out)["bit flips in files of weights"][2] > 0
