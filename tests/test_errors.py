@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imclass.endings import exit_code_of, printable
-from imclass.errors import ConfigError, Diverged, Interrupted, StorageError, UserError, code_of
+from imclass.errors import ConfigError, Diverged, Interrupted, StorageError, UserError, code_of, counted
 from imclass.machine.launcher import Rank, require_reachable
 from imclass.runs.atomic import write_atomically
 
@@ -183,3 +183,16 @@ def test_closed_and_full_streams(redirection: str, code: int, said: str) -> None
     buffered = os.environ | {"PYTHONUNBUFFERED": ""}
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=buffered)
     assert (done.returncode, done.stderr) == (code, said)
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "words"),
+    [
+        (1, "step", "1 step"),
+        (0, "image", "0 images"),
+        (1200, "class", "1,200 classes"),
+        (1, "class", "1 class"),
+    ],
+)
+def test_a_number_agrees_with_its_noun(count: int, noun: str, words: str) -> None:
+    assert counted(count, noun) == words

@@ -37,7 +37,10 @@ class ConfigError(UserError):
     def __init__(self, problems: Sequence[str]):
         self.problems = tuple(problems)
         left = len(self.problems) - SHOWN_PROBLEMS
-        lines = [*self.problems[:SHOWN_PROBLEMS], *([f"and {left} more problems"] if left > 0 else [])]
+        lines = [
+            *self.problems[:SHOWN_PROBLEMS],
+            *([f"and {counted(left, 'more problem')}"] if left > 0 else []),
+        ]
         super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
@@ -103,6 +106,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(str(word), list(known), n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural: `1 step`, `1,200 steps`."""
+    plural = noun if count == 1 else f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:,} {plural}"
 
 
 def first_line(error: BaseException) -> str:

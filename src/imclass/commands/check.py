@@ -12,6 +12,7 @@ from imclass.config.groups import is_shipped, plugins
 from imclass.config.invocation import Invocation
 from imclass.config.schema import Config, DatasetConfig
 from imclass.config.setting import show
+from imclass.errors import counted
 from imclass.runs.folder import open_run
 
 # Channels, side and classes of a data set; of one that is not read here, what is common.
@@ -83,6 +84,6 @@ def _check_sweep(invocation: Invocation) -> None:
         compare_with_stored(request)
     keys = ", ".join(request.space)
     where = f"continues {request.folder}" if there else f"into {request.folder}"
-    print(f"ok: {request.trials} trials over {keys}, {where}")
+    print(f"ok: {counted(request.trials, 'trial')} over {keys}, {where}")
     for line in unused(request.config):
         print(f"warning: {line}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from imclass.commands.arguments import Arguments
 from imclass.config.groups import group_choices
 from imclass.config.setting import show
-from imclass.errors import UserError, did_you_mean
+from imclass.errors import UserError, counted, did_you_mean
 
 if TYPE_CHECKING:
     from imclass.data.verify import Verified
@@ -51,10 +51,10 @@ def _verify(argv: Sequence[str]) -> None:
         for remark in found.ignored:
             print(f"{show(remark.path)}: ignored: {remark.reason}")
         sys.stdout.flush()
-    what = f"{found.images:,} images in {len(found.classes):,} classes"
+    what = f"{counted(found.images, 'image')} in {counted(len(found.classes), 'class')}"
     ignored = f"; {len(found.ignored):,} ignored" if found.ignored else ""
     if found.problems:
-        count = f"{len(found.problems):,} problem{'s' if len(found.problems) > 1 else ''}"
+        count = counted(len(found.problems), "problem")
         if found.root:  # files that were downloaded
             advice = "delete the damaged files to have them fetched again"
             raise UserError(f"{options.data} in {show(found.root)}: {count}; {advice}")

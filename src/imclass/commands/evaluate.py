@@ -13,7 +13,7 @@ from typing import Any
 
 from imclass.commands.arguments import Arguments
 from imclass.config.setting import show
-from imclass.errors import UserError
+from imclass.errors import UserError, counted
 from imclass.machine.signals import cleaning_up
 from imclass.runs.folder import require_own_folders
 from imclass.runs.records import find_run, read_run
@@ -108,9 +108,9 @@ def _table(scores: dict[str, Any], folder: Path) -> str:
     left = len(classes) - SHOWN
     return "\n".join(
         [
-            f"{scores['data'] or scores['split']}, {scores['images']:,} images, {scores['weights']} weights, "
-            f"test-time augmentation: {scores['tta']}",
-            *([f"skipped      {scores['skipped']:,} damaged images"] if "skipped" in scores else []),
+            f"{scores['data'] or scores['split']}, {counted(scores['images'], 'image')}, "
+            f"{scores['weights']} weights, test-time augmentation: {scores['tta']}",
+            *([f"skipped      {counted(scores['skipped'], 'damaged image')}"] if "skipped" in scores else []),
             f"accuracy     {scores['accuracy']:.2%}",
             *top5,
             f"loss         {scores['loss']:.4f}",
@@ -121,7 +121,7 @@ def _table(scores: dict[str, Any], folder: Path) -> str:
                 f"{name:{width}}  {row['precision']:9.1%}  {row['recall']:6.1%}  {row['f1']:6.1%}  {count:6,}"
                 for name, row, count in rows
             ),
-            *([f"({left} better classes in evaluation.json)"] if left > 0 else []),
+            *([f"({counted(left, 'better class')} in evaluation.json)"] if left > 0 else []),
             "",
             *_confusions(scores),
             "",

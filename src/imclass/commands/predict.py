@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from imclass.commands.arguments import Arguments
 from imclass.config.setting import show
 from imclass.endings import say
-from imclass.errors import PartialFailure, UserError
+from imclass.errors import PartialFailure, UserError, counted
 from imclass.machine.signals import cleaning_up
 from imclass.runs.records import find_run
 
@@ -66,7 +66,7 @@ def predict_command(argv: Sequence[str]) -> None:
         with cleaning_up():
             _draw_sheet(pictures, len(files) - len(failures), trained.path.name, options.sheet)
     if failures:
-        raise PartialFailure(f"{len(failures)} of {len(files)} files could not be read as images")
+        raise PartialFailure(f"{len(failures)} of {counted(len(files), 'file')} could not be read as images")
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

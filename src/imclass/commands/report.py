@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from imclass.commands.arguments import Arguments
 from imclass.config.setting import show
 from imclass.endings import say
-from imclass.errors import PartialFailure, UserError
+from imclass.errors import PartialFailure, UserError, counted
 from imclass.machine.signals import cleaning_up
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def report_command(argv: Sequence[str]) -> None:
         )
     unfinished = sum(len(row.runs) for row in rows if not row.finished)
     if unfinished:
-        print(f"{unfinished} runs did not finish: see the page")
+        print(f"{counted(unfinished, 'run')} did not finish: see the page")
     print(f"{file} {file.with_suffix('.csv')}")
     if problems:
         raise PartialFailure("\n".join(f"left out: {problem}" for problem in problems))

@@ -16,7 +16,7 @@ from imclass.config.groups import group_choices, is_shipped
 from imclass.config.plan import Plan
 from imclass.config.schema import SETTINGS, SWEEP_SETTINGS, Config, SweepConfig, values_of
 from imclass.config.setting import Setting, show
-from imclass.errors import did_you_mean
+from imclass.errors import counted, did_you_mean
 
 # Training images of the data sets whose size is known before they are read.
 TRAIN_IMAGES = {"fashion_mnist_mini": 6_000, "fashion_mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}
@@ -122,7 +122,7 @@ def _length(config: Config) -> Iterator[str]:
         return
     steps_per_epoch = images // train.batch_size
     total = Plan.of(config, steps_per_epoch).steps
-    shown = f"training ({total} steps)"
+    shown = f"training ({counted(total, 'step')})"
     warmup = parse_duration(scheduler.warmup).steps(steps_per_epoch, total)
     if warmup > total:
         yield f"scheduler.warmup={scheduler.warmup}: longer than {shown}; shorten it, or train longer"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split
-from imclass.errors import UserError
+from imclass.errors import UserError, counted
 
 DEFAULT_VAL_SPLIT = DatasetConfig().val_split
 
@@ -110,7 +110,7 @@ def _count(val_split: float, total: int) -> tuple[int, str]:
             f"dataset.val_split={val_split}: takes {count} of {total} training images; "
             "at least 1 must be taken and 1 must stay"
         )
-    words = f"{100 * val_split:.4g} %" if val_split < 1 else f"{count} images"
+    words = f"{100 * val_split:.4g} %" if val_split < 1 else f"{count} images" if count > 1 else "1 image"
     return count, f"stratified {words} of train"
 
 
@@ -128,7 +128,7 @@ def _matching(files: tuple[str, ...] | None, patterns: Sequence[str]) -> Tensor:
             raise UserError(f"{setting}: {pattern!r} matches no file; there are {examples}, ...")
         matched |= found
     if len(matched) == len(known):
-        raise UserError(f"{setting}: matches all {len(known)} files; nothing is left to train on")
+        raise UserError(f"{setting}: matches all {counted(len(known), 'file')}; nothing is left to train on")
     return torch.tensor([name in matched for name in files])
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from imclass.config.durations import clock, parse_duration
 from imclass.config.schema import Config, ModelConfig
 from imclass.config.setting import show
+from imclass.errors import counted
 from imclass.models.summary import describe
 from imclass.runs.folder import RunFolder
 from imclass.training.build import Job, starting_weights
@@ -33,11 +34,11 @@ def banner(job: Job) -> str:
         f"data     {config.dataset.name}: {len(data.classes)} classes; {sizes} images; "
         f"validation: {data.val_source}",
         *_skipped(job),
-        f"training {plan.steps:,} steps of {config.train.batch_size} images "
+        f"training {counted(plan.steps, 'step')} of {counted(config.train.batch_size, 'image')} "
         f"({plan.steps / trainer.loader.steps_per_epoch:.4g} epochs), {config.optimizer.name} "
         f"lr {config.optimizer.lr:g}, {config.scheduler.name}",
         f"device   {job.device.device} ({job.device.hardware}), {job.device.precision}, "
-        f"{job.device.threads} CPU threads"
+        f"{counted(job.device.threads, 'CPU thread')}"
         + (f", in each of {size_of_job} processes" if size_of_job > 1 else ""),
         *(f"         {reason}" for reason in job.device.reasons),
         f"output   {job.run.path}",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imclass.data.folder.decode import extensions, read_header
-from imclass.errors import UserError
+from imclass.errors import UserError, counted
 
 PART_NAMES = {
     "train": ("train", "training"),
@@ -56,7 +56,9 @@ def scan_folder(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, list
         names = {part: subfolders(folder) for part, folder in folders.items()}
         classes = names["train"]
         if len(classes) < 2:
-            raise UserError(f"{given}: {len(classes)} class folders in {folders['train']}; {LAYOUT}")
+            raise UserError(
+                f"{given}: {counted(len(classes), 'class folder')} in {folders['train']}; {LAYOUT}"
+            )
         for part, present in names.items():
             _check_same(folders[part], present, classes)
         images = {part: _part_images(root, folder, classes) for part, folder in folders.items()}

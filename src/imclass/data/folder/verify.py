@@ -17,7 +17,7 @@ from imclass.data.folder.scan import (
     subfolders,
 )
 from imclass.data.verify import Problem, Verified
-from imclass.errors import UserError
+from imclass.errors import UserError, counted
 
 Progress = Callable[[Iterator[str], int], Iterable[str]]
 
@@ -54,7 +54,9 @@ class _Inspection:
         found = {part: subfolders(folder, self.failed) for part, folder in folders.items()}
         classes = found["train"]
         if len(classes) < 2:
-            raise UserError(f"{self.root}: {len(classes)} class folders in {folders['train']}; {LAYOUT}")
+            raise UserError(
+                f"{self.root}: {counted(len(classes), 'class folder')} in {folders['train']}; {LAYOUT}"
+            )
         for part, folder in folders.items():
             if differing := difference(found[part], classes):
                 self.add(folder, f"class folders differ from those of train/: it {differing}")

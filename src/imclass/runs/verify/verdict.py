@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imclass.errors import UserError
+from imclass.errors import UserError, counted
 
 T = TypeVar("T")
 
@@ -39,12 +39,12 @@ class Verdict:
         """Return the lines about the run: that it is whole, or the problems, by their paths in it."""
         if self.problems:
             inner = [problem.replace(f"{self.path}/", "") for problem in self.problems]
-            count = f"{len(inner)} problem{'s' if len(inner) > 1 else ''}"
+            count = counted(len(inner), "problem")
             return "\n".join([f"{self.path}:", *inner, count])
         where = f", step {self.step}, {self.status}"
         if self.status == "running" and not self.held:
             where = f"; killed, resumes at step {self.step}"
-        return "; ".join([f"{self.path}: whole: {self.files} files{where}", *self.notes])
+        return "; ".join([f"{self.path}: whole: {counted(self.files, 'file')}{where}", *self.notes])
 
     def add(self, file: str, problem: str) -> None:
         """Note a problem of a file, named by its path in the run."""
