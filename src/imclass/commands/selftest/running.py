@@ -19,6 +19,7 @@ from imclass.errors import first_line
 
 SHOWN = 3  # losses in each row; the folders of the others stay as well
 WORKERS = 8  # at most; two processes of a job, or 16 of a crowd, come on top
+BAR = "{desc} {percentage:3.0f}% {bar} {elapsed}"  # fits into any terminal
 HEADER = ("what was done", "tried", "survived", "lost")
 
 
@@ -39,7 +40,7 @@ class Show:
 
     def __init__(self) -> None:
         terminal = sys.stdout.isatty() and sys.stderr.isatty()
-        self._bar = tqdm(disable=not terminal, leave=False, unit="trial", dynamic_ncols=True)
+        self._bar = tqdm(total=1, disable=not terminal, leave=False, bar_format=BAR, dynamic_ncols=True)
 
     def line(self, text: str) -> None:
         tqdm.write(text, file=sys.stdout)
@@ -47,7 +48,7 @@ class Show:
 
     def expect(self, trials: int, name: str) -> None:
         self._bar.reset(trials)
-        self._bar.set_description_str(name)
+        self._bar.set_description_str(f"{name:8}")
 
     def advance(self) -> None:
         self._bar.update()
@@ -66,9 +67,9 @@ def run_groups(bench: Bench, groups: Iterable[str]) -> list[Row]:
     show.line(_columns(*HEADER))
     try:
         for group in groups:
-            show.expect(0, group)
+            show.expect(1, group)  # what it compares with is made first; how many trials follow is not known
             found: dict[str, Row] = {}
-            for trial, reason in _run(_trials(bench, group), bench.folder, show):
+            for trial, reason in _run(group, _trials(bench, group), bench.folder, show):
                 row = found.setdefault(trial.what, Row(trial.what))
                 row.tried += trial.count
                 row.lost += reason is not None
@@ -95,9 +96,9 @@ def _trials(bench: Bench, group: str) -> list[Trial]:
         return [Trial(f"{group}: what to compare with", "undisturbed", fail)]
 
 
-def _run(trials: Sequence[Trial], folder: Path, show: Show) -> Iterator[tuple[Trial, str | None]]:
+def _run(group: str, trials: Sequence[Trial], folder: Path, show: Show) -> Iterator[tuple[Trial, str | None]]:
     """Yield each trial with the reason if it lost something, as they end."""
-    show.expect(len(trials), trials[0].what if trials else "")
+    show.expect(len(trials), group)
     pool = concurrent.futures.ThreadPoolExecutor(min(WORKERS, _cores()))
     try:
         numbered = enumerate(trials)
