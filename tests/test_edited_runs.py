@@ -278,6 +278,12 @@ def settings_in(file: Path) -> dict[str, Any] | None:
     return flatten(settings)
 
 
+def is_fixed(key: str) -> bool:
+    """Return whether a resumed run must have this setting as it was."""
+    setting = SETTINGS[key]
+    return setting.affects_results and not (setting.free_on_resume or setting.lengthens)
+
+
 def expected_codes(command: Command, file: Path, original: dict[str, Any]) -> set[int]:
     """Return how the command may end after `file` was edited. original: the settings before."""
     if command == RESUME and file.name == "metrics.jsonl":
@@ -293,6 +299,8 @@ def expected_codes(command: Command, file: Path, original: dict[str, Any]) -> se
     changed = [key for key, value in settings.items() if original[key] != value]
     if command.reads == REPORTED:  # a page needs these
         return {0} if {"model.name", "dataset.name", "dataset.val_split"} <= settings.keys() else {2}
+    if command == RESUME and any(is_fixed(key) for key in changed):
+        return {2}
     if command == RESUME:
         return {0, 2}  # other settings may be impossible
     free = [SETTINGS[key].free_on_resume or not SETTINGS[key].affects_results for key in changed]

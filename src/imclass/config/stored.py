@@ -7,9 +7,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from imclass.config.check import check_config
+from imclass.config.check import check_config, flatten
 from imclass.config.schema import SETTINGS, Config
-from imclass.config.yaml_file import read_yaml
+from imclass.config.yaml_file import parse_yaml, read_yaml
 from imclass.errors import ConfigError, UserError
 
 
@@ -34,6 +34,16 @@ def require_valid(settings: dict[str, Any], path: Path) -> None:
         check_config(settings, to_train=False)
     except ConfigError as error:
         raise ConfigError([f"{path / 'config.yaml'}: {problem}" for problem in error.problems]) from error
+
+
+def trained_settings(text: str, checkpoint: Path) -> dict[str, Any]:
+    """Return {key: value} of what a run was trained with and may not be resumed without.
+
+    text: the configuration inside the checkpoint, YAML. Raises UserError where it is none.
+    """
+    trained = flatten(with_units(parse_yaml(text, f"{checkpoint}: config")))
+    free = {k for k, s in SETTINGS.items() if s.free_on_resume or s.lengthens or not s.affects_results}
+    return {key: value for key, value in trained.items() if key in SETTINGS and key not in free}
 
 
 def with_units(settings: dict[str, Any]) -> dict[str, Any]:

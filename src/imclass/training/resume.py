@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from imclass.config.schema import Config
+from imclass.config.schema import Config, values_of
 from imclass.config.setting import show
+from imclass.config.stored import trained_settings
 from imclass.data.dataset import Data
 from imclass.errors import UserError
 from imclass.machine.device import Device
@@ -19,6 +20,7 @@ from imclass.runs.checkpoint import Header, State
 from imclass.runs.checkpointer import newest_checkpoint
 from imclass.runs.folder import RunFolder
 from imclass.runs.logger import missing_logs
+from imclass.runs.record_schema import problem_of_about
 from imclass.runs.records import read_provenance
 from imclass.runs.weights import require_fit
 from imclass.training.saved_state import problem_of_state
@@ -38,10 +40,25 @@ def saved_state(run: RunFolder) -> tuple[State, dict[str, Any], list[str]]:
 
 def require_resumable(state: State, header: Header, learner: Learner, run: RunFolder) -> None:
     """Raise UserError, naming what differs, where `state` is not what the run's training would have saved."""
-    require_fit(learner.model, state["model"], source=str(run.checkpoints))
-    if problem := problem_of_state(state, header, learner, run.config.optimizer):
+    problem = problem_of_about(state)
+    if problem is None:
+        _require_settings_of(state["about"]["config"], run)
+        require_fit(learner.model, state["model"], source=str(run.checkpoints))
+        problem = problem_of_state(state, header, learner, run.config.optimizer)
+    if problem:
         raise UserError(
             f"{run.checkpoints}: the newest is not of this training: {problem}; choose another name="
+        )
+
+
+def _require_settings_of(trained: str, run: RunFolder) -> None:
+    """Raise UserError where config.yaml was edited since the training. trained: YAML, from its checkpoint."""
+    now, file = values_of(run.config), run.path / "config.yaml"
+    pairs = trained_settings(trained, run.checkpoints).items()
+    edited = [f"{key}: {show(now[key])}, not {show(value)}" for key, value in pairs if now[key] != value]
+    if edited:
+        raise UserError(
+            f"{file}: edited since the training ({'; '.join(edited)}); undo that, or choose another name="
         )
 
 
