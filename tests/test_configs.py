@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
+from pictures import make_folder
 from torch import nn
 
 from imclass.config.groups import config_dir, group_choices
@@ -17,7 +18,7 @@ from imclass.training.schedules import build_schedule
 
 FILES = sorted(p.relative_to(config_dir()) for p in config_dir().rglob("*.yaml"))
 GROUPS = sorted({file.parts[0] for file in FILES if len(file.parts) > 1})
-NEEDS = {"dataset=image_folder": ["dataset.root=."]}  # what a choice needs beside itself
+NEEDS = {"dataset=image_folder": ["dataset.root=pictures"]}  # what a choice needs beside itself
 
 
 def contents(file: Path) -> dict:
@@ -35,7 +36,10 @@ def test_opens_with_a_comment_that_says_what_it_is(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if len(f.parts) > 1], ids=str)
-def test_composes_and_passes_the_checks(imclass, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+def test_composes_and_passes_the_checks(
+    imclass, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Path
+) -> None:
+    make_folder(tmp_path / "pictures", {".": 2})
     choice = f"{file.parent.as_posix()}={file.stem}"
     monkeypatch.setattr("imclass.config.conflicts._has_gpu_driver", lambda: True)
     monkeypatch.setattr("imclass.config.conflicts._is_apple", lambda: True)

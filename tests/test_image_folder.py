@@ -156,7 +156,7 @@ def test_class_folders_that_differ_are_listed(root: Path) -> None:
     ("folders", "words"),
     [
         ([], "0 class folders"),
-        (["a"], "1 class folders"),
+        (["a"], "1 class folder in"),
         (["a", "b"], "no images in its class folders"),
         (["test/a", "test/b"], "has test/ but no train/"),
         (["train/a", "train/b", "val/a", "valid/a"], "both val/ and valid/ are there"),

@@ -22,7 +22,7 @@ from imclass.data.dataset import Dataset, Split, fingerprint, side_with_margin
 from imclass.data.folder.cache import Shape, cache_key, cached_images, cached_text, folder_key
 from imclass.data.folder.damaged import how_to_skip, skip_damaged
 from imclass.data.folder.decode import Header, decode_image, read_header, read_images
-from imclass.data.folder.scan import ImageFile, scan_folder
+from imclass.data.folder.scan import ImageFile, scan_to_train
 from imclass.data.splits import stratified
 from imclass.errors import UserError
 
@@ -50,7 +50,7 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     """
     assert config.root is not None
     root = Path(config.root).expanduser()
-    classes, found = scan_folder(root, f"dataset.root={config.root}")
+    classes, found = scan_to_train(root, f"dataset.root={config.root}")
     skipped = skip_damaged(root, found, classes) if config.on_damaged == "skip" else {}
     parts = {
         name: _Part(

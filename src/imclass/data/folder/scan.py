@@ -38,12 +38,20 @@ class ImageFile(NamedTuple):
     mtime_ns: int
 
 
+def scan_to_train(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]]:
+    """Return what `scan_folder` does. Raises UserError for a class without training images, too."""
+    classes, images = scan_folder(root, given)
+    if empty := set(range(len(classes))) - {file.label for file in images["train"]}:
+        name = classes[min(empty)]
+        raise UserError(f"{root}: no image of {name!r} to train on; add some or remove its folder")
+    return classes, images
+
+
 def scan_folder(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]]:
     """Return class names and the images of `train` and, if there are any, `test` and `val`.
 
     given: what the user typed, for messages. Images are ordered by class, then by name. Raises UserError
-    when the folder is missing or unreadable, a part has no images, a class no training images, or the parts
-    have different classes.
+    when the folder is missing or unreadable, a part has no images, or the parts have different classes.
     """
     try:
         if not root.is_dir():
@@ -65,9 +73,6 @@ def scan_folder(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, list
         for part, found in images.items():
             if not found:
                 raise UserError(f"{folders[part]}: no images in its class folders; add some or remove it")
-        if empty := set(range(len(classes))) - {file.label for file in images["train"]}:
-            name = classes[min(empty)]
-            raise UserError(f"{root}: no image of {name!r} to train on; add some or remove its folder")
         return classes, images
     except OSError as error:
         raise UserError(f"{given}: cannot be read ({error})") from error
