@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("sbatch") is None, reason="no Slurm here"),
 ]
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-SMALL = "--cpus-per-task=1", "--time=5"
+SMALL = "--cpus-per-task=1", "--time=60"
 EPOCHS = 400
 LONG = f"train.epochs={EPOCHS}", "train.eval_every=50ep", "train.log_every=10ep", "logger.quiet=true"
 HELD = "model=held_lenet", "model.dropout=0.2", "train.eval_every=5st", "logger.quiet=true"
@@ -168,7 +168,7 @@ def test_two_processes_are_warned_then_requeued_and_go_on(
     place: Path, monkeypatch: pytest.MonkeyPatch, hold: Callable[[int], None]
 ) -> None:
     monkeypatch.setenv("PROCESSES", "2")
-    options = "--nodes=1", "--cpus-per-task=2", "--time=5"
+    options = "--nodes=1", "--cpus-per-task=2", "--time=60"
     hold(1)
     job = submit("train_ddp.sbatch", options, "output_dir=wide", *WIDE)
     wait("its middle", held)
