@@ -121,14 +121,14 @@ def _length(config: Config) -> Iterator[str]:
     if images is None or images < train.batch_size:
         return
     steps_per_epoch = images // train.batch_size
-    total = Plan.of(config, steps_per_epoch).steps
+    plan = Plan.of(config, steps_per_epoch)
+    total, resolutions = plan.steps, plan.resolutions
     shown = f"training ({counted(total, 'step')})"
     warmup = parse_duration(scheduler.warmup).steps(steps_per_epoch, total)
     if warmup > total:
         yield f"scheduler.warmup={scheduler.warmup}: longer than {shown}; shorten it, or train longer"
-    resolutions = Plan.of(config, steps_per_epoch).resolutions
     if list(resolutions) != sorted(set(resolutions)) or any(until > total for until, _ in resolutions):
-        yield f"train.resolutions=[{','.join(train.resolutions)}]: expected rising times within the {shown}"
+        yield f"train.resolutions=[{','.join(train.resolutions)}]: expected rising times within {shown}"
     previous = -1.0
     milestones = scheduler.milestones or []
     for milestone in milestones:

@@ -1,7 +1,7 @@
 """How freed CPU memory is handled: kept for the next step, instead of given back and asked for again.
 
 A training step allocates and frees the same activations each time. glibc maps large blocks anew for each of
-them, so that the kernel zeroes every page in every step: half of the time of a small model.
+them, so that the kernel zeroes every page in every step.
 """
 
 import contextlib

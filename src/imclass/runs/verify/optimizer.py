@@ -18,7 +18,7 @@ GROUP = {"params": Listed(COUNT), "lr": NUMBER, "initial_lr": NUMBER, "weight_de
 def problem_of_optimizer(
     saved: Mapping[str, Any], weights: Mapping[str, Tensor], *, shipped: bool
 ) -> str | None:
-    """Return the first thing that is wrong with an optimizer's `state_dict`; None if nothing is.
+    """Return the first problem with an optimizer's `state_dict`, or None.
 
     weights: those of the model. shipped: whether imclass brings this optimizer; of a plug-in's it is not
     known that its groups have a weight decay, and that what it keeps for a weight has the weight's shape.
