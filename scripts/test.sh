@@ -11,4 +11,4 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-exec pytest -n 2 --dist loadgroup "$@"
+exec pytest -n 3 "$@"

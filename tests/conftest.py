@@ -10,6 +10,7 @@ from urllib.error import URLError
 import pytest
 import torch
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from imclass import cli
 from imclass.commands.selftest.trainings import PRELOADED, SERVER
@@ -40,9 +41,20 @@ QUICK = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Batch jobs first: they wait most of their time, and one worker has to do them all."""
-    items.sort(key=lambda item: "slurm" not in item.keywords)
+class FilesOfProcesses(LoadScopeScheduling):
+    """Give each of the files that start clusters or many processes to one worker whole, and first.
+
+    Marks of the kind `xdist_group` are not used, since pytest 9.2 ignores them:
+    https://github.com/pytest-dev/pytest-xdist/issues/1386
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return file if file.endswith(("test_slurm.py", "test_distributed.py")) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesOfProcesses:
+    return FilesOfProcesses(config, log)
 
 
 class Outcome(NamedTuple):

@@ -38,7 +38,6 @@ from imclass.runs.same_run import differences
 from imclass.training.build import build_job
 from imclass.training.trainer import Trainer
 
-pytestmark = pytest.mark.xdist_group("processes")
 MIXED = ["augment.crop=2", "augment.flip=true", "augment.cutout=4", "augment.random_erasing=0.3"]
 MIXED += ["augment.randaugment=1", "augment.mixup=0.4", "augment.cutmix=0.5"]
 
