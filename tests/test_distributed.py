@@ -337,7 +337,7 @@ def test_a_signal_while_data_are_prepared_does_not_wait_for_the_other_ranks(here
 def test_what_the_backend_itself_lacks_is_no_lost_peer() -> None:
     with pytest.raises(dist.DistBackendError), lost_peers_named():
         raise dist.DistBackendError("NCCL error: unhandled system error\nno space left on device")
-    told = r"cannot be reached \(NCCL: remote process exited\); its own message says why"
+    told = r"cannot be reached \(NCCL: remote process exited\); its message names the cause"
     with pytest.raises(LostPeer, match=told), lost_peers_named():
         raise dist.DistBackendError("ncclRemoteError\nNCCL: remote process exited")
     with pytest.raises(LostPeer), lost_peers_named():

@@ -124,7 +124,8 @@ def test_an_address_that_does_not_answer_is_one_line(
     imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str, address: str, reason: str
 ) -> None:
     monkeypatch.setattr("imclass.endings.LAUNCHER_SECONDS", 0.0)
-    monkeypatch.setattr("imclass.machine.launcher.REACH_SECONDS", 0.5)
+    for name in ("REACH_SECONDS", "START_SECONDS"):
+        monkeypatch.setattr(f"imclass.machine.launcher.{name}", 0.5)
     with socket.socket() as taken:  # bound, and not listening
         taken.bind(("127.0.0.1", 0))
         port = str(taken.getsockname()[1])
@@ -133,7 +134,7 @@ def test_an_address_that_does_not_answer_is_one_line(
             monkeypatch.setenv(name, value)
         outcome = imclass("train", "dataset=synthetic")
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
-    assert f"MASTER_ADDR='{address}': expected where rank 0 listens at port {port} (" in outcome.err
+    assert f"MASTER_ADDR='{address}': expected where rank 0 listens at MASTER_PORT={port} (" in outcome.err
     assert reason in outcome.err.lower() and "unset RANK and WORLD_SIZE" in outcome.err
     assert list(tmp_path.iterdir()) == []
 

@@ -68,7 +68,7 @@ MISTAKES = [
     # contradictions
     (["scheduler.warmup=9ep"], ["scheduler.warmup=9ep", "longer than training"]),
     (["scheduler=multistep", "scheduler.milestones=[1ep,9ep]"], ["scheduler.milestones", "9ep"]),
-    (["train.batch_size=8000"], ["train.batch_size=8000", "5400"]),
+    (["train.batch_size=8000"], ["train.batch_size=8000", "5,400"]),
     (["dataset.val_split=6000"], ["dataset.val_split=6000"]),
     (["train.epochs=null"], ["train.epochs=null, train.steps=null", "one of the two"]),
     (["--epochs", "3"], ["--epochs", "did you mean 'train.epochs'"]),

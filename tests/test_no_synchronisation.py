@@ -1,7 +1,8 @@
 """Training steps do not wait for the device, and leave nothing on another one.
 
 The device is torch's "meta": its tensors have no values, so that `.item()`, `.cpu()`, `nonzero` and a mask as
-an index, all of which wait for a GPU, raise; so does an operation that mixes it with a tensor on the CPU.
+an index, all of which wait for a GPU, raise; so does an operation that mixes it with a tensor on the CPU. Not
+seen: a tensor on the CPU as an index into one on the device, and copies from memory that is not pinned.
 """
 
 import contextlib

@@ -290,6 +290,7 @@ def test_pictures_in_several_sizes_are_the_same_images_and_pages_name_no_folder_
         (name,) = {row["data"] for row in csv.DictReader(lines)}
         assert name.startswith("image_folder pictures: ")
         for page in ("comparison.html", "s28/report.html"):
+            # Commands are printed as they were typed.
             body = (tmp_path / "here/outputs" / page).read_text().replace("dataset.root=" + str(place), "")
             assert str(place) not in body
 

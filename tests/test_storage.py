@@ -146,7 +146,7 @@ def test_a_limit_of_file_sizes_is_named_with_what_raises_it(tmp_path: Path) -> N
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, hard))
     try:
         with pytest.raises(StorageError, match=r"\(File too large\).*; raise .* \(ulimit -f\), and repeat"):
-            write_atomically(tmp_path / "file", bytes(8_000))
+            write_atomically(tmp_path / "file.bin", bytes(8_000))
         with pytest.raises(StorageError, match="no checkpoint yet: raise this process's limit"):
             Checkpointer(tmp_path / "checkpoints").save_last(weights, {"step": 1}, final=True)
     finally:

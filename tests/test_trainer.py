@@ -4,16 +4,22 @@ import csv
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 from conftest import QUICK, merged, records
 from safetensors import safe_open
+from torch import nn
 
+from imclass.config.schema import Config, ModelConfig
+from imclass.data.dataset import Data, Split
 from imclass.evaluation.metrics import Result
 from imclass.machine.device import Device
+from imclass.models.speednet import SpeedNet
 from imclass.runs.checkpoint import load_checkpoint, read_checkpoint
+from imclass.training.build import build_network
 from imclass.training.progress import Stopwatch
 from imclass.training.step import Learner
 
@@ -391,11 +397,14 @@ def test_quiet_prints_the_last_block_only(imclass) -> None:
     assert "parameters" not in outcome.out
 
 
-def test_without_a_terminal_lines_are_few_and_plain(imclass) -> None:
-    outcome = imclass("train", *QUICK, "name=plain", "train.log_every=1st", "train.eval_every=1st")
+def test_without_a_terminal_lines_of_progress_are_few_and_all_are_plain(imclass) -> None:
+    every_step = merged(QUICK, ["train.log_every=1st", "train.eval_every=3st"])
+    outcome = imclass("train", "name=plain", *every_step)
+    assert outcome.code == 0
     assert "\r" not in outcome.out + outcome.err
     assert "\x1b" not in outcome.out + outcome.err
-    assert outcome.out.count("val loss") <= 2  # of 18: at most one in 10 seconds
+    assert outcome.out.count("val loss") == 6  # every evaluation
+    assert outcome.out.count("img/s") == 1  # of 18 steps: one line in 10 seconds
 
 
 def test_lower_resolutions_until_their_times(train, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,3 +430,43 @@ def test_lower_resolutions_that_cannot_be(imclass) -> None:
         assert (outcome.code, outcome.err.count("\n")) == (2, 1)
         assert outcome.err.startswith(f"imclass: train.resolutions: {wrong}: {expected}")
     assert not Path("outputs").exists()
+
+
+class Spare(nn.Module):
+    """A model with a layer that it does not use."""
+
+    def __init__(self, inputs: int, classes: int):
+        super().__init__()
+        self.used, self.spare = nn.Linear(inputs, classes), nn.Linear(inputs, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.used(images.flatten(1))
+
+
+def test_a_layer_that_is_not_used_does_not_prevent_a_resume(train, imclass, monkeypatch) -> None:
+    """It has no gradient, and so no state in the optimizer."""
+    point = SimpleNamespace(
+        name="spare",
+        value="tests:Spare",
+        load=lambda: lambda config, channels, classes, size: Spare(channels * size**2, classes),
+    )
+    monkeypatch.setattr(
+        "imclass.config.groups.entry_points", lambda group: [point] if group == "imclass.models" else []
+    )
+    own = "model.name=spare", "optimizer.momentum=0.9"
+    run = train("spare", *own)
+    assert imclass("verify", str(run)).code == 0
+    train("spare", *own, "train.epochs=3")
+    assert json.loads((run / "summary.json").read_text())["step"] == 27
+
+
+def test_a_model_starts_from_images_of_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a folder stand class by class."""
+    labels = torch.arange(10).repeat_interleave(200)
+    split = Split(labels.byte()[:, None, None, None].expand(-1, 3, 32, 32), labels)
+    data = Data(split, split, split, "", tuple("abcdefghij"), (3, 32, 32), [0.0] * 3, [1 / 255] * 3, "")
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(SpeedNet, "init_from", lambda model, images: seen.append(images))
+    build_network(Config(model=ModelConfig(name="speednet")), data, resumed=False)
+    assert seen[0].shape == (500, 3, 32, 32)
+    assert seen[0].amax((1, 2, 3)).round().long().bincount().tolist() == [50] * 10

@@ -168,7 +168,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a folder for the lock": (lambda run: (run / ".lock").mkdir(), r"\.lock: not a regular file"),
     "a linked log": (linked("train.log"), r"train\.log: a link; logs are written to files of the run only"),
     "no digest": (no_digest, r"best\.safetensors: not verifiable: it has no SHA-256"),
-    "a momentum less": (momentum(dict.popitem), r"last\.pt: optimizer\.state: of 9 parameters, not 10"),
+    "a momentum too many": (
+        momentum(lambda state: state.update({10: state[9]})),
+        r"last\.pt: optimizer\.state: of parameter 10, which param_groups lack",
+    ),
     "a momentum of another shape": (
         momentum(lambda state: state[0].update(momentum_buffer=torch.zeros(7))),
         r"last\.pt: optimizer\.state: \[7\] is the shape of none of the weights",

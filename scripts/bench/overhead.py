@@ -29,6 +29,7 @@ CASES: dict[str, dict[str, Any]] = {
     "lenet": {"model": "lenet", "shape": [1, 28, 28], "batch": 256, "steps": 400, "goal": 0.90},
     "default": {"model": "resnet18", "shape": [1, 28, 28], "batch": 32, "steps": 80, "goal": 0.95},
 }
+KINDS = "bare, system", "bare", "training", "bare forward"
 WARM_UP = 4  # steps: the first allocate
 
 
@@ -51,8 +52,8 @@ def settings_of(case: dict[str, Any], allocator: str) -> dict[str, Any]:
     }
 
 
-def measure(case: dict[str, Any], what: str) -> float:
-    """Return images/s of one measurement, in this process."""
+def measure(case: dict[str, Any], what: str) -> list[float]:
+    """Return images/s of one measurement in this process; of "training", and of its evaluation."""
     from imclass.config.check import check_config
     from imclass.config.invocation import Invocation
     from imclass.runs.folder import open_run
@@ -63,13 +64,11 @@ def measure(case: dict[str, Any], what: str) -> float:
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         job = build_job(open_run(dataclasses.replace(check_config(settings), output_dir=folder)))
         if what.startswith("bare"):
-            return bare(job, case["steps"], forward_only=what == "bare forward")
+            return [bare(job, case["steps"], forward_only=what == "bare forward")]
         begin(job, Invocation("train"))
         job.trainer.fit()
         summary = job.trainer.summary()
-    if what == "evaluation":
-        return float(case["batch"] * case["steps"] / summary["seconds"]["evaluate"])
-    return float(summary["images_per_second"])
+    return [summary["images_per_second"], case["batch"] * case["steps"] / summary["seconds"]["evaluate"]]
 
 
 def bare(job: Any, steps: int, *, forward_only: bool) -> float:
@@ -110,16 +109,17 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(measure(CASES[options.case[0]], options.one))
+        print(json.dumps(measure(CASES[options.case[0]], options.one)))
         return
-    kinds = "bare, system", "bare", "training", "bare forward", "evaluation"
     results: dict[str, dict[str, list[float]]] = {}
     for name in options.case or CASES:
-        rates = results[name] = {kind: [] for kind in kinds}
+        rates = results[name] = {kind: [] for kind in (*KINDS, "evaluation")}
         for _ in range(options.rounds):
-            for kind in kinds:
+            for kind in KINDS:
                 command = [sys.executable, __file__, "--case", name, "--one", kind]
-                rates[kind].append(float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+                for of, rate in zip((kind, "evaluation"), json.loads(done.stdout), strict=False):
+                    rates[of].append(rate)
         show(name, rates)
         options.output.write_text(json.dumps(results, indent=1))
 

@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", type=Path)
+    parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("speedrun.json"))
     parser.add_argument("--reference", action="store_true", help=argparse.SUPPRESS)
@@ -100,7 +100,8 @@ def main() -> None:
         return
     rows: list[dict[str, float]] = []
     for seed in range(options.seeds):
-        timed = subprocess.run([sys.executable, __file__, "--reference"], check=True, stdout=subprocess.PIPE)
+        command = [sys.executable, __file__, "--root", options.root, "--reference"]
+        timed = subprocess.run(command, check=True, stdout=subprocess.PIPE)
         reference = EPOCHS * IMAGES / float(timed.stdout)
         row = run_of(options.root, seed, options.overrides) | {"reference": reference}
         rows.append(row | {"ratio": row["seconds"] / reference})

@@ -43,11 +43,12 @@ def evaluate_command(argv: Sequence[str]) -> None:
 
     trained = open_trained(run, options.weights)
     split, own = trained.split(options.split, options.data)
-    predictions = predictions_of(with_tta(trained.model, options.tta), trained.loader(split), trained.device)
+    loader = trained.loader(split)
+    predictions = predictions_of(with_tta(trained.model, options.tta), loader, trained.device)
     about = {name: getattr(options, name) for name in ("split", "weights", "tta", "data")}
     folder = run if own and _is_training_evaluation(options) else run / "evaluations" / _name(options, own)
     with cleaning_up():
-        scores = write_split_report(folder, split, predictions, trained.classes, about)
+        scores = write_split_report(folder, split, loader.images, predictions, trained.classes, about)
         samples = run / "plots/samples.png"
         if folder == run and not samples.exists():
             images = trained.train_loader(trained.split("train", options.data)[0])

@@ -122,13 +122,13 @@ def _length(config: Config) -> Iterator[str]:
         return
     steps_per_epoch = images // train.batch_size
     plan = Plan.of(config, steps_per_epoch)
-    total, resolutions = plan.steps, plan.resolutions
+    total = plan.steps
     shown = f"training ({counted(total, 'step')})"
     warmup = parse_duration(scheduler.warmup).steps(steps_per_epoch, total)
     if warmup > total:
         yield f"scheduler.warmup={scheduler.warmup}: longer than {shown}; shorten it, or train longer"
-    if list(resolutions) != sorted(set(resolutions)) or any(until > total for until, _ in resolutions):
-        yield f"train.resolutions=[{','.join(train.resolutions)}]: expected rising times within {shown}"
+    if problem := plan.problem_of_resolutions(train.resolutions):
+        yield problem
     previous = -1.0
     milestones = scheduler.milestones or []
     for milestone in milestones:
@@ -145,7 +145,8 @@ def _sizes(config: Config) -> Iterator[str]:
     if images is not None and images <= 0:
         yield f"dataset.val_split={data.val_split}: leaves no training images"
     elif images is not None and config.train.batch_size > images:
-        yield f"train.batch_size={config.train.batch_size}: larger than the training split ({images} images)"
+        split = f"the training split ({counted(images, 'image')})"
+        yield f"train.batch_size={config.train.batch_size}: larger than {split}"
     micro = config.device.micro_batch
     if isinstance(micro, int) and micro > config.train.batch_size:
         yield f"device.micro_batch={micro}: larger than train.batch_size={config.train.batch_size}"

@@ -1,11 +1,13 @@
 """The durations of a configuration in optimizer steps: how long to train, and what happens how often."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imclass.config.durations import parse_duration
 from imclass.config.resolutions import parse_resolution
 from imclass.config.schema import Config
+from imclass.errors import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,15 @@ class Plan:
             max_norm=train.grad_clip or math.inf,
             resolutions=tuple((until.steps(steps_per_epoch, steps), side) for side, until in lower),
         )
+
+    def problem_of_resolutions(self, typed: Sequence[str]) -> str | None:
+        """Return what is wrong with the times of `train.resolutions`, as typed; None if nothing is."""
+        times = [until for until, _ in self.resolutions]  # a short training may round two to one step
+        repeated = len({text.partition(":")[2] for text in typed}) < len(typed)
+        if times == sorted(times) and not repeated and all(time <= self.steps for time in times):
+            return None
+        within = f"training ({counted(self.steps, 'step')})"
+        return f"train.resolutions=[{','.join(typed)}]: expected rising times within {within}"
 
     def side(self, step: int) -> int | None:
         """Return the side in pixels of the training images at `step`; None: that of all other images."""

@@ -12,7 +12,10 @@ def parse_resolution(text: str) -> tuple[int, Duration]:
     side, _, until = text.partition(":")
     if int(side) < SMALLEST:
         raise ValueError(f"expected at least {SMALLEST} pixels")
-    return int(side), parse_duration(until, ("ep", "st", "%"))
+    duration = parse_duration(until, ("ep", "st", "%"))
+    if not duration.value:
+        raise ValueError("expected a time above 0")
+    return int(side), duration
 
 
 def are_resolutions(texts: Any) -> bool:

@@ -33,16 +33,16 @@ class Augment:
         """
         return random_resized_crop(images, size, self.config.crop_scale, self.config.crop_ratio, generator)
 
-    def __call__(self, images: Tensor, generator: torch.Generator, mirrored: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, generator: torch.Generator, mirrored: Tensor | None) -> Tensor:
         """Apply all but resized crops, mixup and cutmix. images: uint8, (N, C, H, W); so is the result.
 
-        mirrored: bool, (N,), on the CPU: the images to mirror if flips alternate. Erasing comes last, so that
-        RandAugment neither lights up nor moves what was erased.
+        mirrored: bool, (N,), on the CPU: the images to mirror, where flips alternate. Erasing comes last, so
+        that RandAugment neither lights up nor moves what was erased.
         """
         config = self.config
         if config.crop:
             images = random_crop(images, config.crop, config.crop_padding, generator)
-        if config.flip == "alternating":
+        if mirrored is not None:
             images = flip(images, to_device(mirrored, images.device))
         elif config.flip:
             images = random_flip(images, generator)

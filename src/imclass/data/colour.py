@@ -37,17 +37,17 @@ def _changed(images: Tensor, strengths: Tensor, spans: tuple[float, ...]) -> Ten
 
 
 def change_brightness(images: Tensor, strength: Tensor) -> Tensor:
-    """Away from black."""
+    """Scale each image's difference from black by 1 + strength."""
     return to_uint8(images * (1 + strength[:, None, None, None]))
 
 
 def change_contrast(images: Tensor, strength: Tensor) -> Tensor:
-    """Away from the mean luma of each image."""
+    """Scale each image's difference from its mean luma by 1 + strength."""
     return _away_from(_luma(images).mean((1, 2, 3), keepdim=True), images, strength)
 
 
 def change_saturation(images: Tensor, strength: Tensor) -> Tensor:
-    """Away from the luma of each pixel; a grey image stays."""
+    """Scale each pixel's difference from its own luma by 1 + strength; a grey image stays."""
     return images if images.shape[1] == 1 else _away_from(_luma(images), images, strength)
 
 

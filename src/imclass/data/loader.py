@@ -70,7 +70,6 @@ class TrainLoader:
         self.steps_per_epoch = len(images) // batch_size
         self._part = images.device.processes.slice_of(batch_size)
         self._order_of: tuple[int, Tensor] | None = None
-        self._first_flips = torch.randint(2, (len(images),), generator=generator(seed, "flip")).bool()
 
     def indices(self, step: int) -> Tensor:
         """Return the indices (int64, (batch_size,)) into the training split of the global batch at `step`."""
@@ -106,7 +105,8 @@ class TrainLoader:
             images = self.augment.resized_crop(images, self.images.size, draws)
         else:
             images, labels = self.images.gather(indices)
-        return self.augment(images, draws, self.mirrored(step, indices)), labels, draws
+        mirrored = self.mirrored(step, indices) if self.augment.config.flip == "alternating" else None
+        return self.augment(images, draws, mirrored), labels, draws
 
     def mirrored(self, step: int, indices: Tensor) -> Tensor:
         """Return which images (bool) alternating flips mirror at `step` (Jordan 2024, arXiv:2404.00498).
@@ -114,8 +114,8 @@ class TrainLoader:
         In epoch 0 a random half, from then on those that the epoch before did not: any two epochs in a row
         see both sides of each image.
         """
-        odd = step // self.steps_per_epoch % 2 == 1
-        return self._first_flips[indices] ^ odd
+        first = torch.randint(2, (len(self.images),), generator=generator(self.seed, "flip")).bool()
+        return first[indices] ^ (step // self.steps_per_epoch % 2 == 1)
 
 
 class EvalLoader:

@@ -110,7 +110,7 @@ def _count(val_split: float, total: int) -> tuple[int, str]:
             f"dataset.val_split={val_split}: takes {count} of {total} training images; "
             "at least 1 must be taken and 1 must stay"
         )
-    words = f"{100 * val_split:.4g} %" if val_split < 1 else f"{count} images" if count > 1 else "1 image"
+    words = f"{100 * val_split:.4g} %" if val_split < 1 else counted(count, "image")
     return count, f"stratified {words} of train"
 
 

@@ -125,7 +125,10 @@ def open_trained(path: Path, weights: str = "best") -> Trained:
     chosen = {"best": own[:1], "last": own[1:2]}.get(weights, own)
     present = [file for file in chosen if file.exists()]
     if not present:
-        raise UserError(f"{chosen[0]}: no such file; --weights last or FILE chooses other weights")
+        others = [name for name, file in zip(("best", "last"), own, strict=False) if file.exists()]
+        raise UserError(
+            f"{chosen[0]}: no such file; --weights {' or '.join([*others, 'FILE'])} chooses other weights"
+        )
     try:
         source, header, state = _first_undamaged(present)
         require(problem_of(header, COMPUTED) or problem_of_about(state), source)
@@ -165,7 +168,9 @@ def _load(file: Path) -> tuple[Header, State]:
 
 def _device(config: DeviceConfig, header: Mapping[str, Any]) -> Device:
     """Return the device as the run used it, or what `auto` chooses on other hardware."""
-    anywhere = DeviceConfig(type=config.type, channels_last=config.channels_last, compile=False)
+    anywhere = DeviceConfig(
+        type=config.type, channels_last=config.channels_last, allocator=config.allocator, compile=False
+    )
     try:
         device = resolve_device(anywhere, steps=1)
     except UserError:  # not here

@@ -135,10 +135,9 @@ def _choose_device(wanted: str, processes: Processes, reasons: list[str]) -> tor
 
 def _choose_allocator(wanted: str, device: torch.device, reasons: list[str]) -> None:
     if wanted == "keep" or (wanted == "auto" and device.type == "cpu"):
-        kept = keep_freed_memory()
-        reasons.append(
-            "allocator: " + ("keep, freed memory serves the next step" if kept else "system, no glibc")
-        )
+        refused = keep_freed_memory()
+        kept = "keep, freed memory serves the next step"
+        reasons.append("allocator: " + (f"system, {refused}" if refused else kept))
 
 
 def _choose_threads(wanted: object, earlier: int | None, processes: Processes, reasons: list[str]) -> int:

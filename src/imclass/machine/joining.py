@@ -17,11 +17,10 @@ from imclass.errors import (
     UserError,
     first_line,
 )
-from imclass.machine.launcher import launched_as, require_reachable
+from imclass.machine.launcher import START_SECONDS, launched_as, require_reachable
 from imclass.machine.processes import ALONE, Group, Processes
 from imclass.machine.signals import STOP
 
-MESSAGE_SECONDS = 1800  # collectives wait this long for the slowest rank to start and prepare its data
 TOGETHER_SECONDS = 5  # how far apart ranks may be that make the same mistake
 
 # What gloo, nccl and their sockets raise when the peer is gone.
@@ -75,14 +74,14 @@ def lost_peers_named() -> Iterator[None]:
             raise
         last = "".join(text.splitlines()[-1:])
         raise LostPeer(
-            f"another process of this job ended or cannot be reached ({last}); its own message says why"
+            f"another process of this job ended or cannot be reached ({last}); its message names the cause"
         ) from error
 
 
 def _join(size: int, *, on_gpus: bool) -> None:
     try:
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=timedelta(seconds=MESSAGE_SECONDS)
+            "cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=timedelta(seconds=START_SECONDS)
         )
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR', '(no MASTER_ADDR)')}:{os.environ.get('MASTER_PORT', '')}"

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from imclass.errors import UserError
 
-REACH_SECONDS = 60.0  # that rank 0 may start later than this rank, or its name be made known
+REACH_SECONDS = 60.0  # until the name of rank 0's machine is known, and torchrun's own server answers
+START_SECONDS = 1800.0  # until the slowest rank has started and prepared its data
 RETRY_SECONDS = 0.2
 
 
@@ -42,12 +43,14 @@ def launched_as() -> Rank | None:
 def require_reachable(place: Rank) -> None:
     """Return once the address of rank 0 resolves and takes connections; rank 0 may yet have to listen there.
 
-    Torch itself retries a wrong address as long as it waits for slow ranks. Raises UserError with the
-    system's reason after REACH_SECONDS.
+    Torch itself retries a name that does not resolve as long as it waits for slow ranks. Raises UserError
+    with the system's reason after REACH_SECONDS; after START_SECONDS where rank 0 itself has to listen.
     """
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    listens = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    deadline = time.monotonic() + REACH_SECONDS
+    agents = (
+        os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    )  # torchrun's server, there before the ranks
+    listens, start = place.rank == 0 and not agents, time.monotonic()
     while True:
         try:
             if listens:
@@ -56,9 +59,11 @@ def require_reachable(place: Rank) -> None:
                 socket.create_connection((host, port), timeout=REACH_SECONDS / 2).close()
             return
         except (OSError, UnicodeError) as error:  # UnicodeError: no name of a machine can be that
-            if time.monotonic() >= deadline:
+            unknown = isinstance(error, socket.gaierror | UnicodeError)
+            if time.monotonic() - start >= (REACH_SECONDS if unknown or agents else START_SECONDS):
                 reason = getattr(error, "strerror", None) or error
-                raise _problem("MASTER_ADDR", f"where rank 0 listens at port {port} ({reason})") from error
+                where = f"where rank 0 listens at MASTER_PORT={port} ({reason})"
+                raise _problem("MASTER_ADDR", where) from error
             time.sleep(RETRY_SECONDS)
 
 

@@ -1,13 +1,13 @@
 """Several runs side by side: which settings differ, and mean and standard deviation over seeds.
 
-Ranked are runs on the same images and the same split of them; other runs are a group of their own.
+Ranked are runs on the same images, split by the same rule; other runs are a group of their own.
 """
 
 import itertools
 import json
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,17 @@ from typing import Any
 from imclass.config.metric import METRICS
 from imclass.config.schema import is_compared
 from imclass.config.setting import show
-from imclass.reports.html import brief_path, embedded, template
+from imclass.reports.html import brief_path, brief_paths, embedded, template
 from imclass.reports.plots import plot_comparison
 from imclass.runs.atomic import write_atomically, write_csv
 from imclass.runs.records import RunRecord
 from imclass.runs.regular import open_regular
 
-SPLIT_KEYS = ("dataset.name", "dataset.val_split", "dataset.test_split")
+SPLIT_KEYS = ("dataset.name", "dataset.val_split", "dataset.test_split", "dataset.fraction")
+STORED_KEYS = (
+    "dataset.resize",
+    "dataset.centre",
+)  # how a folder's images are stored, and so their fingerprint
 SPLITS = {"val": "best", "test": "test"}  # the entry of summary.json that has the figures of a split
 LOG_TAIL = 10_000  # bytes of train.log that its last line is looked for in
 FIGURES = (*(f"{split}_{name}" for split in SPLITS for name in METRICS), "seconds")
@@ -32,7 +36,7 @@ class Row:
     """One configuration: its runs differ only in the seed."""
 
     data: str  # what its runs were trained and validated on; the same in each row that it is ranked with
-    settings: dict[str, str]  # those that differ between the configurations, as the user types them
+    settings: dict[str, str]  # those that differ between the configurations, paths in short
     runs: tuple[RunRecord, ...]
     figures: dict[str, list[float]]  # of each run that finished and has the figure
 
@@ -61,13 +65,14 @@ def compare(runs: Sequence[RunRecord]) -> list[Row]:
     The others stand together by their data, the best validation accuracy first.
     """
     differing = differing_settings(runs)
+    short = {key: brief_paths(run.settings.get(key) for run in runs) for key in differing}
     rows: list[Row] = []
     for data, same in runs_by_data(runs).items():
         groups: dict[str, list[RunRecord]] = {}
         for run in same:
             values = {key: run.settings.get(key) for key in differing}
             groups.setdefault(json.dumps([values, run.status]), []).append(run)
-        ranked = [_row(data, group, differing) for group in groups.values()]
+        ranked = [_row(data, group, short) for group in groups.values()]
         rows += sorted(ranked, key=lambda row: -(row.mean("val_accuracy") or 0))
     return sorted(rows, key=lambda row: not row.finished)
 
@@ -90,12 +95,12 @@ def runs_by_data(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 
 
 def _same_data(run: RunRecord, other: RunRecord) -> bool:
-    """Return whether two runs had the same images in the same splits; a folder may be read in other sizes."""
+    """Return whether two runs had the same images, split by one rule; a folder may be read in other sizes."""
     ours, theirs = run.settings, other.settings
     if any(ours.get(key) != theirs.get(key) for key in SPLIT_KEYS):
         return False
     same_folder = ours.get("dataset.root") is not None and ours["dataset.root"] == theirs.get("dataset.root")
-    if same_folder and ours.get("dataset.resize") != theirs.get("dataset.resize"):
+    if same_folder and any(ours.get(key) != theirs.get(key) for key in STORED_KEYS):
         return _counts(run) == _counts(other)
     return run.provenance.get("data_fingerprint") == other.provenance.get("data_fingerprint")
 
@@ -132,12 +137,13 @@ def table(rows: Sequence[Row]) -> list[list[Any]]:
     for row in rows:
         runs, status = " ".join(run.name for run in row.runs), row.runs[0].status
         figures = [value for figure in FIGURES for value in (row.mean(figure), row.deviation(figure))]
-        lines.append([runs, len(row.runs), status, row.data, *row.settings.values(), *figures])
+        settings = [show(row.runs[0].settings.get(key)) for key in row.settings]
+        lines.append([runs, len(row.runs), status, row.data, *settings, *figures])
     return lines
 
 
-def _row(data: str, runs: Sequence[RunRecord], differing: Sequence[str]) -> Row:
-    settings = {key: brief_path(runs[0].settings.get(key)) for key in differing}
+def _row(data: str, runs: Sequence[RunRecord], short: Mapping[str, Mapping[str, str]]) -> Row:
+    settings = {key: values[show(runs[0].settings.get(key))] for key, values in short.items()}
     finished = [run.summary for run in runs if run.status == "finished"]
     figures = {
         f"{split}_{name}": [summary[entry][name] for summary in finished if name in summary[entry]]

@@ -1,6 +1,8 @@
 """Templates of the pages; pictures are embedded, so that a page is one file and opens offline."""
 
 import base64
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import jinja2
@@ -36,11 +38,15 @@ def template(name: str) -> jinja2.Template:
 
 
 def brief_path(value: object) -> str:
-    """Return a setting as `show` does; of an absolute path what is below the current folder, else its name.
-
-    A page is passed on: whose folders the files lay in is nobody's concern.
-    """
+    """Return a setting as `show` does; of an absolute path what is below the current folder, or its name."""
     if not isinstance(value, str) or not Path(value).is_absolute():
         return show(value)
     path, here = Path(value), Path.cwd()
     return show(str(path.relative_to(here)) if path.is_relative_to(here) else path.name or value)
+
+
+def brief_paths(values: Iterable[object]) -> dict[str, str]:
+    """Return what `brief_path` makes of each value, by what `show` does; in full where it is that of two."""
+    brief = {show(value): brief_path(value) for value in values}
+    often = Counter(brief.values())
+    return {full: short if often[short] == 1 else full for full, short in brief.items()}

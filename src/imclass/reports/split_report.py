@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from imclass.data.dataset import Split
-from imclass.data.loader import TrainLoader
+from imclass.data.loader import Images, TrainLoader
 from imclass.evaluation.evaluate import Predictions
 from imclass.evaluation.scores import Scores, score
 from imclass.reports.plots import (
@@ -25,6 +25,7 @@ SHOWN = 32  # pictures on a sheet
 def write_split_report(
     folder: Path,
     split: Split,
+    images: Images,
     predictions: Predictions,
     classes: Sequence[str],
     about: Mapping[str, Any],
@@ -33,7 +34,8 @@ def write_split_report(
 ) -> Scores:
     """Write `evaluation.json` into `folder`, and draw four plots; return the content of `evaluation.json`.
 
-    about: what was evaluated (split, weights, tta, data); its first entries.
+    images: those of the split, as the network sees them. about: what was evaluated (split, weights, tta,
+    data); its first entries.
     """
     skipped = {"skipped": len(split.skipped)} if split.skipped else {}  # damaged images
     scores = {**about, **skipped, **score(predictions, classes)}
@@ -46,11 +48,11 @@ def write_split_report(
     first = torch.arange(min(SHOWN, len(split)))
     where = about["data"] or about["split"]
     title = f"The first {len(first)} images of {where}: what it predicts, wrong ones in red"
-    plot_pictures(_pictures(first, split, predictions, classes), title, plots / "predictions.png")
+    plot_pictures(_pictures(first, images, predictions, classes), title, plots / "predictions.png")
     mistakes = most_confident_mistakes(predictions)
     worst = mistakes[:SHOWN]
     title = f"The {len(worst)} most confident mistakes on {where}, of {len(mistakes):,} in all"
-    plot_pictures(_pictures(worst, split, predictions, classes), title, plots / "mistakes.png")
+    plot_pictures(_pictures(worst, images, predictions, classes), title, plots / "mistakes.png")
     return scores
 
 
@@ -78,15 +80,15 @@ def most_confident_mistakes(predictions: Predictions) -> torch.Tensor:
 
 
 def _pictures(
-    indices: torch.Tensor, split: Split, predictions: Predictions, classes: Sequence[str]
+    indices: torch.Tensor, images: Images, predictions: Predictions, classes: Sequence[str]
 ) -> list[Picture]:
-    pictures = []
-    for index in indices.tolist():
+    pictures, seen = [], images.gather(indices)[0].cpu()
+    for image, index in zip(seen, indices.tolist(), strict=True):
         true, predicted = int(predictions.labels[index]), int(predictions.logits[index].argmax())
         probability = float(predictions.logits[index].softmax(dim=0)[predicted])
         caption = f"{classes[predicted]} {probability:.0%}\n"
         caption += f"is {classes[true]}" if predicted != true else ""
-        pictures.append(Picture(split.images[index], caption, predicted == true))
+        pictures.append(Picture(image, caption, predicted == true))
     return pictures
 
 

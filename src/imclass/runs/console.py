@@ -13,16 +13,16 @@ from imclass.endings import printable, silence
 from imclass.runs.log_file import LogFile
 
 PLAIN_SECONDS = 10.0  # without a terminal, at most one line of progress in this time, ...
-PLAIN_SHARE = 1 / 200  # ... and in this share of the time so far: a log of days stays below 100 KB
+PLAIN_SHARE = 1 / 200  # ... and in this share of the time so far, so that a log of days is short
 BAR_SECONDS = 1.0  # how often a bar's figures are refreshed: reading them makes the host wait
 
 
 class Console:
     """The terminal, and a copy of what it showed in train.log.
 
-    On a terminal there is a progress bar per epoch; elsewhere plain lines, not too many; quiet shows
-    the last block only. train.log has it all, also when nothing takes the output any more: a closed pipe, a
-    terminal that has hung up, a file on a full disk.
+    On a terminal there is a progress bar per epoch; elsewhere a line per evaluation, and some lines between
+    evaluations that are far apart; quiet shows the last block only. train.log has it all, also when nothing
+    takes the output any more: a closed pipe, a terminal that has hung up, a file on a full disk.
     Unless `enabled`, nothing is shown or written: rank 0 speaks for all.
     """
 

@@ -80,11 +80,7 @@ def last_block(summary: Summary, run: RunFolder) -> str:
             f"best model   epoch {best['epoch']:.4g}, step {best['step']}{ended}",
             f"validation   accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}",
             f"test         accuracy {test['accuracy']:.2%}, loss {test['loss']:.4f}",
-            *(
-                [f"tested       {readings} times: choose the length by the validation accuracy"]
-                if readings > 1
-                else []
-            ),
+            *([f"tested       {readings} times: {ADVICE}"] if readings > 1 else []),
             *([f"skipped      {_in_words(skipped)}"] if (skipped := summary.get("skipped")) else []),
             f"time         {clock(seconds['total'])} ({clock(seconds['train'])} training), "
             f"{summary['images_per_second']:,.0f} images/s",

@@ -171,7 +171,10 @@ def _check_batch(config: Config, learner: Learner) -> None:
 
 
 def _check_resolutions(config: Config, learner: Learner, data: Data) -> None:
-    """Raise ConfigError when images of a lower resolution are none, or the model does not take them."""
+    """Raise ConfigError for a resolution that is not lower, is never used, or does not suit the model."""
+    plan = Plan.of(config, len(data.train) // config.train.batch_size)
+    if problem := plan.problem_of_resolutions(config.train.resolutions):
+        raise ConfigError([problem])
     channels, size, _ = data.shape
     for entry in config.train.resolutions:
         side, _ = parse_resolution(entry)
@@ -226,7 +229,9 @@ def build_network(config: Config, data: Data, *, resumed: bool) -> nn.Module:
     if weights is not None:
         load_weights(model, read_model_weights(weights), source=weights)
     elif not (resumed or config.model.pretrained) and isinstance(model, InitFromImages):
-        images = centre_of(data.train.images[:IMAGES_FOR_INIT], config.dataset.centre, data.shape[1:])
+        count = min(len(data.train), IMAGES_FOR_INIT)
+        chosen = torch.linspace(0, len(data.train) - 1, count).long()  # a folder's stand class by class
+        images = centre_of(data.train.images[chosen], config.dataset.centre, data.shape[1:])
         model.init_from(normalize(images, torch.tensor(data.mean), torch.tensor(data.std)))
     return model
 

@@ -65,7 +65,7 @@ def conclude(job: Job) -> None:
     _write_page(job, summary, redraw=False)
     job.logger.state_dict()  # syncs the files
     job.run.write_summary(summary)  # the last file: with it the run is finished
-    job.logger.console.block(last_block(summary, job.run))  # not before: killed in between, it is not
+    job.logger.console.block(last_block(summary, job.run))  # after it: the block claims that it is finished
 
 
 @STOP.at_once()
@@ -104,7 +104,8 @@ def _write_test(job: Job, best: State, predictions: Predictions) -> None:
     if not draw:
         for plot in _plots_of_the_end(run):  # drawn after a shorter training
             plot.unlink()
-    write_split_report(run.path, job.data.test, predictions, job.data.classes, about, draw=draw)
+    test_images = job.test.images
+    write_split_report(run.path, job.data.test, test_images, predictions, job.data.classes, about, draw=draw)
     if draw:
         plot_curves(logger.metrics.records, progress.best, run.plots / "curves.png")
         logger.tensorboard.plots(_plots_of_the_end(run), progress.step)

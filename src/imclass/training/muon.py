@@ -53,7 +53,7 @@ class Muon(Optimizer):
             scale = max(1.0, matrices.size(1) / matrices.size(2)) ** 0.5
             for weight, matrix in zip(weights, matrices, strict=True):
                 if self._normalize:
-                    weight.mul_(len(weight) ** 0.5 / weight.norm())
+                    weight.mul_(len(weight) ** 0.5 / weight.norm().clamp_min(1e-7))
                 weight.add_(matrix.view_as(weight), alpha=-group["lr"] * scale)
 
     def _direction(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:

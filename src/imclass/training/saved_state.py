@@ -1,7 +1,7 @@
 """What a checkpoint must hold for a training to resume from it: all that the training itself would save."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import torch
@@ -57,7 +57,9 @@ def problem_of_state(state: State, header: Header, learner: Learner, config: Opt
         "three sums per process",
         lambda found: isinstance(found, Tensor) and found.is_floating_point() and found.shape in shapes,
     )
-    scaler, steps = _like(learner.scaler.state_dict()), _like(optimizer["state"])
+    scaler = _like(learner.scaler.state_dict())
+    kept = _has_state(state) or optimizer["state"]  # some may lack: a layer not used so far has no gradient
+    steps = _like({number: entry for number, entry in optimizer["state"].items() if number in kept})
     schema = {
         "progress": Exactly({**PROGRESS, **ended}),
         "model": _like(learner.model.state_dict()),
@@ -92,6 +94,13 @@ def optimizer_after_a_step(config: OptimizerConfig, model: nn.Module) -> dict[st
 def _zeros_on_cpu(tensor: Tensor) -> Tensor:
     zeros = torch.zeros_like(tensor, device="cpu")
     return nn.Parameter(zeros, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else zeros
+
+
+def _has_state(state: State) -> Container[int]:
+    """Return the numbers of the parameters that a checkpoint has a state of its optimizer for."""
+    optimizer = state.get("optimizer")
+    kept = optimizer.get("state") if isinstance(optimizer, Mapping) else None
+    return kept if isinstance(kept, Mapping) else ()
 
 
 def _or_empty(schema: Exactly) -> Entry:

@@ -1,5 +1,6 @@
 """One optimizer step: the gradients of a batch, in parts that fit into memory, on any number of ranks."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from imclass.errors import OutOfMemory
 from imclass.machine.device import Device
 from imclass.machine.randomness import seed_everything
 from imclass.training.ema import Ema
+from imclass.training.muon import Muon
 from imclass.training.schedules import Schedule
 
 
@@ -95,7 +97,8 @@ class Learner:
         """
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
-        with self.device.autocast():  # for products of matrices; what is elementwise stays in float32
+        products = isinstance(self.optimizer, Muon)  # of matrices, for which half precision is enough
+        with self.device.autocast() if products else contextlib.nullcontext():
             self.scaler.step(self.optimizer)
         self.scaler.update()
         self.ema.update()

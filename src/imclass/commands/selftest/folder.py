@@ -51,7 +51,7 @@ def _run_case(seed: int, run: Path, name: str, kind: str, command: str, whole: P
 
 def _require_refusal(log: str, before: dict[str, bytes], after: dict[str, bytes]) -> None:
     if not any(line.startswith("imclass: ") for line in log.splitlines()):
-        raise Lost(f"exit code {EXIT_MISTAKE} without a line that says why\n{log[-3000:]}")
+        raise Lost(f"exit code {EXIT_MISTAKE} without a line that names the cause\n{log[-3000:]}")
     kept = set(after.values())
     if gone := [name for name, content in before.items() if Path(name).name in KEPT and content not in kept]:
         raise Lost(f"{', '.join(gone)} of a run that was refused: overwritten")

@@ -1,4 +1,4 @@
-"""Logs that are shorter than the checkpoint says, as after a power cut: noticed, and made whole again."""
+"""Logs that are shorter than the checkpoint records, as after a power cut: noticed, and made whole again."""
 
 import os
 from collections.abc import Iterator

@@ -94,7 +94,7 @@ def require_said(name: str, log: str, run: Path) -> None:
     kept = run / "train.log"
     said = log + (kept.read_text(errors="replace") if kept.is_file() else "")
     if name not in said:
-        raise Lost(f"nothing was said of {name}\n{log[-3000:]}")
+        raise Lost(f"no message names {name}\n{log[-3000:]}")
 
 
 def require_same_weights(run: Path, whole: Path) -> None:

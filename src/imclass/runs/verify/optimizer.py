@@ -36,10 +36,10 @@ def _problems(
         yield "optimizer.param_groups: expected the numbers 0, 1, 2 ... of parameters, each once"
     if len(numbers) > len(weights):
         yield f"optimizer.param_groups: {len(numbers)} parameters, of a model of {len(weights)} tensors"
-    if state and state.keys() != set(numbers):  # empty: no momentum, or no step yet
-        yield f"optimizer.state: of {len(state)} parameters, not {len(numbers)} as in param_groups"
-    for group in groups if state else ():
-        kept = [state.get(number) for number in group["params"]]
+    if unknown := [number for number in state if number not in numbers]:
+        yield f"optimizer.state: of parameter {unknown[0]}, which param_groups lack"
+    for group in groups:  # a layer that was not used so far has no state
+        kept = [state[number] for number in group["params"] if number in state]
         names = {frozenset(entry) if isinstance(entry, Mapping) else None for entry in kept}
         if None in names or len(names) > 1:
             yield "optimizer.state: expected the same entries for all parameters of a group"
