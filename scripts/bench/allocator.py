@@ -31,7 +31,7 @@ def measure(variant: str, model: str, batch: int, steps: int, size: int) -> dict
     from imclass.machine.allocator import keep_freed_memory
 
     if variant.startswith("keep"):
-        assert keep_freed_memory()
+        assert keep_freed_memory() is None  # no reason why not
     import torch
 
     from imclass.config.schema import ModelConfig
