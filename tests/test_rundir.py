@@ -408,3 +408,12 @@ def test_a_link_in_the_place_of_a_folder_leads_no_write_outside(imclass, run: Pa
         expected = f"imclass: outputs/run/{name}: a link; a run folder holds its own folders\n"
         assert (outcome.code, outcome.err) == (2, expected)
     assert tree(victim) == before
+
+
+def test_a_finished_run_names_what_makes_it_longer(train, imclass) -> None:
+    train("short", "train.steps=4")
+    again = imclass("train", "name=short", *merged(QUICK, ["train.steps=4"]))
+    assert "finished already; train.steps=8 continues it" in again.out
+    other = imclass("train", "resume=outputs/short", "train.epochs=8")
+    assert other.code == 2
+    assert "(train.epochs: 2 -> 8); a run can only be made longer, by train.steps=; " in other.err

@@ -191,7 +191,8 @@ def _files(config: Config) -> Iterator[str]:
     if weights is not None and config.model.pretrained:
         yield "model.weights, model.pretrained: two sources of initial weights; choose one"
     if root is not None and not Path(root).expanduser().is_dir():
-        yield f"dataset.root={root}: no such folder"
+        what = "not a folder" if Path(root).expanduser().exists() else "no such folder"
+        yield f"dataset.root={root}: {what}"
     if config.resume not in ("auto", "never") and not Path(config.resume).is_dir():
         yield f"resume={config.resume}: expected auto, never, or a run folder"
     existing = next(

@@ -27,7 +27,7 @@ imclass {command} [group=choice ...] [key=value ...] [-m]
   resume=RUN           resume a run folder; its settings need not be repeated
 
 Durations have a unit: 2ep (epochs), 500st (steps), 90s, 10min, 2h; in schedules
-also 10% (of the training). Only train.epochs is a plain number.
+also 10% (of the training). Only train.epochs and train.steps have none.
 """
 DOES = {
     "train": "Train a model into outputs/<name>. The same command resumes a stopped run.",

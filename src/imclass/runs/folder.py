@@ -206,16 +206,22 @@ def _resume(path: Path, config: Config) -> RunFolder:
     wanted = values_of(config)
     differing = [k for k in wanted if k in stored and stored[k] != wanted[k] and k not in ("name", "resume")]
     changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
-    refused = [line for key, line in changes.items() if not _may_change(key, stored, wanted)]
+    refused = {key: line for key, line in changes.items() if not _may_change(key, stored, wanted)}
     if refused:
-        listed = "; ".join(refused[:8]) + (f"; and {len(refused) - 8} more" if len(refused) > 8 else "")
-        raise UserError(
-            f"{path}: has other settings ({listed}); choose another name=, or repeat its settings"
-        )
+        raise UserError(_refusal(path, refused, by_steps=stored["train.steps"] is not None))
     run = RunFolder(path, config, exists=True, named=True, changes=changes)
     if run.summary.get("status") == "finished":
         run.changes = {k: line for k, line in changes.items() if _is_longer(k, stored, wanted)}
     return run
+
+
+def _refusal(path: Path, refused: Mapping[str, str], *, by_steps: bool) -> str:
+    """Return the message on settings that a run does not take. by_steps: whether train.steps ends it."""
+    listed = "; ".join([*refused.values()][:8])
+    listed += f"; and {len(refused) - 8} more" if len(refused) > 8 else ""
+    length = any(SETTINGS[key].lengthens for key in refused)
+    how = f"a run can only be made longer, by train.{'steps' if by_steps else 'epochs'}=; " if length else ""
+    return f"{path}: has other settings ({listed}); {how}choose another name=, or repeat its settings"
 
 
 def _may_change(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

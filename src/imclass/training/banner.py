@@ -90,7 +90,7 @@ def last_block(summary: Summary, run: RunFolder) -> str:
             f"  look at the result        {path}/report.html",
             f"  look at every figure      tensorboard --logdir {path}/tensorboard",
             f"  use the model             imclass predict {path} FILE ...",
-            f"  train it longer           imclass train resume={path} {_longer(run.config, summary)}",
+            f"  train it longer           imclass train resume={path} {longer(run.config, summary)}",
             "  see the other models      imclass list models",
         ]
     )
@@ -117,7 +117,7 @@ def _stem(job: Job) -> str:
     return f"{kernel}x{kernel} convolution, stride {stride} (model.stem={why})"
 
 
-def _longer(config: Config, summary: Summary) -> str:
+def longer(config: Config, summary: Summary) -> str:
     """Return the override that doubles what limited the training."""
     train = config.train
     if train.max_time is not None and "max_time" in (summary.get("stopped") or ""):

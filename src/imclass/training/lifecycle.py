@@ -24,7 +24,7 @@ from imclass.reports.split_report import draw_samples, write_split_report
 from imclass.runs.checkpoint import DamagedCheckpoint, Header, State, load_best
 from imclass.runs.folder import RunFolder
 from imclass.runs.weights import load_weights, write_safetensors
-from imclass.training.banner import banner, last_block
+from imclass.training.banner import banner, last_block, longer
 from imclass.training.build import Job, starting_weights
 from imclass.training.provenance import provenance, record_provenance
 
@@ -127,7 +127,8 @@ def _use_figures_of(job: Job, header: Mapping[str, Any]) -> None:
 
 def repeat_last_block(run: RunFolder) -> None:
     """Print that the run is finished already, and its figures."""
-    print(f"{run.path}: finished already; a longer train.epochs= continues it, another name= starts anew")
+    more = longer(run.config, run.summary)
+    print(f"{run.path}: finished already; {more} continues it, another name= starts anew")
     print(printable(last_block(run.summary, run)))
 
 

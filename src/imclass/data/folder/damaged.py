@@ -52,4 +52,4 @@ def how_to_list(root: Path) -> str:
 
 def how_to_skip(root: Path) -> str:
     """Return the advice that goes with a damaged image where none is skipped."""
-    return f"{how_to_list(root)}, dataset.on_damaged=skip leaves it out"
+    return f"{how_to_list(root)}, dataset.on_damaged=skip trains without it"
