@@ -11,4 +11,4 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-exec pytest -n 4 "$@"
+exec pytest -n 3 "$@"
