@@ -55,8 +55,8 @@ REFUSED = {
     b"# @PACKAGE hydra\nseed: 1": "expected # @package _global_",
     b"#\t@package\thydra\nseed: 1": "expected # @package _global_",
     b"# @package _here_\nseed: 1": "@package _here_: expected _global_",
-    b"\n\nseed: 1\n# @package hydra": "add as its first line",
-    b'"# @package hydra": 1': "add as its first line",
+    b"\n\nseed: 1\n# @package hydra": "expected as the first line of an experiment",
+    b'"# @package hydra": 1': "expected as the first line of an experiment",
     # Defaults lists
     HEADER + b"defaults: evil": "expected a list such as",
     HEADER + b"defaults: [null]": "expected an entry such as",

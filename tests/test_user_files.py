@@ -197,7 +197,7 @@ def test_an_experiment_without_its_first_line_says_which(imclass, tmp_path: Path
     assert_refused(
         outcome,
         tmp_path,
-        "mine/experiment/e.yaml: lacks the first line of an experiment: # @package",
+        "mine/experiment/e.yaml: expected as the first line of an experiment: # @package",
     )
 
 

@@ -64,7 +64,7 @@ def checked_copy(file: Path, group: str) -> str:
     if problem := next(_problems(content), None):
         raise UserError(f"{file}: {problem}")
     if group == "experiment" and package != "_global_" and content.keys() - {"defaults"}:
-        raise UserError(f"{file}: lacks the first line of an experiment: # @package _global_")
+        raise UserError(f"{file}: expected as the first line of an experiment: # @package _global_")
     head = "# @package _global_\n" if package == "_global_" or group == "experiment" else ""
     return head + OmegaConf.to_yaml(OmegaConf.create(content))
 
