@@ -214,7 +214,7 @@ def test_a_stopped_sweep_lets_its_trials_save(sweep, number: int) -> None:
     assert list(starts().values()) == [2, 2, 1]
 
 
-@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+@pytest.mark.parametrize("pruner", [pytest.param("median", marks=pytest.mark.soak), "hyperband"])
 def test_pruning_stops_politely_and_keeps_the_checkpoint(sweep, pruner: str) -> None:
     plan(pace=0.1)
     epochs = f"train.epochs={stub_trial.EVALUATIONS}"
