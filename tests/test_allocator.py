@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from imclass.machine.allocator import _MMAP_THRESHOLD, keep_freed_memory
+
 # Allocates and frees what one step would, in a process of its own; the allocator is the whole process's.
 STEPS = """
 import json, resource, sys
@@ -46,3 +48,29 @@ def test_the_system_gives_large_blocks_back() -> None:
     assert not any("allocator" in reason for reason in reasons)
     if platform.libc_ver()[0] == "glibc":
         assert min(faults) > 5_000
+
+
+class OldLibrary:
+    """glibc before 2.35, which refuses a threshold above half of a heap of 64 MiB."""
+
+    def __init__(self) -> None:
+        self.accepted: list[int] = []
+
+    def gnu_get_libc_version(self) -> bytes:
+        return b"2.28"
+
+    def mallopt(self, key: int, value: int) -> int:
+        taken = key != _MMAP_THRESHOLD or value <= 32 << 20
+        self.accepted += [key] if taken else []
+        return int(taken)
+
+
+def test_an_old_glibc_takes_a_smaller_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = OldLibrary()
+    monkeypatch.setattr("imclass.machine.allocator.ctypes.CDLL", lambda name: library)
+    assert keep_freed_memory() is None
+    assert sorted(library.accepted) == [-3, -2, -1]  # each of the three parameters
+    monkeypatch.setattr(library, "mallopt", lambda key, value: 0, raising=False)
+    assert keep_freed_memory() == "this glibc refuses it"
+    monkeypatch.setattr("imclass.machine.allocator.ctypes.CDLL", lambda name: object())
+    assert keep_freed_memory() == "no glibc"

@@ -124,6 +124,13 @@ def test_orthogonalize_pushes_singular_values_to_one(shape: tuple[int, int]) -> 
     assert values.max() < 1.3
 
 
+def test_muon_moves_a_weight_of_zeros_that_it_normalizes() -> None:
+    weight = nn.Parameter(torch.zeros(4, 6))
+    weight.grad = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    Muon([{"params": [weight], "muon": True}], 0.1, 0.9, True, (0.9, 0.99), normalize=True).step()
+    assert weight.isfinite().all() and 0.1 < weight.norm().item() < 0.3  # four singular values of about 0.1
+
+
 def test_muon_steps_weights_of_one_shape_as_it_would_each_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = (6, 4), (8, 2, 3, 3), (6, 4), (8, 2, 3, 3), (3, 3)

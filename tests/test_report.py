@@ -15,6 +15,8 @@ import pytest
 from conftest import QUICK, merged
 from pictures import make_folder
 
+from imclass.reports.html import brief_paths
+
 VOID = {"meta", "img", "br"}
 
 
@@ -349,3 +351,8 @@ def test_only_pictures_of_the_run_are_embedded(imclass, run: Path, how: str) -> 
     assert outcome.code == 0
     assert "missing plots: samples" in outcome.err
     assert base64.b64encode(key.read_bytes()).decode() not in (run / "report.html").read_text()
+
+
+def test_paths_are_shortened_as_far_as_they_stay_apart() -> None:
+    found = brief_paths(["/a/best.pt", "/b/best.pt", "/a/last.pt", 3])
+    assert [*found.values()] == ["/a/best.pt", "/b/best.pt", "last.pt", "3"]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -114,8 +115,11 @@ class TrainLoader:
         In epoch 0 a random half, from then on those that the epoch before did not: any two epochs in a row
         see both sides of each image.
         """
-        first = torch.randint(2, (len(self.images),), generator=generator(self.seed, "flip")).bool()
-        return first[indices] ^ (step // self.steps_per_epoch % 2 == 1)
+        return self._first_flips[indices] ^ (step // self.steps_per_epoch % 2 == 1)
+
+    @cached_property
+    def _first_flips(self) -> Tensor:
+        return torch.randint(2, (len(self.images),), generator=generator(self.seed, "flip")).bool()
 
 
 class EvalLoader:

@@ -12,7 +12,7 @@ from typing import Any
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _LARGEST_INT = 2**31 - 1
 # Bytes: what is larger, as a data set is, goes back to the system when it is freed. An old glibc takes
-# no more than half of a heap.
+# no more than the second.
 KEPT_BELOW = 1 << 30, 32 << 20
 GROWN_BY = 64 << 20  # bytes that the heap grows by at least
 

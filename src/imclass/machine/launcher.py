@@ -47,10 +47,8 @@ def require_reachable(place: Rank) -> None:
     with the system's reason after REACH_SECONDS; after START_SECONDS where rank 0 itself has to listen.
     """
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    agents = (
-        os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    )  # torchrun's server, there before the ranks
-    listens, start = place.rank == 0 and not agents, time.monotonic()
+    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun's own server: there already
+    listens, start = place.rank == 0 and not agent, time.monotonic()
     while True:
         try:
             if listens:
@@ -60,7 +58,7 @@ def require_reachable(place: Rank) -> None:
             return
         except (OSError, UnicodeError) as error:  # UnicodeError: no name of a machine can be that
             unknown = isinstance(error, socket.gaierror | UnicodeError)
-            if time.monotonic() - start >= (REACH_SECONDS if unknown or agents else START_SECONDS):
+            if time.monotonic() - start >= (REACH_SECONDS if unknown or agent else START_SECONDS):
                 reason = getattr(error, "strerror", None) or error
                 where = f"where rank 0 listens at MASTER_PORT={port} ({reason})"
                 raise _problem("MASTER_ADDR", where) from error

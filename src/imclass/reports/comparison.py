@@ -22,10 +22,8 @@ from imclass.runs.records import RunRecord
 from imclass.runs.regular import open_regular
 
 SPLIT_KEYS = ("dataset.name", "dataset.val_split", "dataset.test_split", "dataset.fraction")
-STORED_KEYS = (
-    "dataset.resize",
-    "dataset.centre",
-)  # how a folder's images are stored, and so their fingerprint
+# How a folder's images are stored, which their fingerprint depends on.
+STORED_KEYS = ("dataset.resize", "dataset.centre")
 SPLITS = {"val": "best", "test": "test"}  # the entry of summary.json that has the figures of a split
 LOG_TAIL = 10_000  # bytes of train.log that its last line is looked for in
 FIGURES = (*(f"{split}_{name}" for split in SPLITS for name in METRICS), "seconds")

@@ -202,32 +202,31 @@ def _resume(path: Path, config: Config) -> RunFolder:
     """Compare with what the run was started with; differences that are safe are applied and noted."""
     settings = read_settings(path)
     require_valid(settings, path)
-    stored = flatten(settings)
-    wanted = values_of(config)
+    stored, wanted = flatten(settings), values_of(config)
     differing = [k for k in wanted if k in stored and stored[k] != wanted[k] and k not in ("name", "resume")]
     changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
     refused = {key: line for key, line in changes.items() if not _may_change(key, stored, wanted)}
     if refused:
-        raise UserError(_refusal(path, refused, by_steps=stored["train.steps"] is not None))
+        raise UserError(_refusal(path, refused, "train.steps" if stored["train.steps"] else "train.epochs"))
     run = RunFolder(path, config, exists=True, named=True, changes=changes)
     if run.summary.get("status") == "finished":
         run.changes = {k: line for k, line in changes.items() if _is_longer(k, stored, wanted)}
     return run
 
 
-def _refusal(path: Path, refused: Mapping[str, str], *, by_steps: bool) -> str:
-    """Return the message on settings that a run does not take. by_steps: whether train.steps ends it."""
-    listed = "; ".join([*refused.values()][:8])
-    listed += f"; and {len(refused) - 8} more" if len(refused) > 8 else ""
-    length = any(SETTINGS[key].lengthens for key in refused)
-    how = f"a run can only be made longer, by train.{'steps' if by_steps else 'epochs'}=; " if length else ""
+def _refusal(path: Path, refused: Mapping[str, str], length: str) -> str:
+    """Return the message on settings that a run does not take. length: the key of what sets its length."""
+    lines = [*refused.values()]
+    listed = "; ".join(lines[:8] + ([f"and {len(lines) - 8} more"] if len(lines) > 8 else []))
+    to_last = any(SETTINGS[key].lengthens for key in refused)
+    how = f"a run can only be made longer, by {length}=; " if to_last else ""
     return f"{path}: has other settings ({listed}); {how}choose another name=, or repeat its settings"
 
 
 def _may_change(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Return whether a continuation may differ from its run in this; all else would make a silent hybrid."""
-    free = SETTINGS[key].free_on_resume or not SETTINGS[key].affects_results
-    return free or _is_longer(key, stored, wanted)
+    setting = SETTINGS[key]
+    return setting.free_on_resume or not setting.affects_results or _is_longer(key, stored, wanted)
 
 
 def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
