@@ -9,6 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 export PATH="$PWD/.venv/bin:$PATH"
 ruff check .
 ruff format --check .
-mypy
 lint-imports
-exec pytest -n 3 "$@"
+mypy & types=$!  # beside the tests, which leave cores idle
+pytest -n 3 "$@"
+wait "$types"

@@ -23,7 +23,7 @@ from imclass.runs.weights import load_weights, read_weights
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "model"
 YAML_FILES = sorted(CONFIGS.glob("*.yaml"))
-SHAPES = [(1, 28, 28), (3, 32, 32), (3, 64, 64)]
+SHAPES = [(1, 28, 28), (3, 32, 32), (3, 48, 48)]
 PUBLISHED = {  # parameters, for 3 channels and 1000 classes
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
