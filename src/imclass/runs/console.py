@@ -1,5 +1,6 @@
 """The terminal, and train.log: a copy of what it showed."""
 
+import math
 import os
 import sys
 import time
@@ -33,7 +34,7 @@ class Console:
         self._log = LogFile(log if enabled else Path(os.devnull), self.warn)
         self._terminal = sys.stdout.isatty() and sys.stderr.isatty() and enabled and not quiet
         self._bar: tqdm | None = None
-        self._shown = self._refreshed = 0.0
+        self._shown = self._refreshed = -math.inf
         self._begun = time.monotonic()
 
     def line(self, text: str) -> None:
