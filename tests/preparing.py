@@ -38,7 +38,7 @@ def load_folder(root: Path) -> None:
 
     def synced(path: Path) -> None:
         sync(path)
-        if path.suffix == ".npy":
+        if b"'shape': (10," in path.read_bytes():  # the images; the fingerprint is cached likewise
             prepared(root.parent / "log")
 
     cache.sync = synced

@@ -13,7 +13,7 @@ import torch
 from pictures import load, make_folder, pixels, save
 
 from imclass.data.folder import dataset as image_folder
-from imclass.data.folder.cache import cached_images
+from imclass.data.folder.cache import Part, Shape, cached_images
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -114,29 +114,52 @@ def test_works_without_a_cache_folder(root: Path, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.fault("D1")
-def test_debris_of_a_killed_process_is_swept(root: Path, cache: Path) -> None:
-    make_folder(root, {"train": 2, "test": 1})
-    load(root)
+@pytest.mark.parametrize("damage", ["none", "bit", "cut", "no sums", "ended"])
+def test_what_a_killed_process_has_made_is_kept(
+    damage: str, root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight images in chunks of two; the first process is killed when it has written two chunks."""
+    monkeypatch.setattr("imclass.data.folder.cache.AT_ONCE", 2)
+    make_folder(root, {"train": 3, "test": 1})
+    decode, decoded = image_folder.decode_image, []
+
+    def counting(path: Path, **rest: int) -> np.ndarray:
+        decoded.append(path.name)
+        if len(decoded) == 5:
+            raise KeyboardInterrupt  # as a kill: nothing of the cache handles it
+        return decode(path, **rest)
+
+    monkeypatch.setattr(image_folder, "decode_image", counting)
+    with pytest.raises(KeyboardInterrupt):
+        load(root)
+    (part,), (sums,) = cache.glob("*.part"), cache.glob("*.sums")
+    assert len(sums.read_bytes()) == 2 * 32
+    pixels, position = bytearray(part.read_bytes()), -1  # in the second chunk
+    if damage == "bit":
+        pixels[position] ^= 1
+    part.write_bytes(pixels[:position] if damage == "cut" else pixels + b"more" * (damage == "ended"))
+    if damage == "no sums":
+        sums.unlink()
+    kept = {"none": 4, "ended": 4, "bit": 2, "cut": 2, "no sums": 0}[damage]
+    decoded[:] = []
+    monkeypatch.setattr(image_folder, "decode_image", lambda *a, **k: decoded.append(1) or decode(*a, **k))
+    data = load(root)
+    assert len(decoded) == 8 - kept
     (file,) = cache.glob("*.npy")
-    debris, other = (cache / f".tmp-01234567-{name}" for name in (file.name, "of-another-process.npy"))
-    for path in (debris, other):
-        path.write_bytes(b"half")
-    file.unlink()
-    load(root)
-    assert not debris.exists()
-    assert other.exists()
-    (file,) = cache.glob("[!.]*.npy")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not [*cache.glob("*.part"), *cache.glob("*.sums")]
+    file.unlink()
+    assert torch.equal(load(root).train.images, data.train.images)
 
 
 @pytest.mark.fault("D1")
 def test_of_several_at_once_one_makes_the_images(cache: Path) -> None:
     made: list[int] = []
 
-    def make() -> tuple[tuple[int, int, int, int], list[np.ndarray]]:
+    def make() -> tuple[Shape, Part]:
         made.append(1)
         time.sleep(0.2)  # the others arrive meanwhile
-        return (2, 1, 2, 2), [np.full((1, 1, 2, 2), value, dtype=np.uint8) for value in (3, 4)]
+        return (2, 1, 2, 2), lambda *_: np.repeat(np.uint8([3, 4]), 4).reshape(2, 1, 2, 2)
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda _: cached_images("key", make), range(4)))
@@ -149,6 +172,6 @@ def test_full_disk_is_no_obstacle(cache: Path, monkeypatch: pytest.MonkeyPatch) 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    images = cached_images("key", lambda: ((1, 1, 2, 2), [np.ones((1, 1, 2, 2), dtype=np.uint8)]))
+    images = cached_images("key", lambda: ((1, 1, 2, 2), lambda *_: np.ones((1, 1, 2, 2), dtype=np.uint8)))
     assert images.sum() == 4
     assert [path.name for path in cache.iterdir()] == ["key.lock"]

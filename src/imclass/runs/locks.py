@@ -98,17 +98,17 @@ def try_lock(file: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def locked(file: Path, *, required: bool = True) -> Iterator[None]:
-    """Within the block, no other process holds the lock of `file`; it is waited for.
+def locked(file: Path, *, required: bool = True) -> Iterator[bool]:
+    """Within the block, no other process holds the lock of `file`; it is waited for. Yield True.
 
-    Raises NoLocksError; unless it is `required`, nothing is locked then.
+    Raises NoLocksError; unless it is `required`: then nothing is locked, and yields False.
     """
     descriptor = None
     with contextlib.suppress(*(() if required else (NoLocksError,))):
         while (descriptor := try_lock(file)) is None:
             time.sleep(_POLL_SECONDS)
     try:
-        yield
+        yield descriptor is not None
     finally:
         if descriptor is not None:
             os.close(descriptor)

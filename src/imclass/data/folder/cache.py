@@ -5,17 +5,19 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from imclass.runs.atomic import replacing, sweep_debris, sync
+from imclass.runs.atomic import sync
 from imclass.runs.locks import locked
 from imclass.runs.regular import open_regular
 
@@ -24,9 +26,11 @@ _warn_once = cache(logging.getLogger(__name__).warning)
 FORMAT = 2  # increment it when the same files give other pixels, or are cached in another form
 DIGEST_SIZE = hashlib.sha256().digest_size
 PIECE = 1 << 26  # bytes hashed at once: signals are answered in between
+AT_ONCE = 512  # images made between two writes
 
-Chunks = Iterable[NDArray[np.uint8]]
 Shape = tuple[int, ...]
+Part = Callable[[int, int], NDArray[np.uint8]]  # start, stop -> those of all images
+Make = Callable[[], tuple[Shape, Part]]
 
 
 def cache_folder() -> Path:
@@ -45,11 +49,12 @@ def folder_key(root: Path, use: str | int | None, files: Sequence[object]) -> st
     return cache_key(FORMAT, PIL.__version__, str(root.resolve()), use, files)
 
 
-def cached_images(key: str, make: Callable[[], tuple[Shape, Chunks]]) -> NDArray[np.uint8]:
+def cached_images(key: str, make: Make) -> NDArray[np.uint8]:
     """Return the array cached under `key`, memory-mapped; the first time, `make` it.
 
-    make: returns the shape (N, C, H, W) and chunks along N. One process makes the array, under a lock; the
-    others wait. Without a usable cache folder (read-only, full) it is made in memory.
+    make: returns the shape (N, C, H, W), and a function (start, stop) -> images[start:stop]. One process
+    makes the array, under a lock; the others wait. What a killed process had made is kept. Without a usable
+    cache folder (read-only, full) the array is made in memory.
     """
     return _cached(f"{key}.npy", make)
 
@@ -57,22 +62,22 @@ def cached_images(key: str, make: Callable[[], tuple[Shape, Chunks]]) -> NDArray
 def cached_text(key: str, make: Callable[[], str]) -> str:
     """Return the text cached under `key`, as `cached_images` does."""
 
-    def encoded() -> tuple[Shape, Chunks]:
+    def encoded() -> tuple[Shape, Part]:
         text = np.frombuffer(make().encode(), np.uint8)
-        return text.shape, [text]
+        return text.shape, lambda start, stop: text[start:stop]
 
     return _cached(f"{key}.text", encoded).tobytes().decode()
 
 
-def _cached(name: str, make: Callable[[], tuple[Shape, Chunks]]) -> NDArray[np.uint8]:
+def _cached(name: str, make: Make) -> NDArray[np.uint8]:
     try:
         file = cache_folder() / name
         found = _load(file)
         if found is None:
-            with _only_one(file):
+            with _only_one(file) as part:
                 found = _load(file)  # another process may have made it
                 if found is None:
-                    _write(file, *make())
+                    _write(file, part, *make())
                     found = _load(file)
         if found is not None:
             return found
@@ -83,12 +88,11 @@ def _cached(name: str, make: Callable[[], tuple[Shape, Chunks]]) -> NDArray[np.u
 
 
 @contextlib.contextmanager
-def _only_one(file: Path) -> Iterator[None]:
-    """Within the block, no other process makes `file`; what killed ones left of it is swept."""
+def _only_one(file: Path) -> Iterator[Path]:
+    """Yield where to make `file`; within the block, no other process writes there."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with locked(file.with_suffix(".lock"), required=False):
-        sweep_debris(file.parent, file.name)
-        yield
+    with locked(file.with_suffix(".lock"), required=False) as alone:
+        yield file.with_suffix(".part" if alone else f".{secrets.token_hex(4)}.part")
 
 
 def _load(file: Path) -> NDArray[np.uint8] | None:
@@ -112,30 +116,60 @@ def _load(file: Path) -> NDArray[np.uint8] | None:
         return None
 
 
-def _write(file: Path, shape: Shape, chunks: Chunks) -> None:
-    """Write a .npy file, then the SHA-256 of all that.
+def _write(file: Path, part: Path, shape: Shape, images: Part) -> None:
+    """Write a .npy file, then the SHA-256 of all that, into `part`; then rename it to `file`.
 
+    A process that is killed leaves `part` and the SHA-256 of each of its chunks: the next one continues it.
     Sequentially, not through a memory map: a full disk is then an error, not a crash.
     """
-    with replacing(file) as temporary:
-        temporary.touch(0o600)  # the pictures' folder may be private
-        with temporary.open("wb") as output:
-            header = io.BytesIO()
-            np.lib.format.write_array_header_1_0(
-                header, {"descr": "|u1", "fortran_order": False, "shape": shape}
-            )
-            digest = hashlib.sha256()
-            for part in chain([header.getbuffer()], (np.ascontiguousarray(chunk).data for chunk in chunks)):
-                output.write(part)
-                digest.update(part)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    sums = part.with_suffix(".sums")
+    try:
+        for made in (part, sums):
+            made.touch(0o600)  # the pictures' folder may be private
+        with part.open("r+b") as output, sums.open("r+b") as log:
+            start, digest = _resume(output, log, header.getvalue(), AT_ONCE * math.prod(shape[1:]))
+            for first in range(start * AT_ONCE, shape[0], AT_ONCE):
+                chunk = np.ascontiguousarray(images(first, min(first + AT_ONCE, shape[0]))).data
+                output.write(chunk)
+                output.flush()
+                log.write(hashlib.sha256(chunk).digest())
+                log.flush()
+                digest.update(chunk)
             output.write(digest.digest())
-        sync(temporary)
+        sync(part)
+        part.replace(file)
+        sums.unlink()
+    except Exception as error:  # not a signal's
+        for made in (part, sums):
+            made.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(file)
+        raise
 
 
-def _in_memory(shape: Shape, chunks: Chunks) -> NDArray[np.uint8]:
-    images = np.empty(shape, np.uint8)
-    start = 0
-    for chunk in chunks:
-        images[start : start + len(chunk)] = chunk
-        start += len(chunk)
-    return images
+def _resume(output: BinaryIO, log: BinaryIO, header: bytes, size: int) -> "tuple[int, hashlib._Hash]":
+    """Return how many chunks of `size` bytes are whole, and the digest so far; cut both files behind them."""
+    whole, digest = 0, hashlib.sha256(header)
+    if output.read(len(header)) != header:
+        output.seek(0)
+        output.write(header)
+    else:
+        while expected := log.read(DIGEST_SIZE):
+            chunk = output.read(size)
+            if hashlib.sha256(chunk).digest() != expected:
+                break
+            digest.update(chunk)
+            whole += 1
+    for file, end in ((output, len(header) + whole * size), (log, whole * DIGEST_SIZE)):
+        file.truncate(end)
+        file.seek(end)
+    return whole, digest
+
+
+def _in_memory(shape: Shape, images: Part) -> NDArray[np.uint8]:
+    whole = np.empty(shape, np.uint8)
+    for start in range(0, shape[0], AT_ONCE):
+        whole[start : start + AT_ONCE] = images(start, min(start + AT_ONCE, shape[0]))
+    return whole

@@ -6,7 +6,7 @@ array.
 
 import statistics
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split, fingerprint, side_with_margin
-from imclass.data.folder.cache import Shape, cache_key, cached_images, cached_text, folder_key
+from imclass.data.folder.cache import Part, Shape, cache_key, cached_images, cached_text, folder_key
 from imclass.data.folder.damaged import how_to_skip, skip_damaged
 from imclass.data.folder.decode import Header, decode_image, read_header, read_images
 from imclass.data.folder.scan import ImageFile, scan_to_train
@@ -27,7 +27,6 @@ from imclass.data.splits import stratified
 from imclass.errors import UserError
 
 HOLD_OUT_SEED = 0  # the test set does not depend on the run's seed
-AT_ONCE = 512  # images between two writes
 SIDE_STEP, LEAST_SIDE, LARGEST_SIDE = 32, 32, 224  # where sizes differ
 
 
@@ -100,15 +99,17 @@ def _images(root: Path, files: Sequence[ImageFile], config: DatasetConfig, key: 
     """Return all images as uint8 (N, C, S, S), from the cache if they are there."""
     names = [file.name for file in files]
 
-    def make() -> tuple[Shape, Iterator[NDArray[np.uint8]]]:
+    def make() -> tuple[Shape, Part]:
         headers = read_images(root, names, read_header, how_to_skip(root))
         channels = 1 if all(header.grey for header in headers) else 3
         size = config.resize if config.resize is not None else _common_side(headers)
         size = side_with_margin(size, config.centre)
         decode = partial(decode_image, size=size, channels=channels)
-        chunks = (names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE))
-        decoded = (np.stack(read_images(root, chunk, decode, how_to_skip(root))) for chunk in chunks)
-        return (len(files), channels, size, size), decoded
+
+        def part(start: int, stop: int) -> NDArray[np.uint8]:
+            return np.stack(read_images(root, names[start:stop], decode, how_to_skip(root)))
+
+        return (len(files), channels, size, size), part
 
     array = cached_images(key, make)
     with warnings.catch_warnings():  # torch warns that it has no read-only tensors
