@@ -44,12 +44,13 @@ def test_help_fits_80_columns(text: str) -> None:
     ("typed", "expected"),
     [
         ("train.label_smoothing=0", "(0 to below 1)"),
+        ("train.class_weights=null", "(auto, inverse, or a list of numbers above 0, one per class)"),
         ("optimizer.lr=0.03", "(above 0)"),  # of the default optimizer, not of the schema
         ("optimizer.momentum=0.9", "only sgd, rmsprop, muon)"),
         ("train.eval_every=1ep", "(duration in ep, st)"),
         ("train.max_time=null", "(duration in s, min, h)"),
         ("device.compile=auto", "(true | false | auto)"),
-        ("checkpoint.metric=accuracy", "(accuracy | loss)"),
+        ("checkpoint.metric=accuracy", "(accuracy | loss | balanced_accuracy | macro_f1)"),
         ("device.threads=auto", "(1 or more, or auto)"),
         ("augment.magnitude=9", "(0 to 30; with augment.randaugment)"),
         ("dataset.val_split=0.1", "(a fraction between 0 and 1, a count, test, or a list of file patterns)"),

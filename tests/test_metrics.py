@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from imclass.config.components import SyntheticConfig
-from imclass.config.schema import AugmentConfig, DatasetConfig, DeviceConfig
+from imclass.config.schema import AugmentConfig, DatasetConfig, DeviceConfig, TrainConfig
 from imclass.data.augment import Augment
 from imclass.data.crops import flip
 from imclass.data.dataset import Split
@@ -73,7 +73,7 @@ def test_label_smoothing_equals_its_definition() -> None:
     )
     target = nn.functional.one_hot(labels, 4) * 0.9 + 0.1 / 4
     expected = -(target * logits.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(build_loss(0.1)(logits, labels), expected)
+    torch.testing.assert_close(build_loss(TrainConfig(label_smoothing=0.1))(logits, labels), expected)
 
 
 def test_ema_follows_its_formula_and_leaves_the_model_alone() -> None:

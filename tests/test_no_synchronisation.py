@@ -61,7 +61,7 @@ def meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
 
 
 def trainer_on(
-    device: Device, model: str = "lenet", augment: str = "crop", optimizer: str = "sgd"
+    device: Device, model: str = "lenet", augment: str = "crop", optimizer: str = "sgd", **loss: Any
 ) -> Trainer:
     settings = {
         "model": {"name": model},
@@ -69,7 +69,8 @@ def trainer_on(
         "optimizer": {"name": optimizer, "lr": 0.1, **OPTIMIZERS[optimizer]},
         "scheduler": {"final": 0.0},
         "augment": AUGMENTATIONS[augment],
-        "train": {"batch_size": 16, "epochs": 1.0, "ema": 0.9, "label_smoothing": 0.1, "grad_clip": 1.0},
+        "train": {"batch_size": 16, "epochs": 1.0, "ema": 0.9, "label_smoothing": 0.1, "grad_clip": 1.0}
+        | loss,
     }
     config = check_config(settings, to_train=False)
     data, plan = build_data(config), Plan.of(config, 4)
@@ -102,6 +103,11 @@ def test_augmentations(meta: Device, augment: str) -> None:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_optimizers(meta: Device, optimizer: str) -> None:
     train(trainer_on(meta, optimizer=optimizer))
+
+
+@pytest.mark.parametrize("augment", ["crop", "trivialaugment"])
+def test_losses(meta: Device, augment: str) -> None:
+    train(trainer_on(meta, augment=augment, class_weights="auto", focal_gamma=2.0))
 
 
 def test_a_step_that_waits_is_noticed(meta: Device) -> None:

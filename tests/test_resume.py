@@ -103,6 +103,7 @@ def test_killed_after_the_last_word_a_run_is_finished(here: Path, whole: Path) -
         ),
         ("optimizer=muon", "optimizer.normalize_weights=true", "scheduler=plateau"),
         ("checkpoint.every=null",),
+        ("dataset.balance=true", "train.class_weights=[1,2,3,4]", "train.focal_gamma=1.5"),
         ("augment.resized_crop=true", "augment.crop=0", "augment.flip=alternating", "augment.contrast=0.4"),
     ],
     ids=lambda more: more[0],

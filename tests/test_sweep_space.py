@@ -130,6 +130,7 @@ def test_the_command_line_takes_the_place_of_the_file() -> None:
 
 def test_a_search_for_the_lowest_loss_keeps_the_model_with_the_lowest_loss() -> None:
     assert request("seed=1,2", "sweep.metric=val.loss").base.checkpoint.metric == "loss"
+    assert request("seed=1,2", "sweep.metric=val.macro_f1").base.checkpoint.metric == "macro_f1"
     kept = request("seed=1,2", "sweep.metric=val.loss", "checkpoint.metric=accuracy")
     assert kept.base.checkpoint.metric == "accuracy"
 

@@ -13,6 +13,7 @@ from conftest import QUICK, merged, records
 from safetensors import safe_open
 from torch import nn
 
+from imclass.config.metric import METRICS
 from imclass.config.schema import Config, ModelConfig
 from imclass.data.dataset import Data, Split
 from imclass.evaluation.metrics import Result
@@ -53,7 +54,7 @@ def test_a_run_leaves_what_the_design_says(train) -> None:
     summary = json.loads((run / "summary.json").read_text())
     assert summary["status"] == "finished"
     assert (summary["step"], summary["epoch"], summary["run"]) == (18, 2.0, "full")
-    assert set(summary["best"]) == {"step", "epoch", "loss", "accuracy", "balanced_accuracy"}
+    assert set(summary["best"]) == {"step", "epoch", *METRICS}
     assert set(summary["seconds"]) == {"total", "train", "evaluate"}
     assert summary["seconds"]["total"] >= summary["seconds"]["train"] + summary["seconds"]["evaluate"]
     assert summary["images_per_second"] == pytest.approx(18 * 16 / summary["seconds"]["train"])
@@ -164,9 +165,10 @@ def test_divergence_is_named_and_keeps_the_last_finite_checkpoint(imclass, train
         assert all(torch.isfinite(t).all() for t in read_checkpoint(path)["model"].values())
 
 
-def test_micro_batches_give_the_gradients_of_the_whole(train) -> None:
+@pytest.mark.parametrize("loss", [[], ["train.class_weights=[1,9,3,1]", "train.focal_gamma=1"]])
+def test_micro_batches_give_the_gradients_of_the_whole(train, loss: list[str]) -> None:
     """Without batch norm, parts of 5, 5 and 2 images add up to the batch of 12."""
-    whole, parts = train("whole", *ISO), train("parts", *ISO, "device.micro_batch=5")
+    whole, parts = train("whole", *ISO, *loss), train("parts", *ISO, *loss, "device.micro_batch=5")
     a, b = (read_checkpoint(r / "checkpoints/last.pt")["model"] for r in (whole, parts))
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)

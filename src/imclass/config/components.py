@@ -82,6 +82,12 @@ class DatasetConfig:
         only_with=("image_folder",),
         affects_results=False,  # the fingerprint of the data guards which images are left
     )
+    balance: bool = setting(
+        False,
+        "draw every class equally often: a small one repeats its images within an epoch, a large one shows a "
+        "part of them",
+        also_called=("balanced", "oversample"),
+    )
     fraction: float = setting(1.0, "train on this stratified part of the training data", above=0, at_most=1)
     resize: int | None = setting(
         None,

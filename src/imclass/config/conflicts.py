@@ -33,6 +33,7 @@ def conflicts(config: Config, typed: Collection[str]) -> Iterator[str]:
     yield from _length(config)
     yield from _sizes(config)
     yield from _augmentation(config)
+    yield from _classes(config)
     yield from _device(config)
     yield from _files(config)
 
@@ -167,6 +168,12 @@ def _augmentation(config: Config) -> Iterator[str]:
         yield "augment.randaugment, augment.trivialaugment: choose one of the two"
     if augment.crop and augment.resized_crop:
         yield "augment.crop, augment.resized_crop: choose one of the two; augment.crop=0 switches padding off"
+
+
+def _classes(config: Config) -> Iterator[str]:
+    weights = config.train.class_weights
+    if config.dataset.balance and isinstance(weights, str):
+        yield f"train.class_weights={weights}, dataset.balance=true: both even out the classes; choose one"
 
 
 def _device(config: Config) -> Iterator[str]:

@@ -21,7 +21,7 @@ class Plan:
     save_seconds: float | None  # neither of the two: as often as costs little
     max_seconds: float | None
     patience: int | None  # evaluations without a better one before training ends
-    metric: str  # what makes a model the best on validation data: accuracy, loss
+    metric: str  # what makes a model the best on validation data: a key of METRICS
     max_norm: float  # of all gradients together; inf: not clipped
     resolutions: tuple[tuple[int, int], ...]  # the step before which each lower side in pixels is used
 

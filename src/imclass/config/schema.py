@@ -80,6 +80,22 @@ class TrainConfig:
     eval_every: str = setting("1ep", "time between validations", unit=("ep", "st"))
     log_every: str = setting("0.1ep", "time between log lines", unit=("ep", "st"), free_on_resume=True)
     label_smoothing: float = setting(0.0, "probability spread over the wrong classes", at_least=0, below=1)
+    class_weights: list[float] | Literal["auto", "inverse"] | None = setting(
+        None,
+        "weights of the classes in the training loss, scaled to a mean of 1 over the images; auto: by their "
+        "effective numbers of images (arXiv:1901.05555); inverse: by 1 / images",
+        above=0,
+        allowed="auto, inverse, or a list of numbers above 0, one per class",
+        also_called=("class_weight",),
+    )
+    focal_gamma: float | None = setting(
+        None,
+        "train with the focal loss (1 - p)^gamma * cross entropy (arXiv:1708.02002), often with 2; "
+        "null: cross entropy",
+        at_least=0,
+        at_most=10,
+        also_called=("loss", "focal_loss", "focal", "gamma"),
+    )
     grad_clip: float | None = setting(None, "largest norm of all gradients together", above=0)
     ema: float | None = setting(
         None, "decay per step of a running average of the weights, which is then evaluated", above=0, below=1
@@ -105,8 +121,11 @@ class CheckpointConfig:
         unit=("ep", "st", "s"),
         affects_results=False,
     )
-    metric: Literal["accuracy", "loss"] = setting(
-        "accuracy", "what makes a model the best on validation data"
+    metric: Literal["accuracy", "loss", "balanced_accuracy", "macro_f1"] = setting(
+        "accuracy",
+        "what makes a model the best on validation data, at a tie the loss; the last two count each class "
+        "the same, however few its images",
+        also_called=("monitor",),
     )
 
 
@@ -168,7 +187,7 @@ class SweepConfig:
     per_gpu: int = setting(1, "trials that share a GPU", at_least=1, at_most=100)
     sampler: Literal["tpe", "random", "grid", "cmaes"] = setting("tpe", "how trials are chosen")
     pruner: Literal["hyperband", "median", "none"] = setting("hyperband", "how hopeless trials are stopped")
-    metric: Literal["val.accuracy", "val.loss"] = setting(
+    metric: Literal["val.accuracy", "val.loss", "val.balanced_accuracy", "val.macro_f1"] = setting(
         "val.accuracy", "what is searched for, of the best model of each trial"
     )
     seed: int = setting(0, "seed of the sampler", at_least=0, at_most=2**32 - 1)

@@ -56,6 +56,12 @@ class Data:
     fingerprint: str  # of the whole data set
 
     @property
+    def images_per_class(self) -> list[int]:
+        """How many training images each class has, in the order of the classes."""
+        counts: list[int] = torch.bincount(self.train.labels, minlength=len(self.classes)).tolist()
+        return counts
+
+    @property
     def skipped(self) -> dict[str, int]:
         """How many damaged images each split is left without; only splits that are."""
         splits = {"train": self.train, "val": self.val, "test": self.test}

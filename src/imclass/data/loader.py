@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from imclass.data.augment import Augment, normalize
 from imclass.data.dataset import Split, centre_of, resize_images
 from imclass.data.draws import SliceGenerator
+from imclass.data.order import balanced_order
 from imclass.machine.device import Device
 from imclass.machine.randomness import derive_seed, generator
 
@@ -61,23 +62,26 @@ class Images:
 class TrainLoader:
     """The training batches: `batch(step)` is a function of the seed and the step.
 
-    Each epoch is a new permutation; an incomplete last batch is dropped. A rank gets its slice of the
-    global batch, augmented as in one process.
+    Each epoch is a new permutation, or with `balance` draws every class equally often; an incomplete last
+    batch is dropped. A rank gets its slice of the global batch, augmented as in one process.
     """
 
-    def __init__(self, images: Images, batch_size: int, augment: Augment, seed: int):
+    def __init__(
+        self, images: Images, batch_size: int, augment: Augment, seed: int, *, balance: bool = False
+    ):
         assert batch_size <= len(images)
         self.images, self.batch_size, self.augment, self.seed = images, batch_size, augment, seed
         self.steps_per_epoch = len(images) // batch_size
         self._part = images.device.processes.slice_of(batch_size)
+        count, labels = len(images), images.labels
+        self._order = partial(balanced_order, labels.cpu()) if balance else partial(torch.randperm, count)
         self._order_of: tuple[int, Tensor] | None = None
 
     def indices(self, step: int) -> Tensor:
         """Return the indices (int64, (batch_size,)) into the training split of the global batch at `step`."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._order_of is None or self._order_of[0] != epoch:
-            order = torch.randperm(len(self.images), generator=generator(self.seed, "order", epoch))
-            self._order_of = epoch, order
+            self._order_of = epoch, self._order(generator=generator(self.seed, "order", epoch))
         return self._order_of[1][position * self.batch_size : (position + 1) * self.batch_size]
 
     def batch(self, step: int, side: int | None = None) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ def evaluate(model: nn.Module, loader: EvalLoader, device: Device) -> Result:
     Each rank evaluates its slice, and the sums are reduced: no image counts twice.
     The model keeps its mode (train or eval).
     """
-    meter = Meter(device.device, device.processes, balanced=True)
+    meter = Meter(device.device, device.processes, by_class=True)
     for logits, labels in _outputs(model, loader, device):
         meter.update(cross_entropy_sum(logits, labels), logits, labels)
     return meter.compute()
@@ -44,7 +44,7 @@ def predictions_of(model: nn.Module, loader: EvalLoader, device: Device) -> Pred
 
     Rank 0 gets the logits and labels of all ranks, the others only those of their slices.
     """
-    meter = Meter(device.device, device.processes, balanced=True)
+    meter = Meter(device.device, device.processes, by_class=True)
     own = list(_outputs(model, loader, device))
     for logits, labels in own:
         meter.update(cross_entropy_sum(logits, labels), logits, labels)

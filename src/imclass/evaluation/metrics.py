@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from imclass.config.metric import by_class_in_words
 from imclass.machine.processes import ALONE, Processes
 
 
@@ -18,60 +19,67 @@ class Result:
     loss: float
     accuracy: float
     images: int
-    balanced_accuracy: float | None = None  # mean recall of the classes that have images; None in training
+    # Means over the classes that have images; None in training.
+    balanced_accuracy: float | None = None  # of their recall
+    macro_f1: float | None = None
 
     @property
     def figures(self) -> dict[str, float]:
         """What is logged at each evaluation, by its name in metrics.jsonl and TensorBoard."""
-        balanced = {} if self.balanced_accuracy is None else {"balanced_accuracy": self.balanced_accuracy}
-        return {"loss": self.loss, "accuracy": self.accuracy, **balanced}
+        by_class = {"balanced_accuracy": self.balanced_accuracy, "macro_f1": self.macro_f1}
+        known = {name: value for name, value in by_class.items() if value is not None}
+        return {"loss": self.loss, "accuracy": self.accuracy, **known}
 
     @property
     def is_finite(self) -> bool:
         return math.isfinite(self.loss)
 
-    def __str__(self) -> str:
-        accuracy, balanced = f"{self.accuracy:.2%}", f"{self.balanced_accuracy or 0:.2%}"
-        shown = (
-            f", balanced {balanced}" if self.balanced_accuracy is not None and balanced != accuracy else ""
-        )
-        return f"loss {self.loss:.4f}, accuracy {accuracy}{shown}"
+    def text(self, chosen: str = "") -> str:
+        """Return the figures in words. chosen: the metric that makes a model the best."""
+        figures = f"loss {self.loss:.4f}, accuracy {self.accuracy:.2%}"
+        return figures + by_class_in_words(self.figures, chosen)
 
 
 class Meter:
     """Accumulates loss and correct predictions without making the host wait for the device.
 
-    Each rank counts its own images; `compute` reduces over all ranks. balanced: count by class as well.
+    Each rank counts its own images; `compute` reduces over all ranks. by_class: count by class as well.
     """
 
-    def __init__(self, device: torch.device, processes: Processes = ALONE, *, balanced: bool = False):
-        self.processes, self.balanced = processes, balanced
+    def __init__(self, device: torch.device, processes: Processes = ALONE, *, by_class: bool = False):
+        self.processes, self._counts_classes = processes, by_class
         dtype = torch.float64 if device.type != "mps" else torch.float32
         self.sums = torch.zeros(3, dtype=dtype, device=device)  # loss, correct predictions, images
-        self.by_class = self.sums.new_zeros(2, 0)  # correct predictions, images; from the first batch on
+        # (3, classes) from the first batch on: correct predictions, images, predictions.
+        self._by_class = self.sums.new_zeros(3, 0)
 
     def update(self, loss_sum: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch. loss_sum: scalar, summed over images. labels: int64 (N,), or soft (N, classes)."""
         hard = labels if labels.ndim == 1 else labels.argmax(dim=1)
-        right = logits.argmax(dim=1) == hard
+        predicted = logits.argmax(dim=1)
+        right = predicted == hard
         images = right.sum().new_full((), len(hard))
         self.sums += torch.stack([loss_sum.detach().float(), right.sum(), images]).to(self.sums)
-        if self.balanced:
+        if self._counts_classes:
             self._widen(logits.shape[1])
-            self.by_class.index_add_(1, hard, torch.stack([right, torch.ones_like(right)]).to(self.sums))
+            counts = torch.stack([right, torch.ones_like(right)]).to(self.sums)
+            self._by_class[:2].index_add_(1, hard, counts)
+            self._by_class[2].index_add_(0, predicted, counts[1])
 
     def compute(self) -> Result:
         """Return the means so far; NaN loss before the first update. A collective; waits for the device."""
         result = _means(self.processes.all_reduce_sum(self.sums))
-        if not self.balanced:
+        if not self._counts_classes:
             return result
-        self._widen(self.processes.all_reduce_max(self.by_class.shape[1])[0])  # a rank may have no images
-        correct, images = self.processes.all_reduce_sum(self.by_class)
-        recall = (correct / images)[images > 0]
-        return dataclasses.replace(result, balanced_accuracy=float(recall.mean()))
+        self._widen(self.processes.all_reduce_max(self._by_class.shape[1])[0])  # a rank may have no images
+        correct, images, predictions = self.processes.all_reduce_sum(self._by_class)
+        present = images > 0
+        recall = (correct / images)[present]
+        f1 = (2 * correct / (images + predictions))[present]
+        return dataclasses.replace(result, balanced_accuracy=float(recall.mean()), macro_f1=float(f1.mean()))
 
     def _widen(self, classes: int) -> None:
-        self.by_class = nn.functional.pad(self.by_class, (0, classes - self.by_class.shape[1]))
+        self._by_class = nn.functional.pad(self._by_class, (0, classes - self._by_class.shape[1]))
 
     def compute_own(self) -> Result:
         """Return the means over this rank's images. Waits for the device, not for other ranks."""

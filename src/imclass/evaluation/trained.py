@@ -57,7 +57,8 @@ class Trained:
     def train_loader(self, split: Split) -> TrainLoader:
         """Return a split in batches as the run's training had them."""
         augment = Augment(self.config.augment, len(self.classes))
-        return TrainLoader(self._images(split), self.config.train.batch_size, augment, self.config.seed)
+        size, balance = self.config.train.batch_size, self.config.dataset.balance
+        return TrainLoader(self._images(split), size, augment, self.config.seed, balance=balance)
 
     def _images(self, split: Split) -> Images:
         centre = self.config.dataset.centre

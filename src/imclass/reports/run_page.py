@@ -7,7 +7,7 @@ from typing import Any
 
 from imclass.config.check import flatten
 from imclass.config.compose import compose_config
-from imclass.config.metric import METRICS
+from imclass.config.metric import ACCURACY, LOSS, by_class
 from imclass.config.schema import affects_results, values_of
 from imclass.reports.html import brief_path, embedded, template
 from imclass.reports.plots import plot_curves
@@ -43,10 +43,11 @@ def write_run_page(
     require_own_folders(path)
     run = read_run(path, points)
     run.summary.update(summary or {})
+    chosen = run.settings.get("checkpoint.metric", ACCURACY.name)
     with tempfile.TemporaryDirectory() as scratch:
         drawn = path / "plots" if file.parent.resolve() == path.resolve() else Path(scratch)
         if run.metrics and redraw:
-            plot_curves(run.metrics, run.summary["best"], drawn / "curves.png")
+            plot_curves(run.metrics, run.summary["best"], drawn / "curves.png", chosen)
         if run.scores and redraw:
             draw_scores(run.scores, drawn)
         found = {
@@ -57,7 +58,7 @@ def write_run_page(
     facts = {key: value for key, value in run.provenance.items() if key != "command"}
     page = template("run.html").render(
         run=run,
-        metrics=METRICS.values(),
+        metrics=[LOSS, *by_class(run.summary["test"] or {}, chosen)],
         changed=_changed(run),
         settings={key: brief_path(value) for key, value in run.settings.items()},
         classes=sorted(run.scores.get("classes", []), key=lambda row: row["f1"]),

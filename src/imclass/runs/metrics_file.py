@@ -4,8 +4,9 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from imclass.config.metric import METRICS
 from imclass.runs.atomic import write_csv
@@ -56,7 +57,7 @@ class MetricsFile:
         if not self._rows:
             return None
         with self._csv.write():
-            write_csv(self.path.with_suffix(".csv"), [self._rows[0], *(row.values() for row in self._rows)])
+            write_csv(self.path.with_suffix(".csv"), csv_table(self._rows))
         return self._rows[-1]
 
     def close(self) -> None:
@@ -68,6 +69,12 @@ class MetricsFile:
         if record["split"] == "val":
             self._rows += evaluation_rows(self._since)
             self._since = []
+
+
+def csv_table(rows: Sequence[Record]) -> list[list[Any]]:
+    """Return a header and the values below it; a field that a row lacks, of an older run, is None."""
+    header = max(rows, key=len, default={})
+    return [list(header), *([row.get(name) for name in header] for row in rows)]
 
 
 def evaluation_rows(records: Iterable[Record]) -> list[Record]:
@@ -96,7 +103,7 @@ def _row(val: Record, train: list[Record]) -> Record:
     return {
         "step": val["step"],
         "epoch": val["epoch"],
-        **{f"train_{name}": mean(name) for name in names},
+        **{f"train_{name}": mean(name) for name in names if not METRICS[name].by_class},
         **{f"val_{name}": val[name] for name in names},
         "lr": train[-1].get("lr") if train else None,
     }

@@ -30,6 +30,13 @@ class Optional:
 
 
 @dataclass(frozen=True, slots=True)
+class Sometimes:
+    """A value that may be missing, but not null."""
+
+    schema: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """A list of such values."""
 
@@ -72,7 +79,10 @@ def one_of(*choices: str) -> Entry:
     return Entry(f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices)
 
 
-FIGURES = {name: FRACTION if metric.percent else FIGURE for name, metric in METRICS.items()}
+_FIGURES = {name: FRACTION if metric.percent else FIGURE for name, metric in METRICS.items()}
+FIGURES = {  # of an evaluation; older runs lack those by class
+    name: Sometimes(entry) if METRICS[name].by_class else entry for name, entry in _FIGURES.items()
+}
 BEST = {"step": COUNT, "epoch": NUMBER, **FIGURES}
 SUMMARY = {
     "status": one_of(*STATUSES),
@@ -96,7 +106,7 @@ POINT = {
     "epoch": NUMBER,
     "split": one_of(*SPLITS),
     "images": COUNT,
-    **{name: Optional(entry, required=True) for name, entry in FIGURES.items()},  # null: not finite
+    **{name: Optional(_FIGURES[name], required=not m.by_class) for name, m in METRICS.items()},  # null: NaN
     "lr": Optional(FIGURE),
     "images_per_second": Optional(NUMBER),
     "grad_norm": Optional(FIGURE),
@@ -172,8 +182,8 @@ def problem_of_about(value: Any) -> str | None:
 def problem_of(value: Any, schema: Any, key: str = "") -> str | None:
     """Return the first problem with a value from a file, with its key, or None.
 
-    schema: an Entry, Optional, Listed, a list of one schema per item, a mapping of the keys that must be
-    there (others may be), or Exactly such a mapping.
+    schema: an Entry, Optional, Sometimes, Listed, a list of one schema per item, a mapping of the keys that
+    must be there (others may be), or Exactly such a mapping.
     """
     return next(_problems(value, schema, key), None)
 
@@ -182,6 +192,8 @@ def _problems(value: Any, schema: Any, key: str) -> Iterator[str]:
     if isinstance(schema, Optional):
         if value is not None:
             yield from _problems(value, schema.schema, key)
+    elif isinstance(schema, Sometimes):
+        yield from _problems(value, schema.schema, key)
     elif isinstance(schema, Entry):
         if not schema.accepts(value):
             yield f"{key}: expected {schema.expected}, not {_shown(value)}"
@@ -207,10 +219,10 @@ def _problems(value: Any, schema: Any, key: str) -> Iterator[str]:
     else:
         for name, entry in schema.items():
             inner = f"{key}.{name}" if key else name
-            if name not in value and not (isinstance(entry, Optional) and not entry.required):
+            if name in value:
+                yield from _problems(value[name], entry, inner)
+            elif not (isinstance(entry, Sometimes) or (isinstance(entry, Optional) and not entry.required)):
                 yield f"{inner} is missing"
-            else:
-                yield from _problems(value.get(name), entry, inner)
 
 
 def _shown(value: Any) -> str:

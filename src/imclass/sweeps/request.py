@@ -12,7 +12,7 @@ from imclass.config.compose import compose_samples
 from imclass.config.conflicts import train_images
 from imclass.config.groups import config_dir, group_choices
 from imclass.config.invocation import Invocation
-from imclass.config.metric import METRICS, Metric
+from imclass.config.metric import ACCURACY, METRICS, Metric
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse
 from imclass.config.plan import Plan
 from imclass.config.schema import Config, SweepConfig, affects_results, values_of
@@ -85,8 +85,9 @@ def read_request(invocation: Invocation) -> Request:
         problems.append("sweep: choose one (imclass list sweeps), or name your own with sweep.name=NAME")
     if not expressions and not problems:
         problems.append("nothing to search; add for instance optimizer.lr='tag(log,interval(1e-3,1))'")
-    if config.metric == "val.loss" and "checkpoint.metric" not in {*expressions, *map(key_of, overrides)}:
-        overrides.append("checkpoint.metric=loss")
+    metric = config.metric.removeprefix("val.")
+    if metric != ACCURACY.name and "checkpoint.metric" not in {*expressions, *map(key_of, overrides)}:
+        overrides.append(f"checkpoint.metric={metric}")
     configs, faulty = compose_samples(overrides, {key: _texts(p) for key, p in space.items()}, config_dirs)
     problems += [*faulty, *_contradictions(config, space)]
     if problems or not configs:

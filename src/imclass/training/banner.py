@@ -7,15 +7,18 @@ from typing import Any
 from torch import nn
 
 from imclass.config.durations import clock, parse_duration
+from imclass.config.metric import by_class_in_words
 from imclass.config.schema import Config, ModelConfig
 from imclass.config.setting import show
 from imclass.errors import counted
 from imclass.models.summary import describe
 from imclass.runs.folder import RunFolder
 from imclass.training.build import Job, starting_weights
+from imclass.training.class_weights import class_weights
 
 Summary = dict[str, Any]
 SHOWN = 3  # names of damaged images
+UNEVEN = 10  # times as many images as another class has
 ADVICE = "choose the length by the validation accuracy"  # a test accuracy that decides is biased
 
 
@@ -34,6 +37,7 @@ def banner(job: Job) -> str:
         f"data     {config.dataset.name}: {len(data.classes)} classes; {sizes} images; "
         f"validation: {data.val_source}",
         *_skipped(job),
+        *_classes(job),
         f"training {counted(plan.steps, 'step')} of {counted(config.train.batch_size, 'image')} "
         f"({plan.steps / trainer.loader.steps_per_epoch:.4g} epochs), {config.optimizer.name} "
         f"lr {config.optimizer.lr:g}, {config.scheduler.name}",
@@ -78,8 +82,8 @@ def last_block(summary: Summary, run: RunFolder) -> str:
         [
             "",
             f"best model   epoch {best['epoch']:.4g}, step {best['step']}{ended}",
-            f"validation   accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}",
-            f"test         accuracy {test['accuracy']:.2%}, loss {test['loss']:.4f}",
+            f"validation   {_figures(best, run.config)}",
+            f"test         {_figures(test, run.config)}",
             *([f"tested       {readings} times: {ADVICE}"] if readings > 1 else []),
             *([f"skipped      {_in_words(skipped)}"] if (skipped := summary.get("skipped")) else []),
             f"time         {clock(seconds['total'])} ({clock(seconds['train'])} training), "
@@ -94,6 +98,33 @@ def last_block(summary: Summary, run: RunFolder) -> str:
             "  see the other models      imclass list models",
         ]
     )
+
+
+def _figures(figures: Mapping[str, float], config: Config) -> str:
+    added = by_class_in_words(figures, config.checkpoint.metric)
+    return f"accuracy {figures['accuracy']:.2%}, loss {figures['loss']:.4f}{added}"
+
+
+def _classes(job: Job) -> list[str]:
+    """Return the lines on what evens the classes out, or where they are uneven, on what to type."""
+    config, counts = job.run.config, job.data.images_per_class
+    least, most = (counts.index(count) for count in (min(counts), max(counts)))
+    few, many = show(job.data.classes[least]), show(job.data.classes[most])
+    sizes = f"{counts[least]:,} ({few}) to {counts[most]:,} ({many}) training images"
+    lines = []
+    if (weights := class_weights(config, job.data)) is not None:
+        low, high = (weights.index(weight) for weight in (min(weights), max(weights)))
+        ends = (f"{weights[n]:.3g} ({show(job.data.classes[n])})" for n in (low, high))
+        lines.append(f"classes  weights in the loss: {' to '.join(ends)}")
+    if config.dataset.balance:
+        lines.append(f"classes  of {sizes}, drawn equally often")
+    if lines or counts[most] < UNEVEN * counts[least]:
+        return lines
+    return [
+        f"classes  of {sizes}; to learn all, type",
+        "         train.class_weights=auto or dataset.balance=true, and to choose",
+        "         the model by all, checkpoint.metric=balanced_accuracy",
+    ]
 
 
 def _weights(config: ModelConfig) -> list[str]:

@@ -29,6 +29,7 @@ from imclass.runs.checkpointer import Checkpointer
 from imclass.runs.folder import RunFolder
 from imclass.runs.logger import RunLogger
 from imclass.runs.weights import load_weights
+from imclass.training.class_weights import class_weights
 from imclass.training.ema import Ema
 from imclass.training.losses import build_loss
 from imclass.training.optimizers import build_optimizer
@@ -125,8 +126,9 @@ def _build_loaders(config: Config, data: Data, device: Device) -> tuple[TrainLoa
     centre = config.dataset.centre
     images = [Images(split, device, data.shape[1:], data.mean, data.std, centre) for split in splits]
     augment = Augment(config.augment, len(data.classes))
-    train = TrainLoader(images[0], config.train.batch_size, augment, config.seed)
-    val, test = (EvalLoader(part, device.micro_batch or config.train.batch_size) for part in images[1:])
+    size, balance = config.train.batch_size, config.dataset.balance
+    train = TrainLoader(images[0], size, augment, config.seed, balance=balance)
+    val, test = (EvalLoader(part, device.micro_batch or size) for part in images[1:])
     return train, val, test
 
 
@@ -205,7 +207,7 @@ def build_learner(
     return Learner(
         model=model,
         network=device.processes.parallel(model),
-        loss=build_loss(config.train.label_smoothing),
+        loss=build_loss(config.train, class_weights(config, data)).to(device.device),
         optimizer=build_optimizer(config.optimizer, model),
         schedule=build_schedule(config.scheduler, steps=steps, steps_per_epoch=steps_per_epoch),
         ema=Ema(model, config.train.ema),

@@ -97,7 +97,10 @@ def _write_test(job: Job, best: State, predictions: Predictions) -> None:
     job.trainer.stopwatch.book("evaluate")
     logger.evaluated("test", progress.step, job.trainer.epoch, test.figures, test.images)
     _export_safetensors(run.path / "best.safetensors", best, progress.best)
-    figures = {"best/val_accuracy": progress.best["accuracy"], "best/test_accuracy": test.accuracy}
+    chosen = run.config.checkpoint.metric
+    names = dict.fromkeys(("accuracy", chosen))
+    figures = {f"best/val_{name}": progress.best[name] for name in names}
+    figures |= {f"best/test_{name}": test.figures[name] for name in names}
     logger.tensorboard.hparams(flatten(run.settings), figures)
     about = {"split": "test", "weights": "best", "tta": "none", "data": None}
     draw = run.config.logger.plots
@@ -107,7 +110,7 @@ def _write_test(job: Job, best: State, predictions: Predictions) -> None:
     test_images = job.test.images
     write_split_report(run.path, job.data.test, test_images, predictions, job.data.classes, about, draw=draw)
     if draw:
-        plot_curves(logger.metrics.records, progress.best, run.plots / "curves.png")
+        plot_curves(logger.metrics.records, progress.best, run.plots / "curves.png", chosen)
         logger.tensorboard.plots(_plots_of_the_end(run), progress.step)
 
 

@@ -20,8 +20,8 @@ class Progress:
 
     step: int = 0
     evaluated: int = 0  # the last step whose evaluation has ended
-    best: dict[str, float] = dataclasses.field(default_factory=dict)  # step, epoch, loss, accuracy
-    val: dict[str, float] = dataclasses.field(default_factory=dict)  # the latest: loss, accuracy
+    best: dict[str, float] = dataclasses.field(default_factory=dict)  # step, epoch, figures
+    val: dict[str, float] = dataclasses.field(default_factory=dict)  # the latest figures
     waited: int = 0  # evaluations since the best
     stopped: str = ""  # why training ended before the plan did
 
@@ -34,10 +34,13 @@ class Progress:
         return cls(**state)
 
     def record(self, figures: Mapping[str, float], epoch: float, metric: str) -> bool:
-        """Record a validation; return whether it is strictly better than all before it."""
+        """Record a validation; return whether it is better than all before it: at a tie, by its loss."""
         self.evaluated, self.val = self.step, dict(figures)
-        rank = METRICS[metric].rank
-        improved = not self.best or rank(self.val[metric]) < rank(self.best[metric])
+
+        def order(found: Mapping[str, float]) -> tuple[float, float]:
+            return METRICS[metric].rank(found[metric]), found["loss"]
+
+        improved = not self.best or order(self.val) < order(self.best)
         self.waited = 0 if improved else self.waited + 1
         if improved:
             self.best = {"step": self.step, "epoch": round(epoch, 6), **self.val}

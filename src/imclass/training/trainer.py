@@ -135,8 +135,8 @@ class Trainer:
         if self.plan.patience is not None and progress.waited >= self.plan.patience and not self.done:
             progress.stopped = f"no better model in {self.plan.patience} evaluations"
         trained = "" if train_loss is None else f"train loss {train_loss:.4f}  "
-        mark = ", best" if improved else ""
-        self.logger.console.status(f"epoch {self.epoch:.2f}  step {step}  {trained}val {result}{mark}")
+        found = result.text(self.plan.metric) + (", best" if improved else "")
+        self.logger.console.status(f"epoch {self.epoch:.2f}  step {step}  {trained}val {found}")
 
     def save_if_due(self) -> None:
         """Save where the plan asks for it, at the end, and when any rank was asked to stop.

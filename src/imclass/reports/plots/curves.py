@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from imclass.config.metric import METRICS, Metric
+from imclass.config.metric import ACCURACY, METRICS, Metric
 from imclass.reports.plots.style import (
     BLUE,
     GREY,
@@ -24,17 +24,20 @@ from imclass.reports.plots.style import (
 Record = Mapping[str, Any]
 
 
-def plot_curves(records: Sequence[Record], best: Record | None, file: Path) -> None:
+def plot_curves(
+    records: Sequence[Record], best: Record | None, file: Path, chosen: str = ACCURACY.name
+) -> None:
     """Draw each metric and the learning rate over epochs, the best epoch marked, as a PNG.
 
     records: of metrics.jsonl. best: step, epoch and figures of the best model on validation data; None if
-    nothing was evaluated.
+    nothing was evaluated. chosen: the metric that made it the best; of those by class, only this is drawn.
     """
     train = [r for r in records if r["split"] == "train" and r["loss"] is not None]
     usual = statistics.median(r["images"] for r in train) if train else 0
     train = [r for r in train if 2 * r["images"] >= usual]  # a mean over a few images would only be noise
     val = [r for r in records if r["split"] == "val"]
-    figure, metrics = new_figure(11, 3.6), _logged([*train, *val])
+    metrics = _logged([*train, *val], chosen)
+    figure = new_figure(11 / 3 * (len(metrics) + 1), 3.6)
     *panels, rate = figure.subplots(1, len(metrics) + 1)
     for metric, axes in zip(metrics, panels, strict=True):
         _line(axes, train, metric.name, "training (mean since the last point)", ORANGE)
@@ -76,10 +79,11 @@ def plot_comparison(groups: Sequence[tuple[str, Sequence[Sequence[Record]]]], fi
     save(figure, file)
 
 
-def _logged(records: Sequence[Record]) -> list[Metric]:
-    """Return the metrics that were logged; all of them if nothing was."""
+def _logged(records: Sequence[Record], chosen: str = ACCURACY.name) -> list[Metric]:
+    """Return the metrics that were logged, all if nothing was; of those by class, at most the chosen one."""
     logged = {name for record in records for name in record}
-    return [metric for name, metric in METRICS.items() if not logged or name in logged]
+    drawn = [metric for metric in METRICS.values() if metric.name == chosen or not metric.by_class]
+    return [metric for metric in drawn if not logged or metric.name in logged]
 
 
 def _line(axes: Axes, rows: Sequence[Record], key: str, label: str, color: str, marker: str = "") -> None:
