@@ -13,7 +13,7 @@ from imclass.machine.signals import answer_signals
 COMMANDS = {
     "train": (
         "imclass.train:train_command",
-        "[group=choice ...] [key=value ...] [-m]",
+        "[FOLDER] [group=choice ...] [key=value ...] [-m]",
         "train; the same command resumes",
     ),
     "check": (
@@ -72,7 +72,7 @@ ResNet-18 on bundled Fashion-MNIST images, another network and data set, and
 your own pictures in one folder per class:
   imclass train
   imclass train model=vgg11 dataset=cifar10 train.epochs=20 name=mine
-  imclass train dataset=image_folder dataset.root=FOLDER
+  imclass train FOLDER
 
 imclass <command> --help explains each command; that of train, every setting.
 """

@@ -14,10 +14,11 @@ from imclass.config.yaml_file import read_yaml
 WIDTH = 80
 _NO_BREAK = "\u00a0"
 TRAIN = """\
-imclass {command} [group=choice ...] [key=value ...] [-m]
+imclass {command} [FOLDER] [group=choice ...] [key=value ...] [-m]
 
 {does}
 
+  imclass {command} my_pictures dataset.resize=64 name=mine
   imclass {command} model=vgg11 dataset=cifar10 optimizer=adamw train.epochs=20
   imclass {command} -m name=rates optimizer.lr=0.1,0.01 seed=0,1
 
@@ -26,6 +27,9 @@ imclass {command} [group=choice ...] [key=value ...] [-m]
   --config-dir FOLDER  add groups and experiments of your own
   resume=RUN           resume a run folder; its settings need not be repeated
 
+FOLDER, or --data FOLDER, has a folder of pictures for each class, or such
+folders below train/, val/ and test/; it stands for dataset=image_folder
+dataset.root=FOLDER.
 Durations have a unit: 2ep (epochs), 500st (steps), 90s, 10min, 2h; in schedules
 also 10% (of the training). Only train.epochs and train.steps have none.
 """
@@ -34,7 +38,7 @@ DOES = {
     "check": "Find every mistake in a training or a sweep, touch nothing; exit with 0 or 2.",
 }
 SWEEP = """\
-imclass sweep sweep=NAME [sweep.KEY=VALUE ...] [overrides] [search space]
+imclass sweep [FOLDER] sweep=NAME [sweep.KEY=VALUE ...] [key=SPACE ...] [...]
 
 Search hyperparameters: many trainings, each in its own process, on all cores or
 GPUs of this machine. The same command resumes a sweep that was stopped.

@@ -72,6 +72,10 @@ def _grammar_problem(text: str) -> str:
             name = evaluated[1].split("(")[0]
             near = did_you_mean(name, evaluated[3].split(",")) if evaluated[3] else ""
             return f"{text}: {evaluated[1]}: {evaluated[2]}{near}"
+    if re.fullmatch(r"[^=]+", text) and text not in (*SETTINGS, *GROUPS):
+        groups = [group for group in GROUPS if text in group_choices(group)]
+        near = f"; did you mean {groups[0]}={text}?" if groups else ""
+        return f"{text!r}: no such folder or file; expected one of pictures, key=value or group=choice{near}"
     return f"{text!r}: expected key=value or group=choice (quote special characters: 'key=\"a b\"')"
 
 

@@ -1,0 +1,75 @@
+"""People's own pictures, typed without `dataset=`: as a word alone, or as dataset.root. No torch here."""
+
+import mimetypes
+import os
+import shlex
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from imclass.config.overrides import key_of, parse, quoted, sweep_values
+from imclass.config.schema import GROUPS, SETTINGS, SWEEP_SETTINGS
+from imclass.errors import UserError
+
+TABLES = (".csv", ".parquet")  # files that list pictures
+SEARCHED = 1_000  # folders that are looked into for the first picture
+_CHOOSE_DATASET = ("dataset", "dataset.name", "experiment", "resume")
+
+
+def is_data_word(word: str) -> bool:
+    """Return whether a word is no override but the path of something that is there."""
+    known = "=" in word and key_of(word) in (*SETTINGS, *SWEEP_SETTINGS, *GROUPS, "sweep")
+    return not known and os.path.lexists(Path(word).expanduser())
+
+
+def data_overrides(word: str, overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that `word`, a folder or a table of pictures, stands for beside `overrides`.
+
+    Raises UserError for another file, a run folder, and a data set that is named as well.
+    """
+    path, shown = Path(word).expanduser(), shlex.quote(word)
+    if not path.exists():
+        raise UserError(f"{word}: no such folder or file of pictures")
+    if (path / "config.yaml").is_file():
+        raise UserError(f"{word}: a run folder; to resume it, type resume={shown}")
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise UserError(f"{word}: a file of settings; type experiment={shown}")
+    if not path.is_dir() and path.suffix.lower() not in TABLES:
+        raise UserError(f"{word}: expected a folder of class folders, or a file {' or '.join(TABLES)}")
+    typed = {key_of(text): text for text in overrides}
+    if "dataset.root" in typed:
+        raise UserError(f"{word}, {typed['dataset.root']}: two places of pictures; keep one")
+    chosen = typed.get("dataset", typed.get("dataset.name"))
+    if chosen is None:
+        return ["dataset=image_folder", f"dataset.root={quoted(word)}"]
+    if chosen.partition("=")[2] != "image_folder":
+        raise UserError(f"{word}: read as dataset=image_folder; with {chosen} type dataset.root={shown}")
+    return [f"dataset.root={quoted(word)}"]
+
+
+def dataset_of_root(overrides: Sequence[str]) -> list[str]:
+    """Return the override that chooses the data set where only dataset.root is typed; none elsewhere.
+
+    Raises UserError, with what to type, where that is no folder of pictures.
+    """
+    typed = {key_of(text): text for text in overrides}
+    override = parse(typed["dataset.root"]) if "dataset.root" in typed else None
+    if override is None or override.is_delete() or not typed.keys().isdisjoint(_CHOOSE_DATASET):
+        return []
+    values = sweep_values(override, ()) if override.is_sweep_override() else [override.value()]
+    for root in values:
+        path = Path(str(root).strip("'\"")).expanduser()
+        if path.is_dir() and not holds_class_folders(path):
+            name = f"dataset=cifar10 dataset.root={shlex.quote(str(root))}"
+            raise UserError(f"dataset.root={root}: no class folders with pictures; for a data set: {name}")
+    return ["dataset=image_folder"] if None not in values else []
+
+
+def holds_class_folders(root: Path) -> bool:
+    """Return whether a folder below `root` holds what is named like a picture."""
+    below = (
+        files for folder, _, files in islice(os.walk(root, followlinks=True), SEARCHED) if folder != str(root)
+    )
+    return any(
+        (mimetypes.guess_type(name)[0] or "").startswith("image/") for files in below for name in files
+    )

@@ -1,0 +1,95 @@
+"""A folder of pictures typed without a key: what it stands for, and what is refused with what to type."""
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from pictures import make_folder, save
+
+from imclass.config.invocation import Invocation
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+SHORT = ("model=lenet", "train.batch_size=4", "train.epochs=1", "device.threads=1", "logger.plots=false")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return make_folder(tmp_path / "my pictures", {".": 12})
+
+
+@pytest.mark.parametrize("typed", [["my pictures"], ["--data", "my pictures"], ["--data=my pictures"]])
+def test_a_folder_is_trained_on(imclass, pictures: Path, tmp_path: Path, typed: list[str]) -> None:
+    outcome = imclass("train", *typed, *SHORT, "name=mine")
+    assert outcome.code == 0, outcome.err
+    settings = OmegaConf.load(tmp_path / "outputs/mine/config.yaml")
+    assert (settings.dataset.name, settings.dataset.root) == ("image_folder", str(pictures))
+    provenance = json.loads((tmp_path / "outputs/mine/provenance.json").read_text())
+    assert provenance["command"] == ["imclass", "train", "my pictures", *SHORT, "name=mine"]
+    again = imclass("train", "dataset=image_folder", f"dataset.root='{pictures}'", *SHORT, "name=mine")
+    assert "finished already" in again.out
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_a_root_without_a_data_set_is_a_folder_of_pictures(imclass, pictures: Path, command: str) -> None:
+    outcome = imclass(command, f"dataset.root='{pictures}'", *SHORT, "name=mine")
+    assert outcome.code == 0, outcome.err
+    assert "image_folder" in outcome.out
+
+
+def test_a_sweep_takes_a_folder(imclass, pictures: Path) -> None:
+    outcome = imclass("check", "my pictures", "sweep=quick")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_a_folder_may_have_the_name_of_a_group(imclass, tmp_path: Path) -> None:
+    make_folder(tmp_path / "dataset", {"train": 4, "test": 2})
+    assert "lenet on image_folder" in imclass("check", "dataset", "model=lenet", "train.batch_size=4").out
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["pictures", "dataset=cifar10"], "with dataset=cifar10 type dataset.root=pictures"),
+        (["pictures", "dataset.root=pictures"], "pictures, dataset.root=pictures: two places of pictures"),
+        (["pictures", "--data", "pictures"], "pictures, pictures: two places of pictures; keep one"),
+        (["one.png"], "one.png: expected a folder of class folders, or a file .csv or .parquet"),
+        (["mine.yaml"], "mine.yaml: a file of settings; type experiment=mine.yaml"),
+        (["outputs/mine"], "outputs/mine: a run folder; to resume it, type resume=outputs/mine"),
+        (
+            ["dataset.root=flat"],
+            "dataset.root=flat: no class folders with pictures; for a data set: dataset=",
+        ),
+        (["dataset.root=none"], "dataset.root=none: no such folder"),
+        (["empty"], "0 class folders"),
+    ],
+    ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+)
+def test_what_is_refused(imclass, tmp_path: Path, typed: list[str], message: str) -> None:
+    make_folder(tmp_path / "pictures", {".": 2})
+    save(tmp_path / "one.png")
+    save(tmp_path / "flat" / "one.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "outputs/mine").mkdir(parents=True)
+    for file in ("mine.yaml", "outputs/mine/config.yaml"):
+        (tmp_path / file).touch()
+    code, out, err = imclass("check", *typed)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert message in err
+
+
+def test_other_choices_of_the_data_set_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for word in ("dataset=cifar10", "experiment=cifar10_resnet18", "resume=outputs/mine"):
+        typed = (word, "dataset.root=.")
+        assert Invocation.read("train", typed).overrides == typed
+
+
+def test_the_roots_of_several_runs_are_all_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        make_folder(tmp_path / name, {".": 1})
+    invocation = Invocation.read("train", ["-m", "dataset.root=a,b"])
+    assert invocation.overrides == ("dataset=image_folder", "dataset.root=a,b")
+    assert invocation.words == ["-m", "dataset.root=a,b"]
