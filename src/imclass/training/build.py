@@ -10,25 +10,24 @@ from torch import nn
 
 from imclass.config.conflicts import unused
 from imclass.config.plan import Plan
-from imclass.config.resolutions import parse_resolution
 from imclass.config.schema import Config, ModelConfig
 from imclass.data.augment import Augment, normalize
 from imclass.data.dataset import Data, centre_of
 from imclass.data.datasets import prepare_data
 from imclass.data.loader import EvalLoader, Images, TrainLoader
-from imclass.errors import ConfigError, UserError
+from imclass.errors import ConfigError
 from imclass.evaluation.evaluate import evaluate
 from imclass.machine.device import Device, resolve_device
 from imclass.machine.processes import ALONE, Processes
 from imclass.machine.randomness import seed_everything, use_deterministic_kernels
 from imclass.machine.signals import STOP
 from imclass.models import InitFromImages, build_model, build_trained_model
-from imclass.models.dry_run import check_fits
 from imclass.runs.checkpoint import State, read_model_weights
 from imclass.runs.checkpointer import Checkpointer
 from imclass.runs.folder import RunFolder
 from imclass.runs.logger import RunLogger
 from imclass.runs.weights import load_weights
+from imclass.training.checks import check_augmentation, check_batch, check_resolutions
 from imclass.training.class_weights import class_weights
 from imclass.training.ema import Ema
 from imclass.training.losses import build_loss
@@ -76,11 +75,11 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     header = header_of(config, data, device)
     warnings += [*compare_headers(old, header, run.path), *unused(config)]
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch, resumed=bool(state))
-    _check_batch(config, learner)
-    _check_resolutions(config, learner, data)
+    check_batch(config, learner)
+    check_resolutions(config, learner, data)
     if state:
         require_resumable(state, old, learner, run)
-    train, val, test = _build_loaders(config, data, device)
+    train, val, test = build_loaders(config, data, device)
 
     run = processes.broadcast(run.create)
     logger = _build_logger(run, state, enabled=processes.is_first)
@@ -120,7 +119,7 @@ def _build_logger(run: RunFolder, state: State, *, enabled: bool) -> RunLogger:
     )
 
 
-def _build_loaders(config: Config, data: Data, device: Device) -> tuple[TrainLoader, EvalLoader, EvalLoader]:
+def build_loaders(config: Config, data: Data, device: Device) -> tuple[TrainLoader, EvalLoader, EvalLoader]:
     """Return the training, validation and test images in batches, on the device."""
     splits = (data.train, data.val, data.test)
     centre = config.dataset.centre
@@ -139,56 +138,8 @@ def build_data(config: Config) -> Data:
     if config.train.batch_size > images:
         size = f"the training split ({images} images)"
         raise ConfigError([f"train.batch_size={config.train.batch_size}: larger than {size}"])
-    _check_augmentation(config, data.shape[0], min(data.shape[1:]))
+    check_augmentation(config, data.shape[0], min(data.shape[1:]))
     return data
-
-
-def _check_augmentation(config: Config, channels: int, side: int) -> None:
-    """Raise ConfigError for augmentation that images of this shape cannot take."""
-    augment = config.augment
-    largest_crop = side - 1 if augment.crop_padding == "reflect" else side
-    problems = [
-        f"augment.{key}={getattr(augment, key)}: expected at most {limit} for images of {side}x{side}"
-        for key, limit in (("crop", largest_crop), ("cutout", side - 1))
-        if getattr(augment, key) > limit
-    ]
-    for_colours = ("randaugment", "trivialaugment", "contrast", "saturation")
-    if channels not in (1, 3):
-        keys = (key for key in for_colours if getattr(augment, key))
-        problems += [f"augment.{key}: needs 1 or 3 channels, not {channels}" for key in keys]
-    if problems:
-        raise ConfigError(problems)
-
-
-def _check_batch(config: Config, learner: Learner) -> None:
-    """Raise ConfigError when a forward pass would have fewer images than the model's layers need."""
-    needed, why = learner.smallest_batch, f"{config.model.name} has batch norm, which needs at least 2 images"
-    micro, batch, processes = learner.device.micro_batch, config.train.batch_size, learner.device.processes
-    if micro is not None and micro < needed:
-        raise ConfigError([f"device.micro_batch={micro}: {why}"])
-    if batch // processes.size < needed:
-        share = f"{processes.size} processes share these images; " if processes.size > 1 else ""
-        why = why if needed > 1 else "each needs at least 1"
-        raise ConfigError([f"train.batch_size={batch}: {share}{why}"])
-
-
-def _check_resolutions(config: Config, learner: Learner, data: Data) -> None:
-    """Raise ConfigError for a resolution that is not lower, is never used, or does not suit the model."""
-    plan = Plan.of(config, len(data.train) // config.train.batch_size)
-    if problem := plan.problem_of_resolutions(config.train.resolutions):
-        raise ConfigError([problem])
-    channels, size, _ = data.shape
-    for entry in config.train.resolutions:
-        side, _ = parse_resolution(entry)
-        if side >= size:
-            raise ConfigError(
-                [f"train.resolutions: {entry}: expected below the {size} pixels of the data set"]
-            )
-        try:
-            check_fits(learner.model, config.model.name, (channels, side, side), len(data.classes))
-        except UserError as error:
-            reason = f"{config.model.name} does not work on images of {side}x{side}"
-            raise ConfigError([f"train.resolutions: {entry}: {reason}"]) from error
 
 
 def build_learner(
