@@ -11,7 +11,7 @@ from imclass.config.invocation import Invocation
 
 pytestmark = pytest.mark.usefixtures("cache")
 
-SHORT = ("model=lenet", "train.batch_size=4", "train.epochs=1", "device.threads=1", "logger.plots=false")
+SHORT = ("model=lenet", "dataset.resize=16", "train.batch_size=4", "train.epochs=1", "device.threads=1")
 
 
 @pytest.fixture
@@ -19,23 +19,24 @@ def pictures(tmp_path: Path) -> Path:
     return make_folder(tmp_path / "my pictures", {".": 12})
 
 
-@pytest.mark.parametrize("typed", [["my pictures"], ["--data", "my pictures"], ["--data=my pictures"]])
-def test_a_folder_is_trained_on(imclass, pictures: Path, tmp_path: Path, typed: list[str]) -> None:
-    outcome = imclass("train", *typed, *SHORT, "name=mine")
+def test_a_folder_is_trained_on(imclass, pictures: Path, tmp_path: Path) -> None:
+    typed = ["my pictures", *SHORT, "logger.plots=false", "name=mine"]
+    outcome = imclass("train", *typed)
     assert outcome.code == 0, outcome.err
     settings = OmegaConf.load(tmp_path / "outputs/mine/config.yaml")
     assert (settings.dataset.name, settings.dataset.root) == ("image_folder", str(pictures))
     provenance = json.loads((tmp_path / "outputs/mine/provenance.json").read_text())
-    assert provenance["command"] == ["imclass", "train", "my pictures", *SHORT, "name=mine"]
-    again = imclass("train", "dataset=image_folder", f"dataset.root='{pictures}'", *SHORT, "name=mine")
+    assert provenance["command"] == ["imclass", "train", *typed]
+    again = imclass("train", f"dataset.root='{pictures}'", *typed[1:])
     assert "finished already" in again.out
 
 
-@pytest.mark.parametrize("command", ["check", "train"])
-def test_a_root_without_a_data_set_is_a_folder_of_pictures(imclass, pictures: Path, command: str) -> None:
-    outcome = imclass(command, f"dataset.root='{pictures}'", *SHORT, "name=mine")
-    assert outcome.code == 0, outcome.err
-    assert "image_folder" in outcome.out
+@pytest.mark.parametrize("typed", [["--data", "my pictures"], ["--data=my pictures"], ["my pictures"]])
+def test_ways_to_type_it(pictures: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str]) -> None:
+    monkeypatch.chdir(pictures.parent)
+    invocation = Invocation.read("train", [*typed, "seed=1"])
+    assert invocation.overrides == ("dataset=image_folder", "dataset.root='my pictures'", "seed=1")
+    assert invocation.words == ["my pictures", "seed=1"]
 
 
 def test_a_sweep_takes_a_folder(imclass, pictures: Path) -> None:
