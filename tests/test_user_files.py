@@ -190,6 +190,16 @@ def test_what_files_may_do(imclass, tmp_path: Path) -> None:
     assert outcome.out.startswith("ok: lenet on ")
 
 
+def test_a_choice_that_sets_other_sections_without_its_first_line_says_which(imclass, tmp_path: Path) -> None:
+    (tmp_path / "mine/model").mkdir(parents=True)
+    (tmp_path / "mine/model/m.yaml").write_text("name: lenet\noptimizer: {lr: 0.5}\n")
+    outcome = imclass("check", "--config-dir=mine", "model=m")
+    expected = (
+        "mine/model/m.yaml: sets the section optimizer; expected as the first line of a choice that does: "
+    )
+    assert_refused(outcome, tmp_path, expected + "# @package _global_")
+
+
 def test_an_experiment_without_its_first_line_says_which(imclass, tmp_path: Path) -> None:
     (tmp_path / "mine/experiment").mkdir(parents=True)
     (tmp_path / "mine/experiment/e.yaml").write_text("optimizer: {lr: 0.5}\n")

@@ -41,6 +41,11 @@ COMMANDS = {
         "RUN|FOLDER ... [--out FILE.html]",
         "one run, or a comparison of many",
     ),
+    "export": (
+        "imclass.commands.export:export_command",
+        "RUN --format onnx|pt2|torchscript|safetensors",
+        "the model with its preprocessing as one file, compared with the run",
+    ),
     "verify": (
         "imclass.commands.verify:verify_command",
         "RUN",
@@ -60,6 +65,16 @@ COMMANDS = {
         "imclass.commands.list:list_command",
         "models|datasets|optimizers|...",
         "what there is to choose from",
+    ),
+    "schema": (
+        "imclass.commands.schema:schema_command",
+        "[experiment|model|...]",
+        "JSON Schemas of the YAML files, for editors",
+    ),
+    "completion": (
+        "imclass.commands.completion:completion_command",
+        "bash|zsh|fish",
+        "the script by which a shell completes all this at TAB",
     ),
 }
 
@@ -98,11 +113,10 @@ def _dispatch(argv: Sequence[str]) -> None:
         from imclass import __version__
 
         print(f"imclass {__version__}")
-    elif {"-sc", "--shell-completion"} & set(argv[:2]):
-        from imclass.commands.complete import complete_command
+    elif command == "completion":
+        from imclass.commands.completion import completion_command
 
-        after = argv.index("-sc" if "-sc" in argv[:2] else "--shell-completion") + 1
-        complete_command(argv[after:], COMMANDS)
+        completion_command(argv[1:], COMMANDS)
     elif command in COMMANDS:
         module, function = COMMANDS[command][0].split(":")
         getattr(importlib.import_module(module), function)(argv[1:])

@@ -34,8 +34,7 @@ def _report(config: Config, invocation: Invocation) -> None:
     run = open_run(config)
     if not run.finished:
         _look_at_folder(config.dataset)
-    if not is_shipped("model", config.model.name) and config.model.name in plugins("model"):
-        _build_plugin(config)
+    _try_plugins(config)
     where = f"{'continues' if run.exists else 'into'} {show(str(run.path))}"
     print(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}")
     for line in unused(run.config):
@@ -55,16 +54,32 @@ def _look_at_folder(data: DatasetConfig) -> None:
         refuse_irregular(root, found)
 
 
-def _build_plugin(config: Config) -> None:
-    """Build the model of another package, which may do anything; ours are known to build. Imports torch."""
+def _try_plugins(config: Config) -> None:
+    """Call what other packages add, which may do anything; ours are known to work. Imports torch for them."""
+    model, optimizer = config.model.name, config.optimizer.name
+    of_model = not is_shipped("model", model) and model in plugins("model")
+    of_optimizer = not is_shipped("optimizer", optimizer) and optimizer in plugins("optimizer")
+    if not (of_model or of_optimizer or config.augment.plugin):
+        return
+    from imclass.data.augment import try_plugin
     from imclass.models import build_model
+    from imclass.training.optimizers import build_optimizer
 
+    channels, size, classes = _images(config)
+    network = build_model(config.model, in_channels=channels, classes=classes, size=size)
+    if of_optimizer:
+        build_optimizer(config.optimizer, network)
+    try_plugin(config.augment, (channels, size, size))
+
+
+def _images(config: Config) -> tuple[int, int, int]:
+    """Return channels, side and classes of the images that the network sees."""
     data = config.dataset
     if data.name == "synthetic":
         channels, size, classes = data.synthetic.shape[0], data.synthetic.shape[1], data.synthetic.classes
     else:
         channels, size, classes = IMAGES.get(data.name, IMAGES["image_folder"])
-    build_model(config.model, in_channels=channels, classes=classes, size=data.resize or size)
+    return channels, data.resize or size, classes
 
 
 def _check_sweep(invocation: Invocation) -> None:

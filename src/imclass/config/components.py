@@ -169,6 +169,7 @@ class AugmentConfig:
         9, "strength of RandAugment's operations", at_least=0, at_most=30, needs="augment.randaugment"
     )
     trivialaugment: bool = setting(False, "TrivialAugment: one random operation per image")
+    plugin: str | None = setting(None, "an augmentation of another package, after all of these")
     mixup: float = setting(0.0, "alpha of mixup's Beta distribution; 0: off", at_least=0)
     cutmix: float = setting(0.0, "alpha of CutMix's Beta distribution; 0: off", at_least=0)
 

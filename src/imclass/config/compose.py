@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.check import check_config
-from imclass.config.groups import config_dir, plugins
+from imclass.config.groups import NAMED_BY, SIGNATURES, config_dir, plugins
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse, quoted, samples, sweep_values
 from imclass.config.schema import GROUPS, Config
 from imclass.config.stored import stored_with
@@ -149,9 +149,9 @@ def _register_schema() -> None:
 
     store = ConfigStore.instance()
     store.store(name="schema", node=dataclasses.asdict(Config()))
-    for group in ("model", "dataset", "optimizer"):
+    for group in SIGNATURES:
         for plugin in plugins(group):
-            store.store(group=group, name=plugin, node={"name": plugin})
+            store.store(group=group, name=plugin, node={NAMED_BY.get(group, "name"): plugin})
 
 
 def _one_line(error: Any) -> str:

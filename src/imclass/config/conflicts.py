@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.durations import parse_duration
-from imclass.config.groups import group_choices, is_shipped
+from imclass.config.groups import group_choices, is_shipped, plugins
 from imclass.config.plan import Plan
 from imclass.config.schema import SETTINGS, SWEEP_SETTINGS, Config, SweepConfig, values_of
 from imclass.config.setting import Setting, show
@@ -57,6 +57,10 @@ def _names(config: Config) -> Iterator[str]:
         if name not in known and not (group == "model" and name in torchvision_models()):
             near = did_you_mean(name, known)
             yield f"{group}.name={name}: no such {group}{near or '; see imclass list ' + group + 's'}"
+    plugin, installed = config.augment.plugin, plugins("augment")
+    if plugin is not None and plugin not in installed:
+        near = did_you_mean(plugin, installed) or "; no installed package adds it"
+        yield f"augment.plugin={show(plugin)}: no such augmentation{near}"
 
 
 def torchvision_models() -> set[str]:

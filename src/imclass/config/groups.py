@@ -17,7 +17,9 @@ SIGNATURES = {
     "model": "build(config: ModelConfig, in_channels: int, classes: int, size: int) -> torch.nn.Module",
     "dataset": "load(config: DatasetConfig) -> imclass.data.dataset.Dataset",
     "optimizer": "build(config: OptimizerConfig, model: torch.nn.Module) -> torch.optim.Optimizer",
+    "augment": "augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor",
 }
+NAMED_BY = {"augment": "plugin"}  # the setting that names a plug-in, if that is not `name`
 
 
 def config_dir() -> Path:
@@ -29,7 +31,13 @@ def config_dir() -> Path:
 
 def group_names() -> list[str]:
     """Return the names of the groups: the folders of the shipped YAML files."""
-    return sorted(path.name for path in config_dir().iterdir() if path.is_dir() and path.name != "hydra")
+    folders = (path.name for path in config_dir().iterdir() if path.is_dir())
+    return sorted(name for name in folders if name != "hydra" and not name.startswith("."))
+
+
+def shipped_choices(group: str) -> list[str]:
+    """Return the choices of a config group that come with imclass."""
+    return sorted(file.stem for file in (config_dir() / group).glob("*.yaml"))
 
 
 def group_choices(group: str, *extra_dirs: Path) -> list[str]:
@@ -51,7 +59,7 @@ def _first_sentence(file: Path) -> str:
     """Return the first sentence of the comment that opens a YAML file; commands in it are skipped."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-    text = " ".join(c for c in comments if not c.startswith(("@package", "imclass ")))
+    text = " ".join(c for c in comments if not c.startswith(("@package", "yaml-language-server", "imclass ")))
     return re.split(r"(?<=[a-z0-9)%])\. (?=[A-Z])", text)[0].rstrip(".")
 
 
@@ -72,7 +80,8 @@ def component(
     if name in plugins(group):
         return _load_plugin(group, name, returns)
     near = did_you_mean(name, [*shipped, *plugins(group)])
-    raise UserError(f"{group}.name={show(name)}: no such {group}{near or f'; see imclass list {group}s'}")
+    typed = f"{group}.{NAMED_BY.get(group, 'name')}={show(name)}"
+    raise UserError(f"{typed}: no such {group}{near or f'; see imclass list {group}s'}")
 
 
 def _load_plugin(group: str, name: str, returns: type[T]) -> Callable[..., T]:
@@ -81,7 +90,7 @@ def _load_plugin(group: str, name: str, returns: type[T]) -> Callable[..., T]:
     Raises UserError, and the function does, for whatever is wrong with it: one line that names it.
     """
     plugin = plugins(group)[name]
-    source = f"{group}.name={name}: the plug-in {plugin.value}"
+    source = f"{group}.{NAMED_BY.get(group, 'name')}={name}: the plug-in {plugin.value}"
     expected = f"expected {SIGNATURES[group]}"
     try:
         function = plugin.load()

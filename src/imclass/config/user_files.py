@@ -65,6 +65,9 @@ def checked_copy(file: Path, group: str) -> str:
         raise UserError(f"{file}: {problem}")
     if group == "experiment" and package != "_global_" and content.keys() - {"defaults"}:
         raise UserError(f"{file}: expected as the first line of an experiment: # @package _global_")
+    if package != "_global_" and (sections := [section for section in SECTIONS if section in content]):
+        first = "expected as the first line of a choice that does: # @package _global_"
+        raise UserError(f"{file}: sets the section {sections[0]}; {first}")
     head = "# @package _global_\n" if package == "_global_" or group == "experiment" else ""
     return head + OmegaConf.to_yaml(OmegaConf.create(content))
 

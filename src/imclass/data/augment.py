@@ -8,15 +8,18 @@ generator: in training a `SliceGenerator`, so that all ranks together draw what 
 
 import math
 import random
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from imclass.config.groups import component
 from imclass.config.schema import AugmentConfig
 from imclass.data.autoaugment import randaugment, trivialaugment
 from imclass.data.colour import colour_jitter
 from imclass.data.crops import flip, random_crop, random_flip, random_resized_crop
 from imclass.data.draws import draw_fractions, draw_integers, to_device
+from imclass.errors import UserError
 
 
 class Augment:
@@ -25,6 +28,7 @@ class Augment:
     def __init__(self, config: AugmentConfig, classes: int) -> None:
         self.config = config
         self.classes = classes
+        self.plugin = _load_plugin(config.plugin)
 
     def resized_crop(self, images: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
         """Return random resized crops, uint8, (N, C, *size): the first augmentation, if it is on.
@@ -36,8 +40,8 @@ class Augment:
     def __call__(self, images: Tensor, generator: torch.Generator, mirrored: Tensor | None) -> Tensor:
         """Apply all but resized crops, mixup and cutmix. images: uint8, (N, C, H, W); so is the result.
 
-        mirrored: bool, (N,), on the CPU: the images to mirror, where flips alternate. Erasing comes last, so
-        that RandAugment neither lights up nor moves what was erased.
+        mirrored: bool, (N,), on the CPU: the images to mirror, where flips alternate. Of ours, erasing comes
+        last, so that RandAugment neither lights up nor moves what was erased.
         """
         config = self.config
         if config.crop:
@@ -56,7 +60,7 @@ class Augment:
             images = cutout(images, config.cutout, generator)
         if config.random_erasing:
             images = random_erasing(images, config.random_erasing, generator)
-        return images
+        return self.plugin(images, generator)
 
     def positions(self, part: slice, batch: int) -> Tensor:
         """Return the positions (int64) in a batch of the images from which `mix` makes `part` of it.
@@ -81,6 +85,31 @@ class Augment:
         if cutmix_alpha:
             return cutmix(images, labels, cutmix_alpha, self.classes, generator)
         return images, labels
+
+
+def _load_plugin(name: str | None) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """Return the augmentation that another package adds as `name`; None: what changes nothing.
+
+    It is called with a batch, uint8 (N, C, H, W) on its device, and the CPU generator of its step; it returns
+    another such batch. What it draws with `data.draws` does not depend on the number of ranks.
+    """
+    if name is None:
+        return lambda images, generator: images
+    function = component("augment", name, {}, Tensor)
+
+    def apply(images: Tensor, generator: torch.Generator) -> Tensor:
+        result = function(images, generator)
+        if result.shape != images.shape or result.dtype != images.dtype:
+            expected, got = (f"{str(t.dtype)[6:]} {tuple(t.shape)}" for t in (images, result))
+            raise UserError(f"augment.plugin={name}: returns {got}; expected {expected}, as it was given")
+        return result
+
+    return apply
+
+
+def try_plugin(config: AugmentConfig, shape: tuple[int, int, int]) -> None:
+    """Apply the augmentation of another package, if there is one, to two images. Raises UserError."""
+    _load_plugin(config.plugin)(torch.zeros(2, *shape, dtype=torch.uint8), torch.Generator())
 
 
 def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:

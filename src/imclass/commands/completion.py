@@ -1,4 +1,7 @@
-"""Words that a shell offers at TAB: eval "$(imclass train -sc install=bash)"; the same for zsh, fish."""
+"""The script by which a shell completes commands and settings at TAB, and the words that it offers. No torch.
+
+imclass completion bash|zsh|fish: eval "$(imclass completion bash)", or imclass completion fish | source
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -7,17 +10,18 @@ from imclass.commands.data import VERBS
 from imclass.commands.list import GROUPS
 from imclass.config.groups import group_choices, group_names
 from imclass.config.invocation import OPTIONS
+from imclass.config.json_schema import KINDS
 from imclass.config.schema import SETTINGS, SWEEP_SETTINGS
-from imclass.errors import UserError
+from imclass.errors import UserError, did_you_mean
 
-# Each calls `imclass -sc query LINE`, with the line up to the cursor, and gets one word per line.
+# Each calls `imclass completion query LINE`, with the line up to the cursor, and gets one word per line.
 SCRIPTS = {
     "bash": """\
 _imclass() {
     local line="${COMP_LINE:0:COMP_POINT}" IFS=$'\\n'
     local word="${line##* }" prefix=""
     [[ $COMP_WORDBREAKS == *=* ]] && prefix="${word%"${word##*=}"}"
-    COMPREPLY=($("$1" -sc query "$line" 2>/dev/null))
+    COMPREPLY=($("$1" completion query "$line" 2>/dev/null))
     COMPREPLY=("${COMPREPLY[@]#"$prefix"}")
     [[ ${COMPREPLY[0]} == *[=.] ]] || compopt +o nospace 2>/dev/null
 }
@@ -26,27 +30,36 @@ complete -o nospace -o default -F _imclass imclass
     "zsh": """\
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
 _imclass() {
-    local -a found=("${(@f)$("$words[1]" -sc query "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
+    local -a found=("${(@f)$("$words[1]" completion query "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
     [[ -n "$found" ]] && compadd -Q -S '' -- $found || _files
 }
 compdef _imclass imclass
 """,
-    "fish": "complete -c imclass -a '(imclass -sc query (commandline -cp))'\n",
+    "fish": "complete -c imclass -a '(imclass completion query (commandline -cp))'\n",
 }
-UNINSTALL = {"bash": "complete -r imclass", "zsh": "compdef -d imclass", "fish": "complete -c imclass -e"}
+HELP = """\
+imclass completion bash|zsh|fish
+
+Print the script by which the shell completes commands and settings at TAB.
+
+  eval "$(imclass completion bash)"     in ~/.bashrc, behind the environment
+  eval "$(imclass completion zsh)"      in ~/.zshrc
+  imclass completion fish | source      in ~/.config/fish/config.fish
+"""
 
 
-def complete_command(argv: Sequence[str], commands: Collection[str]) -> None:
-    """Print a shell's script (install=SHELL, uninstall=SHELL), or the words that may follow (query LINE)."""
-    action, _, shell = (argv[0] if argv else "").partition("=")
-    if action == "query":
+def completion_command(argv: Sequence[str], commands: Collection[str]) -> None:
+    """Print a shell's script, or for one the words that may follow (query LINE). Raises UserError."""
+    shell = argv[0] if argv else "--help"
+    if shell in ("--help", "-h"):
+        print(HELP, end="")
+    elif shell == "query":
         print("\n".join(completions(argv[1] if argv[1:] else "", commands)))
-    elif action in ("install", "uninstall") and shell in SCRIPTS:
-        print(SCRIPTS[shell] if action == "install" else UNINSTALL[shell])
+    elif shell in SCRIPTS:
+        print(SCRIPTS[shell], end="")
     else:
-        shells = "|".join(SCRIPTS)
-        typed = " ".join(["-sc", *argv])
-        raise UserError(f"{typed}: expected install={shells}, or uninstall={shells}")
+        near = did_you_mean(shell, SCRIPTS)
+        raise UserError(f"completion {shell}: expected one of {', '.join(SCRIPTS)}{near}")
 
 
 def completions(line: str, commands: Collection[str]) -> list[str]:
@@ -62,6 +75,10 @@ def completions(line: str, commands: Collection[str]) -> list[str]:
         found = GROUPS
     elif command == "data":
         found = VERBS if len(words) == 2 else group_choices("dataset")
+    elif command == "schema":
+        found = KINDS
+    elif command == "completion":
+        found = SCRIPTS
     else:
         found = (path.parent.name for path in Path("outputs").glob("*/config.yaml"))
     return sorted(text for text in found if text.startswith(word))
