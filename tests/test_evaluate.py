@@ -261,6 +261,56 @@ def test_a_folder_that_has_nothing_to_do_with_the_run(imclass, run, tmp_path: Pa
     assert "--data other: has no folders of the model's classes" in outcome.err
 
 
+def test_a_subset_of_the_classes_and_folders_of_other_names(imclass, run, tmp_path: Path) -> None:
+    """Two folders are the same class under two names; another class and a single folder are enough."""
+    for folder, count in (("class2", 3), ("zwei", 2), ("drei", 4)):
+        for number in range(count):
+            save(tmp_path / f"other/{folder}/{number}.png", (16, 16), "L", seed=number)
+    outcome = imclass("evaluate", "run", "--data", "other")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "it adds 'drei', 'zwei'; --class FOLDER=CLASS says which" in outcome.err
+    renamed = ["--class", "zwei=class2", "--class", "drei=class0"]
+    scores = evaluated(imclass, "run", "--data", "other", *renamed)
+    assert [row["support"] for row in scores["classes"]] == [4, 0, 5, 0]
+    table = imclass("evaluate", "run", "--data", "other", *renamed).out
+    assert "classes      2 of the model's; no images of class1, class3\n" in table
+    (tmp_path / "map.yaml").write_text("zwei: class2\ndrei: class1\n")
+    mapped = evaluated(imclass, "run", "--data", "other", "--map", "map.yaml", "--class", "drei=class0")
+    assert mapped == scores
+    assert len(list((tmp_path / "outputs/run/evaluations").iterdir())) == 1  # the same one
+    (tmp_path / "other/class2").rename(tmp_path / "class2")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "class2").rename(tmp_path / "one/class2")
+    assert evaluated(imclass, "run", "--data", "one")["images"] == 3
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--class", "a=class0"], "--class a=class0: goes with --data FOLDER"),
+        (["--data", "other", "--class", "a"], "--class a: expected FOLDER=CLASS"),
+        (["--data", "other", "--class", "b=class0"], "--class b=class0: no folder 'b' in other"),
+        (
+            ["--data", "other", "--class", "a=klass0"],
+            "'klass0' is no class of the model; did you mean 'class0'",
+        ),
+        (["--data", "other", "--map", "none.yaml"], "none.yaml: No such file"),
+        (
+            ["--data", "other", "--map", "list.yaml"],
+            "--map list.yaml: expected a YAML file of lines FOLDER: ",
+        ),
+    ],
+)
+def test_faulty_names_of_classes_are_one_line(
+    imclass, run, tmp_path: Path, argv: list[str], expected: str
+) -> None:
+    save(tmp_path / "other/a/1.png", (16, 16))
+    (tmp_path / "list.yaml").write_text("- a\n")
+    outcome = imclass("evaluate", "run", *argv)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1), outcome.err
+    assert expected in outcome.err
+
+
 def test_evaluations_of_two_files_have_two_folders(imclass, run, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -12,10 +12,10 @@ from pictures import colours, make_folder, save
 from PIL import Image
 
 from imclass.commands import predict
-from imclass.commands.predict import Prediction
 from imclass.config.components import SyntheticConfig
 from imclass.config.schema import DatasetConfig
 from imclass.data.datasets import load_dataset
+from imclass.evaluation.prediction_rows import Prediction
 
 SYNTHETIC = SyntheticConfig(shape=[1, 16, 16], classes=4, train=160, test=64)
 KINDS = ["RGB", "L", "RGBA", "P", "1", "LA", "CMYK"]
@@ -83,7 +83,7 @@ def test_any_size_mode_and_name_and_what_is_no_image(imclass, run, tmp_path: Pat
     (tmp_path / "in/text.png").write_text("no image")
     files = [f"in/{name}" for name in [*names, "text.png", "missing.jpg"]]
     outcome = imclass("predict", "run", *files, "--format", "csv", "--top-k", "9")
-    assert outcome.code == 1
+    assert outcome.code == 2
     rows = list(csv.DictReader(io.StringIO(outcome.out)))
     assert [row["file"] for row in rows] == files[:-2]
     assert all(abs(sum(float(v) for k, v in row.items() if "prob" in k) - 1) < 1e-4 for row in rows)
@@ -143,6 +143,64 @@ def test_the_sheet_is_red_where_the_folder_knows_better(imclass, run, tmp_path: 
     assert sum(reds.values()) == 1
 
 
+def test_the_true_class_and_the_accuracy_are_printed_where_folders_name_it(
+    imclass, run, tmp_path: Path
+) -> None:
+    for number in range(6):
+        save(tmp_path / f"x/class{number % 2}/{number}.png", (16, 16))
+    save(tmp_path / "x/unknown/7.png", (16, 16))
+    outcome = imclass("predict", "run", "x", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    assert {row["file"].split("/")[1]: row["truth"] for row in rows} == {
+        "class0": "class0",
+        "class1": "class1",
+        "unknown": "",
+    }
+    right = sum(row["class"] == row["truth"] for row in rows)
+    assert f"accuracy {right / 6:.2%}: {right} of 6 pictures whose folders name a class" in outcome.err
+    table = imclass("predict", "run", "x").out.splitlines()
+    assert table[0].split() == ["file", "truth", "predicted"]
+    assert [line.split()[1] for line in table[1:4]] == ["class0"] * 3
+    lines = [json.loads(line) for line in imclass("predict", "run", "x", "--format", "json").out.splitlines()]
+    assert [line["truth"] for line in lines] == [row["truth"] or None for row in rows]
+
+
+def test_a_list_of_pictures_with_and_without_labels(imclass, run, tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"list/in/{number}.png", (16, 16))
+    (tmp_path / "list/plain.csv").write_text("file\nin/0.png\nin/2.png\n")
+    outcome = imclass("predict", "run", "list/plain.csv", "--format", "csv")
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    assert [row["file"] for row in rows] == ["list/in/0.png", "list/in/2.png"]
+    said = rows[0]["class"]
+    text = f"label,file\n{said},in/0.png\nzebra,in/1.png\n,in/2.png\nclass0,in/gone.png\n"
+    (tmp_path / "list/labels.csv").write_text(text)
+    code, out, err = imclass("predict", "run", "list/labels.csv", "--format", "csv")
+    assert code == 2
+    assert [row["truth"] for row in csv.DictReader(io.StringIO(out))] == [said, "", ""]
+    assert "accuracy 100.00%: 1 of 1 picture whose labels name a class" in err
+    assert "so not counted: the labels zebra" in err
+    assert "list/in/gone.png: No such file" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "labels.csv: expected the columns file and, if known, label in its first line; found no rows"),
+        ("path,label\n1.png,a\n", "in its first line; found path, label"),
+        ("file,label\n1.png,a\n,b\n", "labels.csv: row 3: expected the name of a picture"),
+        ("file\n\udcff.png\n", "labels.csv: cannot be read as CSV in UTF-8"),
+    ],
+)
+def test_a_faulty_list_is_one_line(imclass, run, tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "labels.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
+    outcome = imclass("predict", "run", "labels.csv")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1), outcome.err
+    assert expected in outcome.err
+    assert "labels.csv: No such file" in imclass("predict", "run", "no/labels.csv").err
+
+
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [(["run", "empty"], "empty: no images in this folder"), (["none", "x.png"], "none: no run folder")],
@@ -190,9 +248,11 @@ def test_pictures_in_a_folder_without_extension_and_behind_links(imclass, run, t
 
 def test_red_for_a_class_whose_name_no_folder_can_have() -> None:
     image = torch.zeros(1, 8, 8, dtype=torch.uint8)
-    for folder, right in (("T-shirt_top", True), ("Bag", False), ("pictures", None)):
-        prediction = Prediction(Path(folder, "1.png"), image, [("T-shirt/top", 0.9)])
-        assert predict._picture(prediction, ["T-shirt/top", "Bag"]).right is right
+    files = [Path(folder, "1.png") for folder in ("T-shirt_top", "Bag", "pictures")]
+    truths = predict._truths(files, {}, ["T-shirt/top", "Bag"])
+    for file, right in zip(files, (True, False, None), strict=True):
+        prediction = Prediction(file, image, [("T-shirt/top", 0.9)], truths.get(file))
+        assert predict._picture(prediction).right is right
 
 
 @pytest.mark.fault("S11", "D3")
@@ -211,7 +271,7 @@ def test_what_is_no_file_costs_a_line_and_the_rest_is_predicted(
     outcome = imclass(
         "predict", "run", "p", "p/a/x.png", "p/a/y", "p/a/folder.png/missing.png", "--format", form
     )
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "p/a/0.png" in outcome.out
     assert "p/a/2.png" in outcome.out
     assert outcome.out.count("\n") == (3 if form == "csv" else 2)
@@ -235,7 +295,7 @@ def test_names_move_no_cursor(imclass, run, tmp_path: Path, form: str) -> None:
     save(tmp_path / name, (16, 16))
     (tmp_path / "p/\x1b[31m.png").write_bytes(b"damaged")
     outcome = imclass("predict", "run", "p", "--format", form, "--sheet", "sheet.png")
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert not {"\x1b", "\x07", "\r", "\x9b"} & {*outcome.out, *outcome.err}
     assert "\\x1b[31m.png" in outcome.err
     if form == "json":

@@ -1,11 +1,15 @@
 """Train a model: the whole program.
 
-imclass train [group=choice ...] [key=value ...], or python -m imclass.train [the same]
+imclass train [group=choice ...] [key=value ...], or python -m imclass.train [the same];
+in Python: imclass.train(["group=choice", "key=value"])
 """
 
 import contextlib
 import sys
+import threading
 from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from imclass.endings import end_process, exit_code_of, provide_streams
@@ -16,23 +20,24 @@ from imclass.machine.signals import STOP, answer_signals, catch_signals
 if TYPE_CHECKING:
     from imclass.config.invocation import Invocation
     from imclass.config.schema import Config
+    from imclass.evaluation.model import FinishedRun
     from imclass.machine.processes import Processes
 
 # All else is imported once signals are answered: that takes seconds.
 
 
-def train(config: "Config", invocation: "Invocation") -> None:
-    """Train, pick the best model on validation data, read the test set once; one run folder comes out.
+def train(config: "Config", invocation: "Invocation") -> Path:
+    """Train, pick the best model on validation data, read the test set once; return the run folder.
 
     Raises UserError, Diverged, Interrupted, StorageError.
     """
     from imclass.machine.joining import joined_processes
 
     with joined_processes(config.device.type) as processes, STOP.shared_by(processes):
-        _train(config, invocation, processes)
+        return _train(config, invocation, processes)
 
 
-def _train(config: "Config", invocation: "Invocation", processes: "Processes") -> None:
+def _train(config: "Config", invocation: "Invocation", processes: "Processes") -> Path:
     from imclass.machine.joining import lost_peers_named
     from imclass.runs.folder import open_run
     from imclass.training.build import build_job
@@ -42,13 +47,14 @@ def _train(config: "Config", invocation: "Invocation", processes: "Processes") -
     if processes.broadcast(lambda: run.finished and run.complete):
         if processes.is_first:
             repeat_last_block(run)
-        return
+        return run.path
     with contextlib.ExitStack() as held:
         processes.broadcast(lambda: held.enter_context(run.locked()))
         with record_failure(job := build_job(run, processes), invocation), lost_peers_named():
             begin(job, invocation)
             job.trainer.fit()
             conclude(job)
+        return job.run.path
 
 
 def train_command(argv: Sequence[str]) -> None:
@@ -63,6 +69,45 @@ def train_command(argv: Sequence[str]) -> None:
     with catch_signals():
         run_app(train, invocation)
 
+
+def train_from_python(
+    overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
+) -> "FinishedRun":
+    """Train as `imclass train` does; return the run with its `summary`, `path` and `model`.
+
+    overrides: what is typed after the command, ["model=resnet18", "train.epochs=1"]. A run of that name that
+    exists is resumed, or returned if it is finished. Raises UserError, Diverged, StorageError; Interrupted, a
+    KeyboardInterrupt, after saving a checkpoint: the same call resumes.
+    """
+    from imclass.config.app import run_app
+    from imclass.config.invocation import Invocation
+    from imclass.evaluation.model import FinishedRun
+
+    if isinstance(overrides, str) or any(word.startswith("-") for word in overrides):
+        raise UserError(
+            f"{overrides}: expected a list of settings such as ['model=resnet18', 'train.epochs=1']"
+        )
+    folder = [] if config_dir is None else [f"--config-dir={config_dir}"]
+    paths: list[Path] = []
+    with _catching_signals():
+        invocation = Invocation.read("train", [*folder, *overrides])
+        run_app(lambda config, invocation: paths.append(train(config, invocation)), invocation)
+    return FinishedRun(*paths)
+
+
+def _catching_signals() -> contextlib.AbstractContextManager[None]:
+    """Return `catch_signals`, or nothing in a thread, where Python allows no handlers."""
+    in_main = threading.current_thread() is threading.main_thread()
+    return catch_signals() if in_main else contextlib.nullcontext()
+
+
+class _Program(ModuleType):
+    """This module as the function `imclass.train`: both have that name."""
+
+    __call__ = staticmethod(train_from_python)
+
+
+sys.modules[__name__].__class__ = _Program
 
 if __name__ == "__main__":
     provide_streams()

@@ -13,6 +13,7 @@ from typing import Any
 
 from imclass.commands.arguments import Arguments
 from imclass.config.setting import show
+from imclass.config.yaml_file import read_yaml
 from imclass.errors import UserError, counted
 from imclass.machine.signals import cleaning_up
 from imclass.runs.folder import require_own_folders
@@ -32,6 +33,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
     run = find_run(options.run)
     if options.data is not None and not Path(options.data).expanduser().is_dir():
         raise UserError(f"--data {options.data}: no such folder")
+    renamed = _renamed(options)
     if _is_training_evaluation(options):
         read_run(run)  # its page is written again at the end: nothing is, unless that can be
     require_own_folders(run)
@@ -42,7 +44,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
     from imclass.reports.split_report import draw_samples, write_split_report
 
     trained = open_trained(run, options.weights)
-    split, own = trained.split(options.split, options.data)
+    split, own = trained.split(options.split, options.data, renamed)
     loader = trained.loader(split)
     predictions = predictions_of(with_tta(trained.model, options.tta), loader, trained.device)
     about = {name: getattr(options, name) for name in ("split", "weights", "tta", "data")}
@@ -73,8 +75,40 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--data",
         help="another root of the data, or a folder with the same class folders ('_' for '/' in a name)",
     )
+    parser.add_argument(
+        "--class",
+        action="append",
+        default=[],
+        dest="renamed",
+        metavar="FOLDER=CLASS",
+        help="with --data: FOLDER holds images of the model's CLASS; repeatable",
+    )
+    parser.add_argument("--map", metavar="FILE", help="the same from a YAML file of lines FOLDER: CLASS")
     parser.add_argument("--json", action="store_true", help="print evaluation.json in place of the table")
     return parser.parse_args(argv)
+
+
+def _renamed(options: argparse.Namespace) -> dict[str, str]:
+    """Return {folder: class} of --map and --class, which comes first. Raises UserError."""
+    renamed: dict[str, str] = {}
+    if (options.map or options.renamed) and options.data is None:
+        option = f"--map {options.map}" if options.map else f"--class {options.renamed[0]}"
+        raise UserError(f"{option}: goes with --data FOLDER")
+    if options.map:
+        content = read_yaml(Path(options.map))
+        texts = [*content.keys(), *content.values()] if isinstance(content, dict) else [None]
+        if not all(isinstance(text, str | int) and not isinstance(text, bool) for text in texts):
+            raise UserError(f"--map {options.map}: expected a YAML file of lines FOLDER: CLASS")
+        renamed = {str(folder): str(name) for folder, name in content.items()}
+    for text in options.renamed:
+        folder, equals, name = text.partition("=")
+        if not (folder and equals and name):
+            raise UserError(
+                f"--class {text}: expected FOLDER=CLASS, a folder's name and a class of the model"
+            )
+        renamed[folder] = name
+    options.renamed = renamed
+    return renamed
 
 
 def _is_training_evaluation(options: argparse.Namespace) -> bool:
@@ -88,6 +122,8 @@ def _name(options: argparse.Namespace, own: bool) -> str:
         names.append(f"weights-{_short(options.weights) if options.weights != 'last' else 'last'}")
     if options.tta != "none":
         names.append(options.tta)
+    if options.renamed:
+        names.append(f"classes-{hashlib.sha256(json.dumps(options.renamed).encode()).hexdigest()[:6]}")
     if not own:
         names.append(f"data-{_short(options.data) if options.data else 'changed'}")
     return "_".join(names)
@@ -102,7 +138,8 @@ def _short(path: str) -> str:
 
 def _table(scores: dict[str, Any], folder: Path) -> str:
     top5 = [] if scores["top5_accuracy"] is None else [f"top-5        {scores['top5_accuracy']:.2%}"]
-    classes = sorted(scores["classes"], key=lambda row: row["f1"])
+    classes = sorted((row for row in scores["classes"] if row["support"]), key=lambda row: row["f1"])
+    absent = [show(row["name"]) for row in scores["classes"] if not row["support"]]
     rows = [(show(row["name"]), row, row["support"]) for row in classes[:SHOWN]]
     rows.append(("mean", scores["macro"], scores["images"]))
     width = max(len("class"), *(len(name) for name, _, _ in rows))
@@ -112,6 +149,7 @@ def _table(scores: dict[str, Any], folder: Path) -> str:
             f"{scores['data'] or scores['split']}, {counted(scores['images'], 'image')}, "
             f"{scores['weights']} weights, test-time augmentation: {scores['tta']}",
             *([f"skipped      {counted(scores['skipped'], 'damaged image')}"] if "skipped" in scores else []),
+            *([f"classes      {len(classes)} of the model's; no images of {_few(absent)}"] if absent else []),
             f"accuracy     {scores['accuracy']:.2%}",
             *top5,
             f"loss         {scores['loss']:.4f}",
@@ -129,6 +167,10 @@ def _table(scores: dict[str, Any], folder: Path) -> str:
             f"written to   {folder}/evaluation.json, {folder}/plots/",
         ]
     )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _confusions(scores: dict[str, Any]) -> list[str]:

@@ -1,78 +1,84 @@
 """Predict the classes of pictures.
 
-imclass predict RUN FILE|DIR ... [--top-k 3] [--format table|json|csv] [--weights last] [--sheet OUT.png]
+imclass predict RUN FILE|DIR|FILE.csv ... [--top-k 3] [--format table|json|csv] [--sheet OUT.png]
 """
 
 import argparse
 import csv
-import io
-import json
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
 from imclass.config.setting import show
 from imclass.endings import say
-from imclass.errors import PartialFailure, UserError, counted
+from imclass.errors import UserError, counted
+from imclass.evaluation.prediction_rows import FORMATS, Prediction
 from imclass.machine.signals import cleaning_up
 from imclass.runs.records import find_run
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from imclass.evaluation.trained import Trained
     from imclass.reports.plots import Picture
 
 ON_SHEET = 200  # pictures
-
-
-class Prediction(NamedTuple):
-    file: Path
-    image: "Tensor"  # uint8 (C, H, W), as the network sees it
-    top: list[tuple[str, float]]  # classes with their probabilities, the likeliest first
+COLUMNS = "file", "label"  # of a list of pictures
 
 
 def predict_command(argv: Sequence[str]) -> None:
     """Print file, class, probability and the next likely classes for each picture, as they are predicted.
 
-    A file that cannot be read costs a line on stderr, and PartialFailure at the end. Raises UserError for a
-    folder without images, and whatever `open_trained` does.
+    Where folders or labels name the true class, that and the accuracy are printed, too. A file that cannot be
+    read costs a line on stderr, and a UserError at the end. Raises UserError for a folder without images, and
+    whatever `open_trained` does.
     """
     options = _parse(argv)
     run = find_run(options.run)
-    if options.sheet and options.sheet.suffix.lower() != ".png":
-        raise UserError(f"--sheet {options.sheet}: expected the name of a PNG file: {options.sheet.stem}.png")
-    if options.sheet and (options.sheet.is_dir() or not options.sheet.parent.is_dir()):
-        raise UserError(f"--sheet {options.sheet}: expected a file in a folder that exists")
-    files = _files(options.pictures)
-    if options.sheet and options.sheet.resolve() in {file.resolve() for file in files}:
-        raise UserError(f"--sheet {options.sheet}: is one of the pictures; name another file, elsewhere")
+    files, labels = _files(options.pictures)
+    _check_sheet(options.sheet, files)
+    from imclass.evaluation.pictures import predict_files
     from imclass.evaluation.trained import open_trained
 
     trained = open_trained(run, options.weights)
     failures: list[Path] = []
-    pictures: list[Picture] = []
+
+    def unreadable(file: Path, error: UserError) -> None:
+        say(f"{show(str(file))}: {error}")
+        failures.append(file)
+
+    truths = _truths(files, labels, trained.classes)
     top_k = min(options.top_k, len(trained.classes))
-    header, line = FORMATS[options.format](files, top_k)
+    header, line = FORMATS[options.format](files, top_k, truths)
     print(header, end="")
-    for prediction in _predict(trained, files, top_k, failures):
+    marks: list[bool] = []
+    pictures: list[Picture] = []
+    for file, image, probabilities in predict_files(trained, files, unreadable):
+        values, indices = probabilities.topk(top_k)
+        top = [(trained.classes[i], v) for i, v in zip(indices.tolist(), values.tolist(), strict=True)]
+        prediction = Prediction(file, image, top, truths.get(file))
         print(line(prediction), flush=True)
+        marks += [] if prediction.right is None else [prediction.right]
         if options.sheet and len(pictures) < ON_SHEET:
-            pictures.append(_picture(prediction, trained.classes))
+            pictures.append(_picture(prediction))
+    _print_accuracy(marks, by_label=bool(labels))
     if options.sheet:
         with cleaning_up():
             _draw_sheet(pictures, len(files) - len(failures), trained.path.name, options.sheet)
     if failures:
-        raise PartialFailure(f"{len(failures)} of {counted(len(files), 'file')} could not be read as images")
+        raise UserError(f"{len(failures)} of {counted(len(files), 'file')} could not be read as images")
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Arguments(prog="imclass predict", description="Predict the classes of pictures.")
     parser.add_argument("run", help="a run folder, or its name under outputs/")
-    parser.add_argument("pictures", nargs="+", type=Path, metavar="FILE|DIR")
+    parser.add_argument(
+        "pictures",
+        nargs="+",
+        type=Path,
+        metavar="FILE|DIR|FILE.csv",
+        help="pictures, folders of them, or lists of them: columns file (relative to the list) and, if the "
+        "true class is known, label",
+    )
     parser.add_argument("--top-k", type=_count, default=3, help="classes to print of each (default 3)")
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_weights()
@@ -86,11 +92,30 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _files(arguments: Sequence[Path]) -> list[Path]:
+def _check_sheet(sheet: Path | None, files: Sequence[Path]) -> None:
+    """Raise UserError for the name of a sheet that cannot be written, or that is one of the pictures."""
+    if sheet is None:
+        return
+    if sheet.suffix.lower() != ".png":
+        raise UserError(f"--sheet {sheet}: expected the name of a PNG file: {sheet.stem}.png")
+    if sheet.is_dir() or not sheet.parent.is_dir():
+        raise UserError(f"--sheet {sheet}: expected a file in a folder that exists")
+    if sheet.resolve() in {file.resolve() for file in files}:
+        raise UserError(f"--sheet {sheet}: is one of the pictures; name another file, elsewhere")
+
+
+def _files(arguments: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
+    """Return the pictures that were named, each once, and the labels that lists of pictures give them."""
     from imclass.data.folder.scan import image_files
 
     files: list[Path] = []
+    labels: dict[Path, str] = {}
     for argument in arguments:
+        if argument.suffix.lower() == ".csv":
+            listed = _listed(argument)
+            files += listed
+            labels |= {file: label for file, label in listed.items() if label}
+            continue
         found, others = image_files(argument) if argument.is_dir() else ([argument], 0)
         if not found:
             raise UserError(f"{argument}: no images in this folder")
@@ -100,104 +125,61 @@ def _files(arguments: Sequence[Path]) -> list[Path]:
                 file=sys.stderr,
             )
         files += found
-    return list(dict.fromkeys(files))
+    return list(dict.fromkeys(files)), labels
 
 
-def _predict(
-    trained: "Trained", files: Sequence[Path], top_k: int, failures: list[Path]
-) -> Iterator[Prediction]:
-    """Yield a prediction for each image; add unreadable files to `failures`, with a line on stderr."""
-    import torch
+def _listed(path: Path) -> dict[Path, str]:
+    """Return {file: label} of a CSV file with the column `file` and perhaps `label`, else "".
 
-    from imclass.data.dataset import Split
-    from imclass.evaluation.evaluate import logits_of
-
-    size = trained.config.train.batch_size
-    for start in range(0, len(files), size):
-        pictures = _read(trained, files[start : start + size], failures)
-        if not pictures:
-            continue
-        images = torch.stack(list(pictures.values()))
-        batches = trained.loader(Split(images, torch.zeros(len(images), dtype=torch.int64), None))
-        logits = torch.cat([logits_of(trained.model, batch, trained.device) for batch, _ in batches])
-        for (file, image), row in zip(pictures.items(), logits.softmax(dim=1).cpu(), strict=True):
-            values, indices = row.topk(top_k)
-            top = [(trained.classes[i], v) for i, v in zip(indices.tolist(), values.tolist(), strict=True)]
-            yield Prediction(file, image, top)
+    Raises UserError for anything else.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from error
+    if not rows or COLUMNS[0] not in rows[0]:
+        found = f"found {', '.join(map(str, rows[0]))}" if rows else "found no rows"
+        raise UserError(f"{path}: expected the columns file and, if known, label in its first line; {found}")
+    named = {number: row["file"] for number, row in enumerate(rows, 2)}
+    if nameless := [number for number, name in named.items() if not name]:
+        raise UserError(f"{path}: row {nameless[0]}: expected the name of a picture in the column file")
+    return {path.parent / row["file"]: row.get("label") or "" for row in rows}
 
 
-def _read(trained: "Trained", files: Sequence[Path], failures: list[Path]) -> dict[Path, "Tensor"]:
-    from imclass.data.folder.decode import strict_images
-    from imclass.data.folder.pictures import read_picture
-
-    pictures: dict[Path, Tensor] = {}
-    for file in files:
-        try:
-            with strict_images():
-                pictures[file] = read_picture(file, trained.config.dataset, trained.shape)
-        except UserError as error:
-            say(f"{show(str(file))}: {error}")
-            failures.append(file)
-    return pictures
-
-
-Line = Callable[[Prediction], str]
-
-
-def _table(files: Sequence[Path], top_k: int) -> tuple[str, Line]:
-    width = max(len(show(str(file))) for file in files)
-
-    def line(p: Prediction) -> str:
-        classes = "  ".join(f"{show(name)} {probability:.1%}" for name, probability in p.top)
-        return f"{show(str(p.file)):{width}}  {classes}"
-
-    return "", line
-
-
-def _json(files: Sequence[Path], top_k: int) -> tuple[str, Line]:
-    def line(p: Prediction) -> str:
-        row: dict[str, Any] = {"file": str(p.file), "class": p.top[0][0], "probability": p.top[0][1]}
-        row["top"] = [{"class": name, "probability": probability} for name, probability in p.top]
-        return json.dumps(row)
-
-    return "", line
-
-
-def _csv(files: Sequence[Path], top_k: int) -> tuple[str, Line]:
-    def text(values: Sequence[Any]) -> str:
-        output = io.StringIO()
-        csv.writer(output, lineterminator="").writerow(values)
-        return output.getvalue()
-
-    ranks = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("class", "probability")]
-    header = text(["file", "class", "probability", *ranks]) + "\n"
-    return header, lambda p: text([_safe(str(p.file)), *(value for pair in p.top for value in pair)])
-
-
-def _safe(text: str) -> str:
-    r"""Return a file name with bytes that are not Unicode, and what moves a terminal's cursor, as \x1b."""
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
-FORMATS = {"table": _table, "json": _json, "csv": _csv}
-
-
-def _picture(prediction: Prediction, classes: Sequence[str]) -> "Picture":
-    """Return the image with its prediction, marked right or wrong if its folder is named after a class."""
+def _truths(files: Sequence[Path], labels: Mapping[Path, str], classes: Sequence[str]) -> dict[Path, str]:
+    """Return the true class of each file whose label, else whose folder, names one of the model's classes."""
     from imclass.data.folder.scan import folder_name
+
+    by_name = {**{folder_name(name): name for name in classes}, **{name: name for name in classes}}
+    if unknown := sorted({label for label in labels.values() if label not in by_name}):
+        shown = ", ".join(map(show, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        say(f"warning: no classes of the model, so not counted: the labels {shown}")
+    named = {file: labels[file] if file in labels else file.absolute().parent.name for file in files}
+    return {file: by_name[name] for file, name in named.items() if name in by_name}
+
+
+def _print_accuracy(marks: Sequence[bool], *, by_label: bool) -> None:
+    if marks:
+        right, whose = sum(marks), "labels" if by_label else "folders"
+        text = f"accuracy {right / len(marks):.2%}: {right:,} of {counted(len(marks), 'picture')}"
+        print(f"{text} whose {whose} name a class of the model", file=sys.stderr)
+
+
+def _picture(prediction: Prediction) -> "Picture":
+    """Return the image with its prediction, marked right or wrong if its true class is known."""
     from imclass.reports.plots import Picture
 
-    folder, (name, probability) = prediction.file.absolute().parent.name, prediction.top[0]
-    right = folder == folder_name(name) if folder in map(folder_name, classes) else None
-    truth = f"is {folder}\n" if right is False else ""
-    return Picture(prediction.image, f"{name} {probability:.0%}\n{truth}{prediction.file.name}", right)
+    name, probability = prediction.top[0]
+    truth = f"is {prediction.truth}\n" if prediction.right is False else ""
+    title = f"{name} {probability:.0%}\n{truth}{prediction.file.name}"
+    return Picture(prediction.image, title, prediction.right)
 
 
 def _draw_sheet(pictures: "Sequence[Picture]", count: int, run: str, file: Path) -> None:
     from imclass.reports.plots import plot_pictures
 
     cut = f", the first {ON_SHEET} of {count:,}" if count > ON_SHEET else ""
-    known = "; folders name the true class" if any(picture.right is not None for picture in pictures) else ""
+    known = "; the true classes are known" if any(picture.right is not None for picture in pictures) else ""
     plot_pictures(pictures, f"Predictions of {run}{cut}{known}", file)
     print(f"sheet written to {file}", file=sys.stderr)

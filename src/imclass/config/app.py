@@ -21,7 +21,7 @@ from imclass.config.schema import Config
 from imclass.endings import say
 from imclass.errors import ConfigError, ImclassError, Interrupted, PartialFailure, UserError, first_line
 
-Task = Callable[[Config, Invocation], None]
+Task = Callable[[Config, Invocation], object]
 
 
 def run_app(task: Task, invocation: Invocation, *, submit: bool = True) -> None:

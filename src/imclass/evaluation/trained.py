@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -64,14 +65,18 @@ class Trained:
         centre = self.config.dataset.centre
         return Images(split, self.device, self.shape[1:], self.mean, self.std, centre)
 
-    def split(self, name: str, root: str | None = None) -> tuple[Split, bool]:
+    def split(
+        self, name: str, root: str | None = None, renamed: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[Split, bool]:
         """Return train, val or test, and whether these are the images of the run's own split.
 
         root: where the run's data are now, or other images in class folders: the part of that name, or all
-        of them if there are no parts. Raises UserError when there are none, or of other classes.
+        of them if there are no parts. renamed: {folder: class} where they differ. Raises UserError when there
+        are none, or of other classes.
         """
-        if root is not None and not self._is_own_root(root) and not self._own_folder(root):
-            folders = split_of_class_folders(root, name, self.classes, self.config.dataset, self.shape)
+        if root is not None and (renamed or not (self._is_own_root(root) or self._own_folder(root))):
+            dataset = self.config.dataset
+            folders = split_of_class_folders(root, name, self.classes, dataset, self.shape, renamed)
             if folders is not None:
                 return folders, False
             if self.config.dataset.name in WITHOUT_ROOT:

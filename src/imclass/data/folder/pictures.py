@@ -1,6 +1,6 @@
 """Image files for a trained network, preprocessed as the data set that it was trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Split, resize_images, side_with_margin
 from imclass.data.folder.damaged import how_to_list, skip_damaged
 from imclass.data.folder.decode import decode_image, read_images
-from imclass.data.folder.scan import difference, folder_name, part_folders, scan_folder
-from imclass.errors import UserError
+from imclass.data.folder.scan import difference, few, folder_name, part_folders, scan_folder
+from imclass.errors import UserError, did_you_mean
 
 
 def read_picture(path: str | Path, config: DatasetConfig, shape: tuple[int, int, int]) -> Tensor:
@@ -34,24 +34,34 @@ def read_picture(path: str | Path, config: DatasetConfig, shape: tuple[int, int,
 
 
 def split_of_class_folders(
-    root: str, name: str, classes: Sequence[str], config: DatasetConfig, shape: tuple[int, int, int]
+    root: str,
+    name: str,
+    classes: Sequence[str],
+    config: DatasetConfig,
+    shape: tuple[int, int, int],
+    renamed: Mapping[str, str],
 ) -> Split | None:
     """Return the images of ROOT/<name>/<class>/, or of ROOT/<class>/ if it is not divided into parts.
 
-    Class folders are named by `folder_name`. None: there are none, and the run's data set is not an
-    image folder either. Raises UserError when the classes are not the network's, the part is missing, or a
-    file is damaged.
+    Class folders are named by `folder_name`, or what `renamed` translates into it; some may be missing. None:
+    there are none, and the run's data set is not an image folder either. Raises UserError when a class is not
+    the network's, the part is missing, or a file is damaged.
     """
     folder = Path(root).expanduser()
     below = {path.name for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_dir()}
     expected = [folder_name(name) for name in classes]
-    if config.name != "image_folder" and not below & set(expected):
+    _check_renamed(renamed, below, expected, root)
+    if config.name != "image_folder" and not (below | renamed.keys()) & {*expected, *renamed}:
         return None
     alone = part_folders(folder) if folder.is_dir() else {}
     if name in alone and "train" not in alone:  # test/ without train/ beside it
         folder = alone[name]
-    found, parts = scan_folder(folder, f"--data {root}")
-    require_classes(expected, found, f"--data {root}")
+    found, parts = scan_folder(folder, f"--data {root}", least=1)
+    names = [folder_name(renamed.get(name, name)) for name in found]
+    if set(names) - set(expected):
+        added = f"adds {few([n for n, known in zip(found, names, strict=True) if known not in expected])}"
+        advice = "--class FOLDER=CLASS says which of the model's classes a folder holds"
+        raise UserError(f"--data {root}: its classes are not the model's: it {added}; {advice}")
     undivided = part_folders(folder) == {"train": folder}
     if name not in parts and not undivided:
         raise UserError(f"--data {root}: has no {name}/ beside {', '.join(parts)}/; choose with --split")
@@ -61,11 +71,21 @@ def split_of_class_folders(
     chosen = {part: parts[part]}
     skipped = skip_damaged(folder, chosen, found) if config.on_damaged == "skip" else {}
     files = chosen[part]
-    labels = torch.tensor([expected.index(found[file.label]) for file in files])
-    names = tuple(file.name for file in files)
+    labels = torch.tensor([expected.index(names[file.label]) for file in files])
+    paths = tuple(file.name for file in files)
     read = partial(read_picture, config=config, shape=shape)
-    images = read_images(folder, names, read, f"{how_to_list(folder)}; replace or delete it")
-    return Split(torch.stack(images), labels, names, skipped.get(part, ()))
+    images = read_images(folder, paths, read, f"{how_to_list(folder)}; replace or delete it")
+    return Split(torch.stack(images), labels, paths, skipped.get(part, ()))
+
+
+def _check_renamed(renamed: Mapping[str, str], below: set[str], expected: Sequence[str], root: str) -> None:
+    """Raise UserError for a translation of a folder that is not there, or into what is no class."""
+    for old, new in renamed.items():
+        if old not in below:
+            raise UserError(f"--class {old}={new}: no folder {old!r} in {root}{did_you_mean(old, below)}")
+        if folder_name(new) not in expected:
+            near = did_you_mean(new, expected) or f"; they are {few(expected)}"
+            raise UserError(f"--class {old}={new}: {new!r} is no class of the model{near}")
 
 
 def require_classes(expected: Sequence[str], found: Sequence[str], given: str) -> None:

@@ -47,11 +47,14 @@ def scan_to_train(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, li
     return classes, images
 
 
-def scan_folder(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]]:
+def scan_folder(
+    root: Path, given: str, *, least: int = 2
+) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]]:
     """Return class names and the images of `train` and, if there are any, `test` and `val`.
 
-    given: what the user typed, for messages. Images are ordered by class, then by name. Raises UserError
-    when the folder is missing or unreadable, a part has no images, or the parts have different classes.
+    given: what the user typed, for messages. least: number of classes. Images are ordered by class, then by
+    name. Raises UserError when the folder is missing or unreadable, a part has no images, or the parts have
+    different classes.
     """
     try:
         if not root.is_dir():
@@ -63,10 +66,9 @@ def scan_folder(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, list
             )
         names = {part: subfolders(folder) for part, folder in folders.items()}
         classes = names["train"]
-        if len(classes) < 2:
-            raise UserError(
-                f"{given}: {counted(len(classes), 'class folder')} in {folders['train']}; {LAYOUT}"
-            )
+        if len(classes) < least:
+            count = f"{counted(len(classes), 'class folder')} in {folders['train']}"
+            raise UserError(f"{given}: {count}; {LAYOUT.replace('2 folders', counted(least, 'folder'))}")
         for part, present in names.items():
             _check_same(folders[part], present, classes)
         images = {part: _part_images(root, folder, classes) for part, folder in folders.items()}
@@ -149,7 +151,7 @@ def difference(present: Sequence[str], expected: Sequence[str]) -> str:
     missing = sorted(set(expected) - set(present))
     unknown = sorted(set(present) - set(expected))
     return " and ".join(
-        f"{what} {_few(names)}" for what, names in (("lacks", missing), ("adds", unknown)) if names
+        f"{what} {few(names)}" for what, names in (("lacks", missing), ("adds", unknown)) if names
     )
 
 
@@ -158,7 +160,8 @@ def _check_same(folder: Path, present: tuple[str, ...], classes: tuple[str, ...]
         raise UserError(f"{folder}: class folders differ from those of train/: it {differing}")
 
 
-def _few(names: list[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """Return names in quotes for a message, the first ten of them."""
     shown = ", ".join(map(repr, names[:10]))
     return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
 
