@@ -28,6 +28,8 @@ OFFERED = {
     "imclass train dataset.synthetic.s": "dataset.synthetic.shape=",
     "imclass train --c": "--cfg --config-dir",
     "imclass sweep sweep=": "augment lr quick",
+    "imclass lr-find sw": "",
+    "imclass plan dataset.at": "dataset.at_most=",
     "imclass list opt": "optimizers",
     "imclass schema sw": "sweep",
     "imclass completion z": "zsh",

@@ -33,9 +33,7 @@ def test_sweep_help_names_every_setting_and_every_sweep() -> None:
         assert f"\n  {name} " in text
 
 
-@pytest.mark.parametrize(
-    "text", [train_help(), train_help("check"), sweep_help()], ids=["train", "check", "sweep"]
-)
+@pytest.mark.parametrize("text", [*map(train_help, ("train", "check", "plan", "lr-find")), sweep_help()])
 def test_help_fits_80_columns(text: str) -> None:
     assert [line for line in text.splitlines() if len(line) > 80 or line != line.rstrip()] == []
 
@@ -60,7 +58,7 @@ def test_help_says_default_range_and_where_a_setting_applies(typed: str, expecte
     assert settings_of(train_help())[typed].endswith(expected)
 
 
-@pytest.mark.parametrize("command", ["train", "check", "sweep"])
+@pytest.mark.parametrize("command", ["train", "check", "plan", "lr-find", "sweep"])
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_the_commands_print_it_and_touch_nothing(imclass, tmp_path, command: str, flag: str) -> None:
     code, out, err = imclass(command, "optimizer=adam", flag)

@@ -21,6 +21,16 @@ COMMANDS = {
         "[the same]",
         "find every mistake, touch nothing",
     ),
+    "plan": (
+        "imclass.commands.plan:plan_command",
+        "[the same]",
+        "what would it do and take? images, schedule, time",
+    ),
+    "lr-find": (
+        "imclass.commands.lr_find:lr_find_command",
+        "[the same]",
+        "which learning rate? a range test",
+    ),
     "sweep": (
         "imclass.commands.sweep:sweep_command",
         "sweep=NAME [sweep.trials=N ...] [...]",

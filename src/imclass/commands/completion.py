@@ -69,7 +69,7 @@ def completions(line: str, commands: Collection[str]) -> list[str]:
     command = words[1] if len(words) > 1 else None
     if command is None:
         found: Iterable[str] = commands
-    elif command in ("train", "check", "sweep"):
+    elif command in ("train", "check", "plan", "lr-find", "sweep"):
         found = _options_and_overrides(command, word)
     elif command == "list":
         found = GROUPS
@@ -87,8 +87,9 @@ def completions(line: str, commands: Collection[str]) -> list[str]:
 def _options_and_overrides(command: str, word: str) -> Iterable[str]:
     if word.startswith("-"):
         return OPTIONS
-    settings = SETTINGS if command == "train" else SETTINGS | SWEEP_SETTINGS
-    groups = [group for group in group_names() if group != "sweep" or command != "train"]
+    sweeps = command in ("check", "sweep")
+    settings = SETTINGS | SWEEP_SETTINGS if sweeps else SETTINGS
+    groups = [group for group in group_names() if group != "sweep" or sweeps]
     key, equals, value = word.partition("=")
     if not equals:
         start = key[: key.rfind(".") + 1]

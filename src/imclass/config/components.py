@@ -88,6 +88,11 @@ class DatasetConfig:
         "part of them",
         also_called=("balanced", "oversample"),
     )
+    at_most: int | None = setting(
+        None,
+        "images of each of train, val and test, taken from all classes; the others are not read",
+        at_least=2,
+    )
     fraction: float = setting(1.0, "train on this stratified part of the training data", above=0, at_most=1)
     resize: int | None = setting(
         None,

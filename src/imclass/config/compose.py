@@ -15,6 +15,7 @@ from imclass.config.check import check_config
 from imclass.config.groups import NAMED_BY, SIGNATURES, config_dir, plugins
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse, quoted, samples, sweep_values
 from imclass.config.schema import GROUPS, Config
+from imclass.config.smoke import smoke_run
 from imclass.config.stored import stored_with
 from imclass.config.user_files import copy_groups, with_experiment_files
 from imclass.errors import ConfigError, UserError, did_you_mean
@@ -75,6 +76,7 @@ def checked(composed: Any, overrides: Sequence[str], *, to_train: bool = True) -
         config = stored_with(Path(plain["resume"]), _typed(overrides))
     else:
         config = check_config(plain, to_train=to_train)
+    config = smoke_run(config) if config.train.smoke else config
     root = config.dataset.root and Path(config.dataset.root).expanduser()
     if not root or not root.is_dir():  # null, or what a data set of another package understands
         return config

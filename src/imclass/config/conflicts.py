@@ -30,6 +30,8 @@ def conflicts(config: Config, typed: Collection[str]) -> Iterator[str]:
     yield from _names(config)
     yield from _needs_value(config)
     yield from (line for key, line in _of_other_choices(config) if key in typed)
+    if config.train.budget and config.train.steps and {"train.budget", "train.steps"} <= {*typed}:
+        yield "train.budget, train.steps: two lengths of the training; choose one, train.steps=null"
     yield from _length(config)
     yield from _sizes(config)
     yield from _augmentation(config)
@@ -44,6 +46,7 @@ def train_images(config: Config) -> int | None:
     total = data.synthetic.train if data.name == "synthetic" else TRAIN_IMAGES.get(data.name)
     if total is None:
         return None
+    total = min(total, data.at_most or total)
     if isinstance(data.val_split, int):
         total -= data.val_split
     elif isinstance(data.val_split, float):
@@ -107,20 +110,23 @@ def unused(config: Config | SweepConfig) -> list[str]:
     """Return a line for each setting that has no effect because of another one."""
     values, lines = values_of(config), []
     for setting in (SETTINGS | SWEEP_SETTINGS).values():
-        value, needs, rival = values.get(setting.key), setting.needs, setting.overridden_by
+        value, needs = values.get(setting.key), setting.needs
+        rival = next((key for key in setting.overridden_by if values.get(key)), None)
         if setting.key not in values or value in (None, setting.default):
             continue
         if needs and not values[needs]:
             lines.append(f"{setting.key}={show(value)} has no effect without {needs}")
-        if rival and values[rival]:
+        if rival:
             lines.append(f"{setting.key}={show(value)} has no effect with {rival}={show(values[rival])}")
     return lines
 
 
 def _length(config: Config) -> Iterator[str]:
     train, scheduler = config.train, config.scheduler
-    if train.epochs is None and train.steps is None:
+    if train.epochs is None and train.steps is None and train.budget is None:
         yield "train.epochs=null, train.steps=null: expected one of the two to say how long to train"
+        return
+    if train.budget is not None and train.steps is None:  # measured once the data are there
         return
     images = train_images(config)
     if images is None or images < train.batch_size:

@@ -35,6 +35,8 @@ also 10% (of the training). Only train.epochs and train.steps have none.
 """
 DOES = {
     "train": "Train a model into outputs/<name>. The same command resumes a stopped run.",
+    "plan": "Measure some steps; print what a training would do and take, and draw its page.",
+    "lr-find": "Train some steps at rising learning rates; draw the losses, suggest a rate.",
     "check": "Find every mistake in a training or a sweep, touch nothing; exit with 0 or 2.",
 }
 SWEEP = """\
@@ -115,7 +117,7 @@ def _rows(settings: Iterable[Setting], defaults: Mapping[str, Any]) -> Iterator[
         notes = [accepted.replace(" ", _NO_BREAK) if len(accepted) < 25 else accepted]
         notes += [f"only {', '.join(setting.only_with)}"] if setting.only_with else []
         notes += [f"with {setting.needs}"] if setting.needs else []
-        notes += [f"without {setting.overridden_by}"] if setting.overridden_by else []
+        notes += [f"without {' or '.join(setting.overridden_by)}"] if setting.overridden_by else []
         note = "; ".join(filter(None, notes))
         default = _shown(defaults.get(setting.key, setting.default))
         text = f"{setting.meaning} ({note})" if note else setting.meaning

@@ -65,7 +65,11 @@ class DeviceConfig:
 @dataclass(slots=True, kw_only=True)
 class TrainConfig:
     epochs: float | None = setting(
-        3, "length of the training; may be a fraction", above=0, lengthens=True, overridden_by="train.steps"
+        3,
+        "length of the training; may be a fraction",
+        above=0,
+        lengthens=True,
+        overridden_by=("train.budget", "train.steps"),
     )
     steps: int | None = setting(
         None, "length in optimizer steps; overrides epochs", at_least=1, lengthens=True
@@ -103,12 +107,25 @@ class TrainConfig:
     early_stopping: int | None = setting(
         None, "evaluations without improvement before training ends", at_least=1, also_called=("patience",)
     )
+    budget: str | None = setting(
+        None,
+        "time for the whole training with its evaluations: as many steps as fit in it by a short probe, to "
+        "which the schedule is set; the run keeps that number of steps",
+        unit=("s",),
+        lengthens=True,
+    )
     max_time: str | None = setting(
         None,
         "stop after this time, then test; schedules keep their length",
         unit=("s",),
         free_on_resume=True,
         lengthens=True,
+    )
+
+    smoke: bool = setting(
+        False,
+        "try every phase in seconds: a few images, batches of 8, 6 steps, into the run <name>_smoke; its "
+        "figures mean nothing",
     )
 
 

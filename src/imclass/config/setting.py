@@ -48,7 +48,7 @@ class Setting:
     only_with: tuple[str, ...] = ()  # the choices of its group that read it; all, if empty
     optional: bool = False  # null is also fine with the choices of `only_with`
     needs: str = ""  # the setting without which it has no effect
-    overridden_by: str = ""  # the setting with which it has none
+    overridden_by: tuple[str, ...] = ()  # the settings with any of which it has none
     affects_results: bool = True  # false: the figures of a run do not depend on it
     free_on_resume: bool = False  # a resumed run may have another value
     lengthens: bool = False  # a resumed run may have a larger value, to train longer

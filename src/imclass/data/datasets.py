@@ -11,6 +11,7 @@ from imclass.config.schema import SETTINGS, DatasetConfig
 from imclass.data.cifar import load_cifar10, load_cifar100
 from imclass.data.dataset import Data, Dataset, channel_mean_std
 from imclass.data.fashion_mnist import load_fashion_mnist, load_fashion_mnist_mini
+from imclass.data.few import with_few_images
 from imclass.data.folder.dataset import load_image_folder
 from imclass.data.splits import split_dataset
 from imclass.data.synthetic import load_synthetic
@@ -57,6 +58,9 @@ def prepare_data(config: DatasetConfig, seed: int) -> Data:
 def load_dataset(config: DatasetConfig) -> Dataset:
     """Load the data set `config.name`: one of `DATASETS`, else one that an installed package adds.
 
+    Of each part, at most `config.at_most` images.
+
     Raises UserError when there is no such data set, or its files are missing, damaged or inconsistent.
     """
-    return component("dataset", config.name, DATASETS, Dataset)(config)
+    dataset = component("dataset", config.name, DATASETS, Dataset)(config)
+    return dataset if config.at_most is None else with_few_images(dataset, config.at_most)

@@ -12,6 +12,7 @@ import torch
 from imclass.config.schema import DeviceConfig
 from imclass.errors import UserError
 from imclass.machine.allocator import keep_freed_memory
+from imclass.machine.load import idle_cores, usable_cores
 from imclass.machine.processes import ALONE, Processes
 
 # device.compile=auto compiles for runs of at least this many steps on CUDA; shorter ones do not repay it.
@@ -89,7 +90,7 @@ def resolve_device(
     if config.sync_batch_norm and device.type != "cuda":
         raise UserError(f"device.sync_batch_norm=true: torch has it for GPUs only, not for {device.type}")
     _choose_allocator(config.allocator, device, reasons)
-    chosen_threads = _choose_threads(config.threads, threads, processes, reasons)
+    chosen_threads = _choose_threads(config.threads, threads, device, processes, reasons)
     torch.set_num_threads(chosen_threads)
     precision = _choose_precision(config.precision, device, reasons)
     if config.channels_last == "auto":
@@ -140,18 +141,28 @@ def _choose_allocator(wanted: str, device: torch.device, reasons: list[str]) -> 
         reasons.append("allocator: " + (f"system, {refused}" if refused else kept))
 
 
-def _choose_threads(wanted: object, earlier: int | None, processes: Processes, reasons: list[str]) -> int:
+def _choose_threads(
+    wanted: object, earlier: int | None, device: torch.device, processes: Processes, reasons: list[str]
+) -> int:
     if isinstance(wanted, int):
         return wanted
     if earlier is not None:
         reasons.append(f"threads: {earlier}, as before the interruption")
         return earlier
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if processes.local_size > 1:  # torchrun sets OMP_NUM_THREADS=1 whatever the machine has
         threads = max(1, cores // processes.local_size)
         reasons.append(f"threads: {threads}, the cores divided among {processes.local_size} processes")
         return threads
     threads = min(cores, torch.get_num_threads())
+    if os.environ.get("OMP_NUM_THREADS"):
+        reasons.append(f"threads: {threads}, as OMP_NUM_THREADS allows")
+        return threads
+    idle = idle_cores() if threads > 1 and device.type == "cpu" else None
+    if idle is not None and (free := max(1, round(idle))) < threads:
+        busy = f"{threads - idle:.1f} of {threads} cores are busy with other programs"
+        reasons.append(f"threads: {free}, as {busy}; device.threads={threads} takes them all the same")
+        return free
     reasons.append(f"threads: {threads}, the cores of this process")
     return threads
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from imclass.config.budget import with_steps_of_run
 from imclass.config.check import flatten
 from imclass.config.durations import parse_duration
 from imclass.config.schema import RUN_NAME, RUN_NAME_IN_WORDS, SETTINGS, Config, values_of
@@ -202,7 +203,8 @@ def _resume(path: Path, config: Config) -> RunFolder:
     """Compare with what the run was started with; differences that are safe are applied and noted."""
     settings = read_settings(path)
     require_valid(settings, path)
-    stored, wanted = flatten(settings), values_of(config)
+    config = with_steps_of_run(config, stored := flatten(settings))
+    wanted = values_of(config)
     differing = [k for k in wanted if k in stored and stored[k] != wanted[k] and k not in ("name", "resume")]
     changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
     refused = {key: line for key, line in changes.items() if not _may_change(key, stored, wanted)}
@@ -231,8 +233,9 @@ def _may_change(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) 
 
 def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Return whether a setting makes the training longer; `train.epochs` does not where steps are set."""
-    if key == "train.max_time":
-        before, now = (parse_duration(s[key]).value if s[key] else math.inf for s in (stored, wanted))
+    if SETTINGS[key].unit and SETTINGS[key].lengthens:
+        unset = math.inf if key == "train.max_time" else math.nan  # nothing is longer than no budget
+        before, now = (parse_duration(s[key]).value if s[key] else unset for s in (stored, wanted))
         return now > before
     if not SETTINGS[key].lengthens or (key == "train.epochs" and stored["train.steps"] is not None):
         return False

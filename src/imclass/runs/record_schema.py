@@ -99,6 +99,7 @@ SUMMARY = {
     "unwritten": Optional(Listed(TEXT)),
     "skipped": Optional(Entry("counts of images by split", _are_counts)),
     "test_readings": Optional(COUNT),
+    "smoke": Optional(FLAG),
 }
 FINISHED = {**SUMMARY, "best": BEST, "test": FIGURES, "images_per_second": NUMBER}
 POINT = {

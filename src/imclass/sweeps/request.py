@@ -195,7 +195,7 @@ def _most_evaluations(configs: Sequence[Config]) -> int | None:
     counts = []
     for config in configs:
         images = train_images(config)
-        if images is None:
+        if images is None or config.train.budget is not None:
             return None
         counts.append(Plan.of(config, max(1, images // config.train.batch_size)).evaluations)
     return max(counts)

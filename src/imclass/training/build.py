@@ -27,6 +27,7 @@ from imclass.runs.checkpointer import Checkpointer
 from imclass.runs.folder import RunFolder
 from imclass.runs.logger import RunLogger
 from imclass.runs.weights import load_weights
+from imclass.training.budget import within_budget
 from imclass.training.checks import check_augmentation, check_batch, check_resolutions
 from imclass.training.class_weights import class_weights
 from imclass.training.ema import Ema
@@ -34,6 +35,7 @@ from imclass.training.losses import build_loss
 from imclass.training.optimizers import build_optimizer
 from imclass.training.resume import about_run, compare_headers, header_of, require_resumable, saved_state
 from imclass.training.schedules import build_schedule
+from imclass.training.setup import Setup
 from imclass.training.step import Learner
 from imclass.training.trainer import Trainer
 
@@ -68,18 +70,18 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     data = build_data(config)
     STOP.nothing_to_save = False  # the ranks stop together from here on
     state, old, warnings = processes.broadcast(partial(saved_state, run))
-    steps_per_epoch = len(data.train) // config.train.batch_size
-    plan = Plan.of(config, steps_per_epoch)
     threads = old.get("threads") if old.get("processes") == processes.size else None
-    device = resolve_device(config.device, steps=plan.steps, threads=threads, processes=processes)
+    device = find_device(config, data, threads=threads, processes=processes)
     header = header_of(config, data, device)
     warnings += [*compare_headers(old, header, run.path), *unused(config)]
-    learner = build_learner(config, data, device, plan.steps, steps_per_epoch, resumed=bool(state))
-    check_batch(config, learner)
-    check_resolutions(config, learner, data)
+    notes = []
+    if config.train.budget is not None and config.train.steps is None:
+        config, notes = within_budget(build_setup(config, data, device))
+        run.config = config
+    setup = build_setup(config, data, device, resumed=bool(state))
+    learner = setup.learner
     if state:
         require_resumable(state, old, learner, run)
-    train, val, test = build_loaders(config, data, device)
 
     run = processes.broadcast(run.create)
     logger = _build_logger(run, state, enabled=processes.is_first)
@@ -94,17 +96,40 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     learner.notify = logger.console.line
     trainer = Trainer(
         learner,
-        train,
-        partial(evaluate, loader=val, device=device),
-        plan,
+        setup.loader,
+        partial(evaluate, loader=setup.val, device=device),
+        setup.plan,
         logger=logger,
         checkpointer=checkpointer,
     )
     for warning in warnings:
         logger.console.warn(warning)
+    for note in notes:
+        logger.console.line(note)
     if state:
         trainer.load_state_dict(state, lengthened=run.lengthened)
-    return Job(run, trainer, logger, checkpointer, test, device, data, bool(state), started)
+    return Job(run, trainer, logger, checkpointer, setup.test, device, data, bool(state), started)
+
+
+def find_device(
+    config: Config, data: Data, *, threads: int | None = None, processes: Processes = ALONE
+) -> Device:
+    """Return what `resolve_device` does for a training on `data`."""
+    steps = Plan.of(config, len(data.train) // config.train.batch_size).steps
+    return resolve_device(config.device, steps=steps, threads=threads, processes=processes)
+
+
+def build_setup(config: Config, data: Data, device: Device, *, resumed: bool = False) -> Setup:
+    """Build what trains on `data`. resumed: a checkpoint brings all weights next.
+
+    Raises ConfigError for what the data and the model do not allow.
+    """
+    steps_per_epoch = len(data.train) // config.train.batch_size
+    plan = Plan.of(config, steps_per_epoch)
+    learner = build_learner(config, data, device, plan.steps, steps_per_epoch, resumed=resumed)
+    check_batch(config, learner)
+    check_resolutions(config, learner, data)
+    return Setup(config, data, plan, learner, *build_loaders(config, data, device))
 
 
 def _build_logger(run: RunFolder, state: State, *, enabled: bool) -> RunLogger:

@@ -199,6 +199,7 @@ def _summary(job: Job, status: str, test: Result | None = None) -> Summary:
         "test": test.figures if test else None,
         "test_readings": _test_readings(job) + (test is not None and not job.run.finished),
         "skipped": job.data.skipped,
+        **({"smoke": True} if job.run.config.train.smoke else {}),
         "peak_memory_bytes": job.device.peak_memory_bytes(),
     }
     if lacking := job.logger.incomplete():

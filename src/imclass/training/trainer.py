@@ -12,6 +12,7 @@ from imclass.config.plan import Plan
 from imclass.data.loader import TrainLoader
 from imclass.errors import Diverged, Interrupted
 from imclass.evaluation.metrics import Meter, Result
+from imclass.machine.core_watch import CoreWatch
 from imclass.machine.signals import STOP
 from imclass.runs.checkpoint import State
 from imclass.runs.checkpointer import Checkpointer
@@ -42,6 +43,7 @@ class Trainer:
         self.grad_norm: Tensor = torch.zeros((), device=device)
         self.progress = Progress()
         self.stopwatch = Stopwatch()
+        self.cores = CoreWatch(learner.device)
 
     @property
     def epoch(self) -> float:
@@ -108,6 +110,7 @@ class Trainer:
         self.stopwatch.logged()
         self.logger.train(self.progress.step, self.epoch, result.figures, result.images, **extra)
         self.meter.reset()
+        self.cores.check(self.logger.console.warn)
         self._raise_if_diverged(self.watch.first_step)
 
     def validate(self) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split, fingerprint, side_with_margin
+from imclass.data.few import chosen
 from imclass.data.folder.cache import Part, Shape, cache_key, cached_images, cached_text, folder_key
 from imclass.data.folder.damaged import how_to_skip, skip_damaged
 from imclass.data.folder.decode import Header, decode_image, read_header, read_images
@@ -50,6 +51,8 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     assert config.root is not None
     root = Path(config.root).expanduser()
     classes, found = scan_to_train(root, f"dataset.root={config.root}")
+    if config.at_most is not None:  # the others are not even decoded
+        found = {name: _few_of(files, config.at_most) for name, files in found.items()}
     skipped = skip_damaged(root, found, classes) if config.on_damaged == "skip" else {}
     parts = {
         name: _Part(
@@ -71,6 +74,11 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     # cached too: hashing the images of a large data set takes longer than all else here
     digest = cached_text(cache_key(key, counts, classes), lambda: fingerprint((train, test, val), classes))
     return Dataset(train, test, classes, val, digest)
+
+
+def _few_of(files: list[ImageFile], most: int) -> list[ImageFile]:
+    indices = chosen(torch.tensor([file.label for file in files], dtype=torch.int64), most)
+    return [files[index] for index in indices.tolist()]
 
 
 def _hold_out(part: _Part, fraction: float) -> tuple[_Part, _Part]:

@@ -1,0 +1,50 @@
+"""Which learning rate? A range test: the curve, a suggestion, and the command that trains with it.
+
+imclass lr-find [the same as imclass train]
+"""
+
+import shlex
+from collections.abc import Sequence
+
+from imclass.commands.drawn_file import new_file
+from imclass.config.app import run_app
+from imclass.config.invocation import Invocation
+from imclass.config.overrides import key_of
+from imclass.config.schema import Config
+from imclass.config.setting import show
+from imclass.errors import counted
+
+
+def lr_find_command(argv: Sequence[str]) -> None:
+    """Train some steps at rising rates, draw their losses, print a suggestion. Raises UserError."""
+    run_app(_find, Invocation.read("lr-find", argv), submit=False)
+
+
+def _find(config: Config, invocation: Invocation) -> None:
+    from imclass.reports.plots.rates import plot_range_test
+    from imclass.training.build import build_data, build_setup, find_device
+    from imclass.training.lr_range import range_test
+
+    data = build_data(config)
+    found = range_test(build_setup(config, data, find_device(config, data)))
+    file = new_file(config, "lr-find", "png")
+    rate = found.suggestion
+    plot_range_test(found.rates, found.losses, found.smoothed, rate, file)
+    ended = ", where the loss exploded" if found.exploded else ""
+    tried = f"{found.rates[0]:.2g} to {found.rates[-1]:.2g}{ended}"
+    print(f"tried    {counted(len(found.rates), 'rate')} from {tried}")
+    print(f"curve    {show(str(file))}")
+    if rate is None:
+        print("none     of them lowers the loss much; try a larger train.batch_size, or another optimizer")
+        return
+    print(f"suggests optimizer.lr={rate:.2g}, where the loss falls fastest; now {config.optimizer.lr:g}")
+    print(f"next     {_command(config, invocation, rate)}")
+
+
+def _command(config: Config, invocation: Invocation, rate: float) -> str:
+    """Return the typed command with the rate in it; Muon's second rate keeps its ratio to the first."""
+    rates = {"optimizer.lr": rate}
+    if config.optimizer.adamw_lr is not None:
+        rates["optimizer.adamw_lr"] = config.optimizer.adamw_lr * rate / config.optimizer.lr
+    typed = [word for word in invocation.words if key_of(word) not in rates]
+    return shlex.join(["imclass", "train", *typed, *(f"{key}={value:.2g}" for key, value in rates.items())])

@@ -1,0 +1,65 @@
+"""The learning-rate range test (Smith 2017, arXiv:1506.01186), with rates that rise geometrically."""
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from imclass.training.schedules import Schedule
+from imclass.training.setup import Setup
+
+LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 140  # 20 steps for a factor of 10
+EXPLODED = 4.0  # times the first loss, at which the test ends
+SMOOTHING = 4.0  # steps: standard deviation of the Gaussian
+
+
+@dataclass(frozen=True, slots=True)
+class RangeTest:
+    """The loss of a batch at each learning rate, until it explodes."""
+
+    rates: list[float]
+    losses: list[float]
+    smoothed: list[float]
+
+    @property
+    def exploded(self) -> bool:
+        return len(self.rates) < STEPS
+
+    @property
+    def suggestion(self) -> float | None:
+        """The rate at which the loss falls fastest; None where it falls less than the batches differ."""
+        lowest = self.smoothed.index(min(self.smoothed))
+        pairs = zip(self.losses[: lowest + 1], self.smoothed, strict=False)
+        scatter = math.sqrt(sum((loss - mean) ** 2 for loss, mean in pairs) / (lowest + 1))
+        if self.smoothed[0] - self.smoothed[lowest] <= scatter:
+            return None
+        falls = [self.smoothed[i] - self.smoothed[i + 1] for i in range(lowest)]
+        return self.rates[falls.index(max(falls))]
+
+
+def range_test(setup: Setup) -> RangeTest:
+    """Train at rising rates; the model is of no use afterwards."""
+    learner, rates = setup.learner, [LOWEST * (HIGHEST / LOWEST) ** (i / (STEPS - 1)) for i in range(STEPS)]
+    learner.schedule = Schedule(lambda step: rates[step] / setup.config.optimizer.lr)
+    learner.model.train()
+    losses: list[float] = []
+    for step in tqdm(range(STEPS), unit="step", leave=False, disable=not sys.stderr.isatty()):
+        images, targets = setup.loader.batch(step)
+        learner.schedule.apply(learner.optimizer, step)
+        loss = float(learner.backward(images, targets, step)[0])
+        if not math.isfinite(loss) or loss > EXPLODED * [*losses, loss][0]:
+            break
+        losses.append(loss)
+        learner.step(setup.plan.max_norm)
+    return RangeTest(rates[: len(losses)], losses, smoothed(losses))
+
+
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Return weighted means around each value, with a Gaussian: unlike a running mean, none lags."""
+    means = []
+    for centre in range(len(values)):
+        weights = [math.exp(-(((i - centre) / SMOOTHING) ** 2) / 2) for i in range(len(values))]
+        means.append(sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights))
+    return means

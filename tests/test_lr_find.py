@@ -1,0 +1,59 @@
+"""imclass lr-find: a range test, on curves of known shape and on a network."""
+
+import math
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import QUICK
+
+from imclass.training.lr_range import HIGHEST, LOWEST, STEPS, RangeTest, smoothed
+
+RATES = [LOWEST * (HIGHEST / LOWEST) ** (i / (STEPS - 1)) for i in range(STEPS)]
+
+
+def curve(fastest: float, diverges: float) -> list[float]:
+    """Losses that fall from 2 to 1 around a rate, and rise from another on."""
+    falls = [2 - 1 / (1 + math.exp(-4 * math.log10(rate / fastest))) for rate in RATES]
+    return [loss + max(0.0, math.log10(rate / diverges)) for loss, rate in zip(falls, RATES, strict=True)]
+
+
+@pytest.mark.parametrize("fastest", [1e-4, 1e-3, 1e-2])
+def test_it_suggests_the_rate_of_the_steepest_fall(fastest: float) -> None:
+    losses = curve(fastest, diverges=100 * fastest)
+    found = RangeTest(RATES, losses, smoothed(losses))
+    assert found.suggestion == pytest.approx(fastest, rel=0.3)
+
+
+def test_where_no_rate_helps_it_suggests_none() -> None:
+    losses = [2.0 + 0.01 * (-1) ** i for i in range(STEPS)]
+    assert RangeTest(RATES, losses, smoothed(losses)).suggestion is None
+
+
+def test_smoothing_keeps_lines_and_does_not_lag() -> None:
+    line = [0.5 * i for i in range(100)]
+    assert smoothed(line)[20:80] == pytest.approx(line[20:80])
+    peak = smoothed([float(i == 50) for i in range(100)])
+    assert peak.index(max(peak)) == 50
+
+
+def test_it_leaves_a_curve_and_prints_the_command(imclass, tmp_path: Path) -> None:
+    outcome = imclass("lr-find", "name=mine", *QUICK)
+    assert (outcome.code, outcome.err) == (0, "")
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert file.parent == tmp_path / "outputs/lr-find"
+    assert file.read_bytes().startswith(b"\x89PNG")
+    (command,) = (line for line in outcome.out.splitlines() if line.startswith("next     "))
+    words = shlex.split(command)[1:]
+    assert words[:3] == ["imclass", "train", "name=mine"]
+    (rate,) = (word.partition("=")[2] for word in words if word.startswith("optimizer.lr="))
+    assert 1e-4 < float(rate) < 3
+    assert imclass("check", *words[2:]).code == 0
+
+
+def test_both_rates_of_muon_keep_their_ratio(imclass, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RangeTest, "suggestion", 0.03)
+    monkeypatch.setattr("imclass.training.lr_range.STEPS", 5)
+    words = [word for word in QUICK if not word.startswith("optimizer")]
+    outcome = imclass("lr-find", *words, "optimizer=muon", "optimizer.lr=0.06", "optimizer.adamw_lr=0.002")
+    assert outcome.out.endswith("optimizer=muon optimizer.lr=0.03 optimizer.adamw_lr=0.001\n")
