@@ -64,6 +64,8 @@ def test_a_folder_may_have_the_name_of_a_group(imclass, tmp_path: Path) -> None:
         ),
         (["dataset.root=none"], "dataset.root=none: no such folder"),
         (["empty"], "0 class folders"),
+        (["~nobody"], "nobody: no such setting"),
+        (["--data", "~nobody/pictures"], "~nobody/pictures: no such folder or file of pictures"),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, list) else "",
 )

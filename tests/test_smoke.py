@@ -39,10 +39,17 @@ def test_what_a_smoke_run_keeps_and_that_it_stays_one() -> None:
     config = compose_config(words, [])
     assert smoke_run(config) == config
     full = compose_config([words[0], "name=mine"], [])
-    for part in ("model", "augment", "optimizer", "scheduler", "device", "logger"):
+    for part in ("model", "augment", "optimizer", "device", "logger"):
         assert getattr(config, part) == getattr(full, part)
     assert dataclasses.replace(config.train, smoke=False).ema == full.train.ema
     assert len(config.train.resolutions) == len(full.train.resolutions)
+
+
+def test_times_that_a_smoke_run_is_too_short_for_are_spread_over_it() -> None:
+    words = ["scheduler=multistep", "scheduler.milestones=[9ep,19ep]", "scheduler.warmup=2ep"]
+    config = compose_config([*words, "train.epochs=20", "train.smoke=true"], [])
+    assert config.scheduler.milestones == ["33.33%", "66.67%"]
+    assert config.scheduler.warmup == "30%"
 
 
 def test_a_few_images_of_all_classes_the_same_each_time() -> None:

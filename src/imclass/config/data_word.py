@@ -1,6 +1,5 @@
 """People's own pictures, typed without `dataset=`: as a word alone, or as dataset.root. No torch here."""
 
-import mimetypes
 import os
 import shlex
 from collections.abc import Sequence
@@ -12,6 +11,21 @@ from imclass.config.schema import GROUPS, SETTINGS, SWEEP_SETTINGS
 from imclass.errors import UserError
 
 TABLES = (".csv", ".parquet")  # files that list pictures
+# Enough to recognize a folder of them; which files are read, `data.folder.decode` knows, which needs Pillow.
+PICTURES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".gif",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".jp2",
+    ".pgm",
+    ".ppm",
+)
 SEARCHED = 1_000  # folders that are looked into for the first picture
 _CHOOSE_DATASET = ("dataset", "dataset.name", "experiment", "resume")
 
@@ -19,7 +33,7 @@ _CHOOSE_DATASET = ("dataset", "dataset.name", "experiment", "resume")
 def is_data_word(word: str) -> bool:
     """Return whether a word is no override but the path of something that is there."""
     known = "=" in word and key_of(word) in (*SETTINGS, *SWEEP_SETTINGS, *GROUPS, "sweep")
-    return not known and os.path.lexists(Path(word).expanduser())
+    return not known and os.path.lexists(_path(word))
 
 
 def data_overrides(word: str, overrides: Sequence[str]) -> list[str]:
@@ -27,7 +41,7 @@ def data_overrides(word: str, overrides: Sequence[str]) -> list[str]:
 
     Raises UserError for another file, a run folder, and a data set that is named as well.
     """
-    path, shown = Path(word).expanduser(), shlex.quote(word)
+    path, shown = _path(word), shlex.quote(word)
     if not path.exists():
         raise UserError(f"{word}: no such folder or file of pictures")
     if (path / "config.yaml").is_file():
@@ -58,7 +72,7 @@ def dataset_of_root(overrides: Sequence[str]) -> list[str]:
         return []
     values = sweep_values(override, ()) if override.is_sweep_override() else [override.value()]
     for root in values:
-        path = Path(str(root).strip("'\"")).expanduser()
+        path = _path(str(root).strip("'\""))
         if path.is_dir() and not holds_class_folders(path):
             name = f"dataset=cifar10 dataset.root={shlex.quote(str(root))}"
             raise UserError(f"dataset.root={root}: no class folders with pictures; for a data set: {name}")
@@ -70,6 +84,12 @@ def holds_class_folders(root: Path) -> bool:
     below = (
         files for folder, _, files in islice(os.walk(root, followlinks=True), SEARCHED) if folder != str(root)
     )
-    return any(
-        (mimetypes.guess_type(name)[0] or "").startswith("image/") for files in below for name in files
-    )
+    return any(name.lower().endswith(PICTURES) for files in below for name in files)
+
+
+def _path(word: str) -> Path:
+    """Return the path that the shell would make of a word; where ~x is no user, the word itself."""
+    try:
+        return Path(word).expanduser()
+    except RuntimeError:
+        return Path(word)

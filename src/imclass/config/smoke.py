@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from imclass.config.durations import parse_duration
 from imclass.config.resolutions import parse_resolution
 from imclass.config.schema import Config, TrainConfig
 
@@ -13,7 +14,7 @@ def smoke_run(config: Config) -> Config:
     """Return `config` with few images and steps; all else is as it is. Of such a run, return its own."""
     train, data, default = config.train, config.dataset, TrainConfig()
     sides = [parse_resolution(entry)[0] for entry in train.resolutions]
-    shares = [100 * (number + 1) / (len(sides) + 1) for number in range(len(sides))]
+    schedule, warmup = config.scheduler, parse_duration(config.scheduler.warmup)
     by_file = isinstance(data.val_split, list) and data.name == "image_folder"  # it may match none of the few
     return dataclasses.replace(
         config,
@@ -30,9 +31,19 @@ def smoke_run(config: Config) -> Config:
             budget=None,
             steps=STEPS,
             batch_size=min(BATCH, train.batch_size),
-            resolutions=[f"{side}:{share:.4g}%" for side, share in zip(sides, shares, strict=True)],
+            resolutions=[f"{side}:{share}" for side, share in zip(sides, _spread(len(sides)), strict=True)],
             eval_every=f"{STEPS // EVALUATIONS}st",
             log_every="1st",
         ),
+        scheduler=dataclasses.replace(
+            schedule,
+            warmup=schedule.warmup if warmup.unit == "%" or not warmup.value else "30%",
+            milestones=schedule.milestones and _spread(len(schedule.milestones)),
+        ),
         checkpoint=dataclasses.replace(config.checkpoint, every=f"{STEPS // EVALUATIONS}st"),
     )
+
+
+def _spread(count: int) -> list[str]:
+    """Return times that divide the training evenly: 50%, or 33.33% and 66.67%."""
+    return [f"{100 * number / (count + 1):.4g}%" for number in range(1, count + 1)]

@@ -144,6 +144,8 @@ def _not_shared(key: str, text: str) -> str | None:
         return f"{text}: not in a sweep, where all settings exist; write key=value"
     if key.startswith("hydra"):
         return f"{key}: not for a sweep, which starts its trials itself; see imclass sweep --help"
+    if key == "train.smoke":
+        return f"{key}: not for a sweep; smoke-test one of its trainings, with imclass train"
     if key == "resume":
         return "resume: each trial resumes by itself; to resume the sweep, repeat its command"
     return f"{key}: each trial has its own; sweep.name= names the sweep" if key == "name" else None
