@@ -74,7 +74,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     device = find_device(config, data, threads=threads, processes=processes)
     header = header_of(config, data, device)
     warnings += [*compare_headers(old, header, run.path), *unused(config)]
-    notes = []
+    notes: list[str] = []
     if config.train.budget is not None and config.train.steps is None:
         config, notes = within_budget(build_setup(config, data, device))
         run.config = config

@@ -36,7 +36,7 @@ class Pace:
 
 def measure_pace(setup: Setup) -> Pace:
     """Take some steps at each side, and evaluate some batches; trains the model, but not to any use."""
-    sides = {None: None, **{side: None for _, side in setup.plan.resolutions}}  # in one order on all ranks
+    sides = [None, *sorted({side for _, side in setup.plan.resolutions})]  # in one order on all ranks
     setup.learner.model.train()
     return Pace({side: _seconds_of_step(setup, side) for side in sides}, _seconds_of_evaluation(setup))
 
