@@ -30,7 +30,8 @@ from PIL import Image, ImageOps
 session = onnxruntime.InferenceSession("mine.onnx")
 classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
 for file in sys.argv[1:]:
-    image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(file)).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     (probabilities,) = session.run(None, {"images": np.asarray(image)[None]})
     print(file, classes[probabilities[0].argmax()], probabilities[0].max())
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import merged
 from PIL import Image
+from test_export import SCRIPT
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -18,6 +19,7 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("imclass ") and "launcher" not in line and "list models" not in line
 ]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 # The commands as typed are checked; what runs is as short as possible, on the smallest data and model.
 SHORT = [
     "dataset=synthetic",
@@ -86,7 +88,7 @@ def test_all_commands_run_in_order(imclass, tmp_path: Path) -> None:
 def test_the_model_of_another_package_trains(
     imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (code,) = [block for block in PYTHON if "def tiny" in block]
     entry_point, group = 'tiny = "my_package:tiny"', "imclass.models"
     assert f"`{entry_point}`" in README and f"`{group}`" in README
     (tmp_path / "my_package.py").write_text(code)
@@ -97,6 +99,10 @@ def test_the_model_of_another_package_trains(
     monkeypatch.syspath_prepend(tmp_path)
     outcome = imclass(*merged(["train", *SHORT], ["model=tiny", "train.epochs=1"]))
     assert outcome.code == 0, outcome.err
+
+
+def test_a_script_that_uses_an_exported_model_is_the_one_that_is_tested() -> None:
+    assert {block for block in PYTHON if "onnxruntime" in block} <= {SCRIPT}
 
 
 @pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])

@@ -49,7 +49,7 @@ def export_command(argv: Sequence[str]) -> None:
     from imclass.evaluation.trained import open_trained
 
     trained = open_trained(run, options.weights)
-    split, own = trained.split("val", options.data)
+    split, is_own = trained.split("val", options.data)
     from imclass.evaluation.agreement import answers, classifier_of, compare, pictures_of, probabilities_of
     from imclass.evaluation.formats import FORMATS as WRITERS
     from imclass.runs.atomic import replacing, sync
@@ -64,15 +64,15 @@ def export_command(argv: Sequence[str]) -> None:
             raise UserError(f"--format {options.format}: cannot hold this model: {reason}") from error
         expected = probabilities_of(exact, split)
         opened = WRITERS[options.format].open(temporary, model)
-        agreement = compare(expected, answers(opened, pictures_of(exact, split, options.data, own=own)))
+        agreement = compare(expected, answers(opened, pictures_of(exact, split, options.data, own=is_own)))
         if agreement.differing:
             raise UserError(_refusal(out, agreement, split.files))
         sync(temporary)
         size = temporary.stat().st_size
     print(_report(out, size, trained, agreement))
     if trained.device.precision != "fp32":
-        as_trained = compare(probabilities_of(trained, split), expected)
-        print(f"{trained.device.precision:12} {_equal(as_trained)} to those of the run, which computes in it")
+        own = compare(probabilities_of(trained, split), expected)
+        print(f"{trained.device.precision:12} {_equal(own)} to those in the precision of the run")
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
