@@ -56,7 +56,7 @@ def _print_models(shape: tuple[int, int, int], classes: int) -> None:
         except UserError:
             figures = f"{'does not take this size':>27}"
         print(f"{name:15} {figures}   {description}")
-    print("Any other classification model of torchvision: model.name=NAME")
+    print("Any other classification model of torchvision: model=NAME; of timm: model=timm/NAME")
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
+from imclass.config.run_names import is_run
 from imclass.config.setting import show
 from imclass.endings import say
 from imclass.errors import PartialFailure, UserError, counted
@@ -115,8 +116,6 @@ def _is_sweep(folder: Path) -> bool:
 
 def _runs_in(path: Path) -> list[Path]:
     """Return this run, or the runs in this folder."""
-    from imclass.runs.records import is_run
-
     return [path] if is_run(path) else sorted(folder for folder in path.glob("*") if is_run(folder))
 
 

@@ -8,16 +8,30 @@ from imclass.config.setting import setting
 
 @dataclass(slots=True, kw_only=True)
 class ModelConfig:
-    name: str = setting("resnet18", "the architecture; any classification model of torchvision works")
+    name: str = setting(
+        "resnet18", "the architecture: a choice, any classification model of torchvision, or timm/NAME"
+    )
     stem: Literal["auto", "cifar", "imagenet"] = setting(
         "auto", "first layers; cifar: 3x3, stride 1, no pooling; auto: cifar up to 64x64 pixels"
     )
     pretrained: bool = setting(False, "start from torchvision's ImageNet weights, with a new head")
     weights: str | None = setting(
-        None, "file to start from: a run's best.pt or best.safetensors, or a state dict"
+        None, "weights to start from: a run, or a file: ours, torchvision's, timm's or another state dict"
     )
     weights_required: bool = setting(
-        True, "false: start from random weights while that file does not exist", needs="model.weights"
+        True, "false: start from random weights while there are none", needs="model.weights"
+    )
+    head: Literal["auto", "keep", "new"] = setting(
+        "auto",
+        "last layer of those weights; auto: a new one where the classes differ; keep: refuse these",
+        needs="model.weights",
+    )
+    freeze: int | Literal["none", "backbone"] = setting(
+        "none",
+        "not trained: all but the last layer, or the first N blocks; batch norm keeps its statistics there; "
+        "with backbone and augment=none, features are computed once, and training takes seconds",
+        at_least=1,
+        allowed="none, backbone, or a number of blocks from 1",
     )
     dropout: float | None = setting(
         None, "dropout in the head; null: as the architecture has it", at_least=0, below=1
@@ -186,6 +200,15 @@ class OptimizerConfig:
     name: str = setting("sgd", "the optimizer")
     lr: float = setting(0.0, "peak learning rate", above=0, also_called=("learning_rate",))
     weight_decay: float = setting(0.0, "weight decay of all matrices and kernels", at_least=0)
+    backbone_lr_scale: float = setting(
+        1.0, "rate of all but the last layer, as a fraction of its own", above=0, at_most=1
+    )
+    layer_decay: float = setting(
+        1.0,
+        "factor of the rate from block to block, from the last layer down",
+        above=0,
+        at_most=1,
+    )
     decay_norm_and_bias: bool = setting(False, "decay norms and biases too")
     head_weight_decay: float | None = setting(
         None, "weight decay of the last layer's weights; null: weight_decay", at_least=0

@@ -6,14 +6,17 @@ others are composed without them, and the problems of both are reported together
 
 import contextlib
 import dataclasses
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from imclass.config.check import check_config
-from imclass.config.groups import NAMED_BY, SIGNATURES, config_dir, plugins
+from imclass.config.groups import NAMED_BY, SIGNATURES, config_dir, group_choices, plugins
+from imclass.config.model_names import torchvision_models
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse, quoted, samples, sweep_values
+from imclass.config.run_names import run_path
 from imclass.config.schema import GROUPS, Config
 from imclass.config.smoke import smoke_run
 from imclass.config.stored import stored_with
@@ -46,7 +49,7 @@ def composing(
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    _register_schema()
+    _register_schema(overrides)
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     with tempfile.TemporaryDirectory() as temporary:
@@ -65,15 +68,16 @@ def composing(
 
 
 def checked(composed: Any, overrides: Sequence[str], *, to_train: bool = True) -> Config:
-    """Return what Hydra composed from `overrides` as a `Config`; with resume=FOLDER, the run's own settings.
+    """Return what Hydra composed from `overrides` as a `Config`; with resume=RUN, the run's own settings.
 
     Paths are absolute where the run is opened from other folders later.
     """
     from omegaconf import OmegaConf
 
     plain: Any = OmegaConf.to_container(composed, resolve=True)
-    if isinstance(plain.get("resume"), str) and plain["resume"] not in ("auto", "never"):
-        config = stored_with(Path(plain["resume"]), _typed(overrides))
+    resume = _name_runs(plain)
+    if resume not in ("auto", "never"):
+        config = stored_with(Path(resume), {**_typed(overrides), "resume": resume})
     else:
         config = check_config(plain, to_train=to_train)
     config = smoke_run(config) if config.train.smoke else config
@@ -81,6 +85,19 @@ def checked(composed: Any, overrides: Sequence[str], *, to_train: bool = True) -
     if not root or not root.is_dir():  # null, or what a data set of another package understands
         return config
     return dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, root=str(root.absolute())))
+
+
+def _name_runs(plain: dict[str, Any]) -> str:
+    """Replace the names of runs in what was composed by the paths of their folders; return `resume`."""
+    model, output_dir = plain.get("model"), plain.get("output_dir")
+    if not isinstance(output_dir, str):
+        return "auto"
+    if isinstance(model, dict) and isinstance(model.get("weights"), str):
+        model["weights"] = run_path(model["weights"], output_dir)
+    if isinstance(plain.get("resume"), str) and plain["resume"] not in ("auto", "never"):
+        plain["resume"] = run_path(plain["resume"], output_dir)
+        return str(plain["resume"])
+    return "auto"
 
 
 def _typed(overrides: Sequence[str]) -> dict[str, Any]:
@@ -145,8 +162,11 @@ def _problems(error: UserError) -> Sequence[str]:
     return error.problems if isinstance(error, ConfigError) else [str(error)]
 
 
-def _register_schema() -> None:
-    """Give Hydra every key with its default, as plain values: types are checked by `check_config`."""
+def _register_schema(overrides: Sequence[str]) -> None:
+    """Give Hydra every key with its default, as plain values: types are checked by `check_config`.
+
+    And the choices without a YAML file: those of plug-ins, and models of torchvision and timm.
+    """
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
@@ -154,6 +174,13 @@ def _register_schema() -> None:
     for group in SIGNATURES:
         for plugin in plugins(group):
             store.store(group=group, name=plugin, node={NAMED_BY.get(group, "name"): plugin})
+    typed = [text.partition("=")[2] for text in overrides if key_of(text) == "model"]
+    named = {name for text in typed for name in re.findall(r"[\w./]+", text)}
+    if any(key_of(text) == "experiment" for text in overrides):  # may choose any
+        named |= torchvision_models()
+    for name in named - set(group_choices("model")):
+        folder, _, choice = f"model/{name}".rpartition("/")
+        store.store(group=folder, name=choice, package="model", node={"name": name})
 
 
 def _one_line(error: Any) -> str:

@@ -2,10 +2,8 @@
 
 import contextlib
 import ctypes
-import importlib.util
 import os
 import platform
-import re
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -13,10 +11,12 @@ from typing import Any
 
 from imclass.config.durations import parse_duration
 from imclass.config.groups import group_choices, is_shipped, plugins
+from imclass.config.model_names import model_problem
 from imclass.config.plan import Plan
+from imclass.config.run_names import is_run, similar_runs, weights_file
 from imclass.config.schema import SETTINGS, SWEEP_SETTINGS, Config, SweepConfig, values_of
 from imclass.config.setting import Setting, show
-from imclass.errors import counted, did_you_mean
+from imclass.errors import UserError, counted, did_you_mean
 
 # Training images of the data sets whose size is known before they are read.
 TRAIN_IMAGES = {"fashion_mnist_mini": 6_000, "fashion_mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}
@@ -36,6 +36,7 @@ def conflicts(config: Config, typed: Collection[str]) -> Iterator[str]:
     yield from _sizes(config)
     yield from _augmentation(config)
     yield from _classes(config)
+    yield from _frozen(config)
     yield from _device(config)
     yield from _files(config)
 
@@ -55,27 +56,17 @@ def train_images(config: Config) -> int | None:
 
 
 def _names(config: Config) -> Iterator[str]:
-    for group in ("model", "dataset", "optimizer", "scheduler"):
+    if problem := model_problem(config.model.name):
+        yield f"model.name={config.model.name}: {problem}"
+    for group in ("dataset", "optimizer", "scheduler"):
         name, known = getattr(config, group).name, group_choices(group)
-        if name not in known and not (group == "model" and name in torchvision_models()):
+        if name not in known:
             near = did_you_mean(name, known)
             yield f"{group}.name={name}: no such {group}{near or '; see imclass list ' + group + 's'}"
     plugin, installed = config.augment.plugin, plugins("augment")
     if plugin is not None and plugin not in installed:
         near = did_you_mean(plugin, installed) or "; no installed package adds it"
         yield f"augment.plugin={show(plugin)}: no such augmentation{near}"
-
-
-def torchvision_models() -> set[str]:
-    """Return the names of torchvision's classification models, read from its files without importing it.
-
-    Each is a function under the decorator `@register_model()`.
-    """
-    spec = importlib.util.find_spec("torchvision")
-    folders = (spec.submodule_search_locations or []) if spec else []
-    files = [file for folder in folders for file in Path(folder, "models").glob("*.py")]
-    pattern = re.compile(r"^@register_model\(\)\n(?:@.*\n|[ )].*\n)*def (\w+)\(", re.MULTILINE)
-    return {name for file in files for name in pattern.findall(file.read_text(encoding="utf-8"))}
 
 
 def _of_other_choices(config: Config) -> Iterator[tuple[str, str]]:
@@ -186,6 +177,16 @@ def _classes(config: Config) -> Iterator[str]:
         yield f"train.class_weights={weights}, dataset.balance=true: both even out the classes; choose one"
 
 
+def _frozen(config: Config) -> Iterator[str]:
+    model, optimizer = config.model, config.optimizer
+    if model.freeze != "none" and model.weights is None and not model.pretrained:
+        yield f"model.freeze={model.freeze}: of random weights; add model.weights=RUN or FILE"
+    if model.freeze == "backbone":
+        for key in ("backbone_lr_scale", "layer_decay"):
+            if getattr(optimizer, key) != 1:
+                yield f"optimizer.{key}: has no effect with model.freeze=backbone"
+
+
 def _device(config: Config) -> Iterator[str]:
     device = config.device
     if device.type.startswith("cuda") and not _has_gpu_driver():
@@ -203,20 +204,28 @@ def _device(config: Config) -> Iterator[str]:
 
 def _files(config: Config) -> Iterator[str]:
     weights, root = config.model.weights, config.dataset.root
-    if weights is not None and config.model.weights_required and not Path(weights).expanduser().is_file():
-        yield f"model.weights={weights}: no such file (model.weights_required=false starts without it)"
+    if weights is not None and config.model.weights_required and not _is_begun(config):
+        try:
+            weights_file(weights)
+        except UserError as error:
+            yield f"{error} (model.weights_required=false starts without it)"
     if weights is not None and config.model.pretrained:
         yield "model.weights, model.pretrained: two sources of initial weights; choose one"
     if root is not None and not Path(root).expanduser().is_dir():
         what = "not a folder" if Path(root).expanduser().exists() else "no such folder"
         yield f"dataset.root={root}: {what}"
     if config.resume not in ("auto", "never") and not Path(config.resume).is_dir():
-        yield f"resume={config.resume}: expected auto, never, or a run folder"
+        yield f"resume={config.resume}: expected auto, never, or a run{similar_runs(config.resume)}"
     existing = next(
         p for p in [Path(config.output_dir), *Path(config.output_dir).absolute().parents] if p.exists()
     )
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
         yield f"output_dir={config.output_dir}: {existing} is not a writable folder"
+
+
+def _is_begun(config: Config) -> bool:
+    """Return whether the run exists: its checkpoints then have its weights."""
+    return config.name is not None and is_run(Path(config.output_dir, config.name))
 
 
 def _is_apple() -> bool:

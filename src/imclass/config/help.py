@@ -25,7 +25,7 @@ imclass {command} [FOLDER] [group=choice ...] [key=value ...] [-m]
   -m, --multirun       one run for each combination of values: key=a,b
   --cfg job            print the composed configuration and stop
   --config-dir FOLDER  add groups and experiments of your own
-  resume=RUN           resume a run folder; its settings need not be repeated
+  resume=RUN           resume a run; its settings need not be repeated
 
 FOLDER, or --data FOLDER, has a folder of pictures for each class, or such
 folders below train/, val/ and test/; it stands for dataset=image_folder

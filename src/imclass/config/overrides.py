@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.check import unknown_key
-from imclass.config.conflicts import torchvision_models
 from imclass.config.groups import group_choices
+from imclass.config.model_names import model_problem
 from imclass.config.schema import GROUPS, SETTINGS
 from imclass.config.setting import show
 from imclass.errors import did_you_mean
@@ -123,8 +123,9 @@ def _choice_problem(group: str, value: object, config_dirs: Sequence[Path]) -> s
             if not Path(str(choice)).exists():
                 return f"{group}={show(choice)}: no such file"
         elif (choice is None and group != "experiment") or (choice is not None and str(choice) not in known):
-            if group == "model" and choice in torchvision_models():
-                return f"model={choice}: no such choice, but torchvision has it; type model.name={choice}"
+            if group == "model" and isinstance(choice, str):
+                problem = model_problem(choice, known)
+                return problem and f"model={show(choice)}: {problem}"
             near = did_you_mean(str(choice), known)
             among = f" among {', '.join(known)}" if len(known) <= 8 or not near else ""
             return f"{group}={show(choice)}: no such choice{among}{near}"

@@ -179,12 +179,17 @@ class Config:
     )
     resume: str = setting(
         "auto",
-        "auto: resume the run of this name; never; or the run folder to resume",
+        "auto: resume the run of this name; never; or the run to resume, by its name or folder",
         pattern=".+",
-        allowed="auto, never, or a run folder",
+        allowed="auto, never, or a run",
         affects_results=False,
     )
     debug: bool = setting(False, "show the traceback of a mistake", affects_results=False)
+
+    @property
+    def components(self) -> str:
+        """Return model and data set as a part of a folder's name; names of timm have a slash."""
+        return f"{self.model.name}_{self.dataset.name}".replace("/", "-")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from imclass.config.check import check_config, flatten
+from imclass.config.run_names import similar_runs
 from imclass.config.schema import SETTINGS, Config
 from imclass.config.yaml_file import parse_yaml, read_yaml
 from imclass.errors import ConfigError, UserError
@@ -19,7 +20,10 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises UserError when there is no such file, or it is no YAML.
     """
     if not (path / "config.yaml").exists():
-        raise UserError(f"resume={path}: expected auto, never, or a run folder with a config.yaml")
+        raise UserError(
+            f"resume={path}: expected auto, never, or a run (a folder with a config.yaml)"
+            f"{similar_runs(str(path))}"
+        )
     stored = read_yaml(path / "config.yaml")
     if not isinstance(stored, dict):
         raise UserError(
@@ -67,7 +71,10 @@ def stored_with(path: Path, typed: Mapping[str, Any]) -> Config:
         raise UserError(f"name={typed['name']}: resume={path} resumes in its own folder; leave name= out")
     groups = [key.rstrip("=") for key in typed if key.endswith("=")]
     if groups:
-        raise UserError(f"{groups[0]}=...: resume={path} takes its settings from the run; leave this out")
+        raise UserError(
+            f"{groups[0]}=...: resume={path} takes its settings from the run; leave this out, or type "
+            f"model.weights={path} in place of resume={path} to start from its weights"
+        )
     settings = read_settings(path)
     require_valid(settings, path)
     stored = OmegaConf.create(settings)

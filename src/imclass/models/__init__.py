@@ -1,4 +1,4 @@
-"""Models by name: ours, those of other packages, torchvision's.
+"""Models by name: ours, those of other packages, torchvision's, timm's.
 
 A package adds a model through the entry point group "imclass.models". Its function is called as ours are,
 `build(config, in_channels, classes, size)`, and returns a module on the CPU that turns images of shape
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.models import GoogLeNet, Inception3
 
 from imclass.config.groups import component, plugins
+from imclass.config.model_names import TIMM
 from imclass.config.schema import ModelConfig
 from imclass.models import (
     alexnet,
@@ -30,6 +31,7 @@ from imclass.models import (
     wideresnet,
 )
 from imclass.models.dry_run import check_fits
+from imclass.models.from_timm import build_timm
 from imclass.models.generic import build_generic, torchvision_names
 from imclass.models.head import set_dropout
 from imclass.models.pretrained import uses_imagenet_input
@@ -62,10 +64,10 @@ def build_model(config: ModelConfig, *, in_channels: int, classes: int, size: in
     """Return the model that `config` names: (N, in_channels, size, size) -> (N, classes) logits.
 
     On the CPU, in training mode. Raises UserError for a model that cannot take such images.
-    Does not read `config.weights`: see read_weights, load_weights.
+    Does not read `config.weights`: see `transfer`.
     """
     model = _find_builder(config.name)(config, in_channels, classes, size)
-    if not _is_plugin(config.name):
+    if not (_is_plugin(config.name) or config.name.startswith(TIMM)):  # these read model.dropout themselves
         set_dropout(model, config.dropout)
     check_fits(model, config.name, (in_channels, size, size), classes)
     return model
@@ -88,6 +90,8 @@ def _is_plugin(name: str) -> bool:
 
 
 def _find_builder(name: str) -> Builder:
+    if name.startswith(TIMM):
+        return build_timm
     if name not in MODELS and not _is_plugin(name) and name in torchvision_names():
         return build_generic
     return component("model", name, MODELS, nn.Module)

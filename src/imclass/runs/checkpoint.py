@@ -87,7 +87,7 @@ def read_model_weights(path: str | Path) -> dict[str, Tensor]:
     `read_checkpoint` and `read_weights` do.
     """
     path = Path(path).expanduser()
-    if not _is_ours(path):
+    if not is_ours(path):
         return read_weights(path)
     return weights_of(read_checkpoint(path))
 
@@ -228,7 +228,7 @@ def _digest(sha256: Any, header: Mapping[str, Any]) -> str:
     return sha256.hexdigest()
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
     """Return whether a file is a zip file that does not end as those of torch do: without a comment.
 
     So too where damage has made the comment illegible.

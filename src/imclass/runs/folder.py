@@ -172,7 +172,7 @@ def open_run(config: Config) -> RunFolder:
         name = _name_of_job(os.environ["SLURM_JOB_ID"], config)
     if name is None:
         stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        path = Path(config.output_dir) / f"{stamp}_{config.model.name}_{config.dataset.name}"
+        path = Path(config.output_dir) / f"{stamp}_{config.components}"
         return RunFolder(path, config, exists=False, named=False)
     path = Path(config.output_dir) / name
     if not (path / "config.yaml").exists():
@@ -196,7 +196,7 @@ def _name_of_job(job: str, config: Config) -> str:
         raise UserError(f"SLURM_JOB_ID={job!r}: expected {RUN_NAME_IN_WORDS}; unset it, or type name=")
     settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
     digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
-    return f"slurm{job}_{config.model.name}_{config.dataset.name}_{digest}"
+    return f"slurm{job}_{config.components}_{digest}"
 
 
 def _resume(path: Path, config: Config) -> RunFolder:
@@ -222,7 +222,8 @@ def _refusal(path: Path, refused: Mapping[str, str], length: str) -> str:
     listed = "; ".join(lines[:8] + ([f"and {len(lines) - 8} more"] if len(lines) > 8 else []))
     to_last = any(SETTINGS[key].lengthens for key in refused)
     how = f"a run can only be made longer, by {length}=; " if to_last else ""
-    return f"{path}: has other settings ({listed}); {how}choose another name=, or repeat its settings"
+    ways = f"choose another name=, or repeat its settings; model.weights={path} starts from its weights"
+    return f"{path}: has other settings ({listed}); {how}{ways}"
 
 
 def _may_change(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

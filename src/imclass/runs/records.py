@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.check import flatten
+from imclass.config.run_names import is_run
 from imclass.config.stored import read_settings, require_valid
 from imclass.errors import UserError, did_you_mean, first_line
 from imclass.runs.record_schema import (
@@ -132,10 +133,6 @@ class RunRecord:
     @property
     def status(self) -> str:
         return str(self.summary["status"] or "failed")
-
-
-def is_run(path: Path) -> bool:
-    return (path / "config.yaml").is_file()
 
 
 def find_run(text: str) -> Path:

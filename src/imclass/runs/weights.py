@@ -21,6 +21,7 @@ from imclass.errors import UserError
 from imclass.runs.atomic import write_atomically
 from imclass.runs.regular import open_regular
 
+STATE_DICT = ("model", "state_dict", "model_state_dict")  # where training programs keep one
 SHOWN = 3  # names per kind of difference; a wrong architecture differs in hundreds
 DIGEST = "imclass.sha256"  # the key of the digest in the metadata
 MARK = "imclass.checked"  # a second key: no flipped bit makes a file of ours look like one of others
@@ -42,7 +43,7 @@ def read_weights(path: str | Path, *, digest_required: bool = False) -> dict[str
     """Read a state dict onto the CPU.
 
     path: a .safetensors file, whose digest is checked if it has one, or a torch file that holds a state dict
-    or a dict with one under "model" (our checkpoints). Nothing but tensors and plain values is unpickled.
+    or a dict with one under a key of `STATE_DICT`. Nothing but tensors and plain values is unpickled.
     digest_required: whether to raise UserError for a .safetensors file without a digest, too.
     """
     path = Path(path).expanduser()
@@ -61,11 +62,13 @@ def read_weights(path: str | Path, *, digest_required: bool = False) -> dict[str
         raise UserError(
             f"{path}: cannot be read as weights: damaged, or not a file of tensors and plain values"
         ) from error
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]
-    if not is_state_dict(content):
-        raise UserError(f"{path}: holds no state dict, neither at the top nor under the key 'model'")
-    return dict(content)
+    inside = [content.get(key) for key in STATE_DICT] if isinstance(content, Mapping) else []
+    found = next((part for part in inside if isinstance(part, Mapping)), content)
+    if not is_state_dict(found):
+        raise UserError(
+            f"{path}: holds no state dict, neither at the top nor under {' or '.join(STATE_DICT)}"
+        )
+    return dict(found)
 
 
 def load_tensors(file: BinaryIO, path: Path) -> Any:

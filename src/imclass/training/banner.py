@@ -8,13 +8,13 @@ from torch import nn
 
 from imclass.config.durations import clock, parse_duration
 from imclass.config.metric import by_class_in_words
-from imclass.config.schema import Config, ModelConfig
+from imclass.config.schema import Config
 from imclass.config.setting import show
 from imclass.data.dataset import Data
 from imclass.errors import counted
 from imclass.models.summary import describe
 from imclass.runs.folder import RunFolder
-from imclass.training.build import Job, starting_weights
+from imclass.training.build import Job
 from imclass.training.class_weights import class_weights
 from imclass.training.setup import Setup
 from imclass.training.trainer import Trainer
@@ -29,14 +29,14 @@ ADVICE = "choose the length by the validation accuracy"  # a test accuracy that 
 def banner(job: Job) -> str:
     """Return the lines that open a run: model, data, device and what was chosen for it, output."""
     run, trainer = job.run, job.trainer
-    lines = about(run.config, job.data, trainer, resumed=job.resumed)
+    lines = about(run.config, job.data, trainer)
     lines += [f"output   {run.path}", *(f"changed  {change}" for change in run.changes.values())]
     if job.resumed:
         lines.append(f"resuming at step {trainer.progress.step:,} (epoch {trainer.epoch:.2f})")
     return "\n".join(lines)
 
 
-def about(config: Config, data: Data, training: Setup | Trainer, *, resumed: bool = False) -> list[str]:
+def about(config: Config, data: Data, training: Setup | Trainer) -> list[str]:
     """Return the lines on a training that hold without a run: model, data, length, device."""
     plan, device = training.plan, training.learner.device
     model = describe(training.learner.model, data.shape)
@@ -47,7 +47,7 @@ def about(config: Config, data: Data, training: Setup | Trainer, *, resumed: boo
         f"model    {config.model.name}: {model.parameters:,} parameters, {model.multiply_adds / 1e6:,.1f} M "
         f"multiply-adds per {size} image",
         f"stem     {_stem(config, data, training.learner.model)}",
-        *([] if resumed else _weights(config.model)),
+        *training.learner.about,
         f"data     {config.dataset.name}: {len(data.classes)} classes; {sizes} images; "
         f"validation: {data.val_source}",
         *_skipped(config, data),
@@ -136,15 +136,6 @@ def _classes(config: Config, data: Data) -> list[str]:
         "         train.class_weights=auto or dataset.balance=true, and to choose",
         "         the model by all, checkpoint.metric=balanced_accuracy",
     ]
-
-
-def _weights(config: ModelConfig) -> list[str]:
-    """Return the line on the starting weights, where a file is named."""
-    if config.weights is None:
-        return []
-    if starting_weights(config) is None:
-        return [f"weights  new ones; {config.weights}: no such file"]
-    return [f"weights  from {config.weights}"]
 
 
 def _stem(config: Config, data: Data, model: nn.Module) -> str:

@@ -3,16 +3,14 @@
 import dataclasses
 import time
 from functools import partial
-from pathlib import Path
 
-import torch
 from torch import nn
 
 from imclass.config.conflicts import unused
 from imclass.config.plan import Plan
-from imclass.config.schema import Config, ModelConfig
-from imclass.data.augment import Augment, normalize
-from imclass.data.dataset import Data, centre_of
+from imclass.config.schema import Config
+from imclass.data.augment import Augment
+from imclass.data.dataset import Data
 from imclass.data.datasets import prepare_data
 from imclass.data.loader import EvalLoader, Images, TrainLoader
 from imclass.errors import ConfigError
@@ -21,25 +19,25 @@ from imclass.machine.device import Device, resolve_device
 from imclass.machine.processes import ALONE, Processes
 from imclass.machine.randomness import seed_everything, use_deterministic_kernels
 from imclass.machine.signals import STOP
-from imclass.models import InitFromImages, build_model, build_trained_model
-from imclass.runs.checkpoint import State, read_model_weights
+from imclass.models.blocks import freeze
+from imclass.runs.checkpoint import State
 from imclass.runs.checkpointer import Checkpointer
 from imclass.runs.folder import RunFolder
 from imclass.runs.logger import RunLogger
-from imclass.runs.weights import load_weights
 from imclass.training.budget import within_budget
 from imclass.training.checks import check_augmentation, check_batch, check_resolutions
 from imclass.training.class_weights import class_weights
 from imclass.training.ema import Ema
 from imclass.training.losses import build_loss
 from imclass.training.optimizers import build_optimizer
+from imclass.training.probe import on_features, probed_part
+from imclass.training.rates import lines_on_rates
 from imclass.training.resume import about_run, compare_headers, header_of, require_resumable, saved_state
 from imclass.training.schedules import build_schedule
 from imclass.training.setup import Setup
+from imclass.training.start import build_network, lines_on_frozen
 from imclass.training.step import Learner
 from imclass.training.trainer import Trainer
-
-IMAGES_FOR_INIT = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     trainer = Trainer(
         learner,
         setup.loader,
-        partial(evaluate, loader=setup.val, device=device),
+        lambda model: evaluate(model.get_submodule(learner.part), setup.val, device),
         setup.plan,
         logger=logger,
         checkpointer=checkpointer,
@@ -129,7 +127,10 @@ def build_setup(config: Config, data: Data, device: Device, *, resumed: bool = F
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch, resumed=resumed)
     check_batch(config, learner)
     check_resolutions(config, learner, data)
-    return Setup(config, data, plan, learner, *build_loaders(config, data, device))
+    train, val, test = build_loaders(config, data, device)
+    if learner.part:
+        train, val = on_features(learner, train, val)
+    return Setup(config, data, plan, learner, train, val, test)
 
 
 def _build_logger(run: RunFolder, state: State, *, enabled: bool) -> RunLogger:
@@ -173,16 +174,21 @@ def build_learner(
     """Build model, loss, optimizer, schedule and average, on the device and in its memory format."""
     use_deterministic_kernels()
     seed_everything(config.seed, "weights")
-    model = build_network(config, data, resumed=resumed)
+    model, adapted = build_network(config, data, resumed=resumed)
     if config.device.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    frozen = freeze(model, config.model.freeze)
+    part = probed_part(config, model, data.shape)
     model = model.to(device.device)
     model = model.to(memory_format=device.memory_format)
+    trained = model.get_submodule(part)
     if device.compile:
-        model.compile()
+        trained.compile()
     return Learner(
         model=model,
-        network=device.processes.parallel(model),
+        network=device.processes.parallel(trained),
+        part=part,
+        about=(*adapted, *lines_on_frozen(model, frozen, part), *lines_on_rates(model, config.optimizer)),
         loss=build_loss(config.train, class_weights(config, data)).to(device.device),
         optimizer=build_optimizer(config.optimizer, model),
         schedule=build_schedule(config.scheduler, steps=steps, steps_per_epoch=steps_per_epoch),
@@ -193,30 +199,3 @@ def build_learner(
         batch_size=config.train.batch_size,
         micro_batch=device.micro_batch or config.train.batch_size,
     )
-
-
-def build_network(config: Config, data: Data, *, resumed: bool) -> nn.Module:
-    """Build the model for the data's channels, size and classes, and load the weights it starts from.
-
-    resumed: a checkpoint brings all weights next; none are downloaded or read here.
-    """
-    channels, size, _ = data.shape
-    build = build_trained_model if resumed else build_model
-    model = build(config.model, in_channels=channels, classes=len(data.classes), size=size)
-    weights = None if resumed else starting_weights(config.model)
-    if weights is not None:
-        load_weights(model, read_model_weights(weights), source=weights)
-    elif not (resumed or config.model.pretrained) and isinstance(model, InitFromImages):
-        count = min(len(data.train), IMAGES_FOR_INIT)
-        chosen = torch.linspace(0, len(data.train) - 1, count).long()  # a folder's stand class by class
-        images = centre_of(data.train.images[chosen], config.dataset.centre, data.shape[1:])
-        model.init_from(normalize(images, torch.tensor(data.mean), torch.tensor(data.std)))
-    return model
-
-
-def starting_weights(config: ModelConfig) -> str | None:
-    """Return what model.weights names, or None where that may be missing and is: then they are new."""
-    weights = config.weights
-    if weights is None or config.weights_required or Path(weights).expanduser().exists():
-        return weights
-    return None

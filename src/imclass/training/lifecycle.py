@@ -25,8 +25,9 @@ from imclass.runs.checkpoint import DamagedCheckpoint, Header, State, load_best
 from imclass.runs.folder import RunFolder
 from imclass.runs.weights import load_weights, write_safetensors
 from imclass.training.banner import banner, last_block, longer
-from imclass.training.build import Job, starting_weights
+from imclass.training.build import Job
 from imclass.training.provenance import provenance, record_provenance
+from imclass.training.start import starting_weights
 
 Summary = dict[str, Any]
 

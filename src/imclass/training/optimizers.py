@@ -11,11 +11,13 @@ from torch.optim import Optimizer
 from imclass.config.groups import component
 from imclass.config.schema import OptimizerConfig
 from imclass.training.muon import Groups, Muon
+from imclass.training.rates import scale_rates
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     """Build the optimizer of all trainable parameters; each group carries its `initial_lr`."""
     optimizer = component("optimizer", config.name, OPTIMIZERS, Optimizer)(config, model)
+    scale_rates(optimizer, model, config)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer

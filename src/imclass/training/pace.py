@@ -59,7 +59,8 @@ def _seconds_of_step(setup: Setup, side: int | None) -> float:
 
 def _seconds_of_evaluation(setup: Setup) -> float:
     """Return the seconds for this rank's share of the validation images."""
-    model, loader = setup.learner.model.eval(), setup.val
+    setup.learner.model.eval()
+    model, loader = setup.learner.trained, setup.val
     logits_of(model, next(iter(loader))[0], setup.device)  # warms up
     start, seen = _now(setup.device), 0
     for images, _ in itertools.islice(loader, BATCHES):

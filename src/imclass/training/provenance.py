@@ -19,7 +19,7 @@ from imclass.runs.records import read_provenance
 PACKAGES = ("imclass", "torch", "torchvision", "numpy", "hydra-core", "omegaconf")
 
 
-def provenance(device: Device, data: Data, weights: str | None, invocation: Invocation) -> dict[str, Any]:
+def provenance(device: Device, data: Data, weights: Path | None, invocation: Invocation) -> dict[str, Any]:
     """Return what is needed to repeat a run, or to see why a repetition differs.
 
     weights: the file that a new run's weights come from; a resumed run recorded it in its first session.
@@ -60,8 +60,8 @@ def _command(invocation: Invocation, processes: int) -> list[str]:
     return ["torchrun", *size, "-m", "imclass.train", *invocation.words]
 
 
-def _file(name: str) -> dict[str, str]:
-    path = Path(name).expanduser().absolute()
+def _file(path: Path) -> dict[str, str]:
+    path = path.absolute()
     return {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 

@@ -95,7 +95,8 @@ def compare_headers(header: Mapping[str, Any], now: Mapping[str, Any], path: Pat
     changed = [key for key in now if key in header and header[key] != now[key]]
     if "data_fingerprint" in changed:
         raise UserError(
-            f"{path}: the training images are not those that this run began with; choose another name="
+            f"{path}: the training images are not those that this run began with; choose another name= "
+            f"(model.weights={path} starts from its weights)"
         )
     changes = ", ".join(f"{key} {show(header[key])} -> {show(now[key])}" for key in changed)
     return [f"resuming with {changes}: bit-identity not guaranteed"] if changes else []

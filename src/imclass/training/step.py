@@ -22,7 +22,7 @@ class Learner:
     """A model with its loss, optimizer, schedule and averaged weights, on its device."""
 
     model: nn.Module
-    network: nn.Module  # called in forward: the model, or its DDP wrapper
+    network: nn.Module  # called in forward: `trained`, or its DDP wrapper
     loss: nn.Module  # logits (N, classes), targets -> scalar mean
     optimizer: Optimizer
     schedule: Schedule
@@ -32,7 +32,16 @@ class Learner:
     seed: int
     batch_size: int  # of one step, over all ranks
     micro_batch: int  # images per forward pass; halved when memory runs out
+    part: str = (
+        ""  # name of the layer that is trained on features (`probe.py`); "": the whole model, on images
+    )
+    about: tuple[str, ...] = ()  # lines on the weights it starts from, what is frozen, and rates of blocks
     notify: Callable[[str], None] = print  # shows a line to the user
+
+    @property
+    def trained(self) -> nn.Module:
+        """What batches go through: the model, or of a probe its last layer."""
+        return self.model.get_submodule(self.part)
 
     @property
     def smallest_batch(self) -> int:
@@ -86,7 +95,9 @@ class Learner:
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
             outputs.append(logits.detach())
-        statistics = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        training = (module for module in self.model.modules() if module.training)  # frozen ones stay equal
+        buffers = (buffer for module in training for buffer in module.buffers(recurse=False))
+        statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
         processes.average_(statistics, len(images) / self.batch_size)
         return torch.stack(losses).sum(), torch.cat(outputs)
 
@@ -111,7 +122,7 @@ class Learner:
         in which the ranks' parts are summed, and so how the sum is rounded: a resumed run must start with
         the layout of one that was never interrupted.
         """
-        if self.network is self.model:
+        if self.network is self.trained:
             return
         before = [buffer.clone() for buffer in self.model.buffers()]
         self.backward(images, targets, step)

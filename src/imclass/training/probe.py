@@ -1,0 +1,82 @@
+"""A linear probe: features of a frozen backbone are computed once, then the last layer is trained on them.
+
+It is the same training as on images: the backbone makes the same features of an image every time. They are
+computed when the first batch is asked for, and again after a resume.
+"""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from imclass.config.schema import AugmentConfig, Config
+from imclass.data.loader import EvalLoader, Images, TrainLoader
+from imclass.evaluation.evaluate import logits_of
+from imclass.machine.signals import STOP
+from imclass.models.head import find_head
+from imclass.training.step import Learner
+
+BATCH = 128  # images in a forward pass of the backbone
+
+
+def probed_part(config: Config, model: nn.Module, shape: tuple[int, int, int]) -> str:
+    """Return the name of the last layer, where it can be trained on kept features; else "", the whole model.
+
+    It can where all before it is frozen, images are not augmented, and its outputs are the logits.
+    model: on the CPU. shape: of an image.
+    """
+    augmented = config.augment != AugmentConfig() or bool(config.train.resolutions)
+    if config.model.freeze != "backbone" or augmented:
+        return ""
+    name, was_training = find_head(model), model.training
+    head, model = model.get_submodule(name), model.eval()
+    kept: list[Tensor] = []
+    with torch.no_grad(), head.register_forward_pre_hook(lambda module, inputs: kept.append(inputs[0])):
+        logits = model(torch.rand(2, *shape))
+        makes_logits = kept[0].ndim == 2 and torch.equal(head(kept[0]), logits)
+    model.train(was_training)
+    return name if makes_logits else ""
+
+
+class Features(Images):
+    """What the backbone makes of images, in their place: (n, features) in its precision, not normalised."""
+
+    def __init__(self, images: Images, learner: Learner):
+        self.device, self.labels = images.device, images.labels
+        self._source, self._learner = images, learner
+
+    def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        at, target = indices.to(self._features.device), self.device.device
+        return self._features[at], self.labels[at.to(self.labels.device)].to(target)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        return images
+
+    @cached_property
+    def _features(self) -> Tensor:
+        """(N, features), on the device; every rank computes all."""
+        model, part, kept = self._learner.model, self._learner.part, list[Tensor]()
+        was_training, model = model.training, model.eval()
+        with model.get_submodule(part).register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0])):
+            for indices in torch.arange(len(self)).split(BATCH):
+                STOP.raise_if_set()
+                images, _ = self._source.gather(indices)
+                logits_of(model, self._source.normalize(images), self.device)
+        model.train(was_training)
+        return torch.cat(kept)
+
+
+class FeatureLoader(TrainLoader):
+    """The batches of `loader` as features; `samples` still shows its images."""
+
+    def __init__(self, loader: TrainLoader, learner: Learner):
+        vars(self).update(vars(loader))
+        self._features = Features(loader.images, learner)
+
+    def batch(self, step: int, side: int | None = None) -> tuple[Tensor, Tensor]:
+        return self._features.gather(self.indices(step)[self._part])
+
+
+def on_features(learner: Learner, train: TrainLoader, val: EvalLoader) -> tuple[TrainLoader, EvalLoader]:
+    """Return the loaders of a probe: `train` and `val` with features in place of images."""
+    return FeatureLoader(train, learner), EvalLoader(Features(val.images, learner), val.batch_size)

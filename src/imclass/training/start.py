@@ -1,0 +1,73 @@
+"""The network that a training starts with: new weights, those of a file, or none yet where it is resumed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from imclass.config.run_names import weights_file
+from imclass.config.schema import Config, ModelConfig
+from imclass.data.augment import normalize
+from imclass.data.dataset import Data, centre_of
+from imclass.errors import UserError
+from imclass.models import InitFromImages, build_model, build_trained_model
+from imclass.models.transfer import transfer
+from imclass.runs.sources import read_source
+
+IMAGES_FOR_INIT = 500
+SHOWN = 5  # names of frozen blocks
+
+
+def build_network(config: Config, data: Data, *, resumed: bool) -> tuple[nn.Module, list[str]]:
+    """Build the model for the data's channels, size and classes, and load the weights it starts from.
+
+    Also returns the header's lines on these weights. resumed: a checkpoint brings all weights next; none are
+    downloaded or read here.
+    """
+    channels, size, _ = data.shape
+    build = build_trained_model if resumed else build_model
+    model = build(config.model, in_channels=channels, classes=len(data.classes), size=size)
+    named = None if resumed else config.model.weights
+    file = starting_weights(config.model) if named else None
+    adapted: list[str] = []
+    if file is not None:
+        adapted = transfer(model, read_source(file), data.classes, config.model.head)
+    elif not (resumed or config.model.pretrained) and isinstance(model, InitFromImages):
+        count = min(len(data.train), IMAGES_FOR_INIT)
+        chosen = torch.linspace(0, len(data.train) - 1, count).long()  # a folder's stand class by class
+        images = centre_of(data.train.images[chosen], config.dataset.centre, data.shape[1:])
+        model.init_from(normalize(images, torch.tensor(data.mean), torch.tensor(data.std)))
+    return model, _lines_on_weights(named, file, adapted) if named else []
+
+
+def starting_weights(config: ModelConfig) -> Path | None:
+    """Return the file that model.weights names, or None where it may be missing and is: then they are new."""
+    if config.weights is None:
+        return None
+    try:
+        return weights_file(config.weights)
+    except UserError:
+        if config.weights_required:
+            raise
+        return None
+
+
+def _lines_on_weights(named: str, file: Path | None, adapted: Sequence[str]) -> list[str]:
+    """Return the header's lines on `model.weights`. adapted: what `transfer` returns."""
+    first = f"weights  from {file}" if file else f"weights  new ones; {named}: no such file or run"
+    return [first, *(f"         {line}" for line in adapted)]
+
+
+def lines_on_frozen(model: nn.Module, frozen: Sequence[str], part: str) -> list[str]:
+    """Return the header's lines on what is not trained.
+
+    frozen: what `freeze` returns. part: the layer that is trained on features, "" where images are.
+    """
+    if not frozen:
+        return []
+    total = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    names = ", ".join(frozen) if len(frozen) <= SHOWN else f"{frozen[0]} to {frozen[-1]}"
+    lines = [f"frozen   {names}: {trained:,} of {total:,} parameters are trained"]
+    return lines + ([f"         {part} learns from features that are computed once"] if part else [])
