@@ -65,11 +65,11 @@ def lines(change: Callable[[list[bytes]], list[bytes]]) -> Damage:
 
 
 def scalar_record(data: bytes) -> tuple[int, int]:
-    """Return where the record of the loss on the test set begins and ends."""
+    """Return where the record of the first validation loss begins and ends."""
     end = 0
     while True:
         start, end = end, end + 16 + int.from_bytes(data[end : end + 8], "little")
-        if b"test/loss" in data[start:end]:
+        if b"val/loss" in data[start:end]:
             return start, end
 
 

@@ -11,7 +11,12 @@ from pictures import make_folder, save
 
 from imclass.config.components import SyntheticConfig
 from imclass.config.schema import DatasetConfig
+from imclass.data.dataset import Split
 from imclass.data.datasets import load_dataset
+from imclass.evaluation.evaluate import Predictions
+from imclass.evaluation.metrics import Result
+from imclass.reports import split_report
+from imclass.reports.split_report import a_few_of_each_class
 from imclass.runs.checkpoint import read_checkpoint
 
 NAMES = ["confusion_matrix.png", "calibration.png", "mistakes.png", "predictions.png"]
@@ -60,13 +65,33 @@ def test_other_evaluations_do_not_replace_that_of_training(imclass, run) -> None
 def test_all_plots_of_the_end_of_training_can_be_made_again(imclass, train) -> None:
     run = train("run", "augment.mixup=0.2", "logger.plots=true")
     before = {file.name: file.read_bytes() for file in (run / "plots").iterdir()}
-    assert set(before) == {*NAMES, "curves.png", "samples.png"}
+    assert set(before) == {*NAMES, "classes.png", "curves.png", "samples.png"}
     shutil.rmtree(run / "plots")
     outcome = imclass("report", "run")
-    assert "plots: mistakes, predictions, samples; to draw them: imclass evaluate outputs/run" in outcome.err
+    assert (
+        "plots: mistakes, predictions, samples, classes; to draw them: imclass evaluate outputs/run"
+        in outcome.err
+    )
     assert imclass("evaluate", "run").code == 0
-    assert (run / "report.html").read_text().count("<img") == 6
+    assert (run / "report.html").read_text().count("<img") == 7
     assert {file.name: file.read_bytes() for file in (run / "plots").iterdir()} == before
+
+
+def test_without_mistakes_the_sheet_says_so_and_predictions_are_of_each_class(tmp_path: Path) -> None:
+    labels = torch.tensor([0] * 50 + [1] * 3 + [3] * 20)
+    chosen = a_few_of_each_class(labels, 4)
+    assert chosen.tolist() == [0, 6, 12, 18, 25, 31, 37, 43, 50, 51, 52, 53, 55, 58, 60, 63, 65, 68, 70]
+    chosen = a_few_of_each_class(torch.arange(100).repeat_interleave(5), 100)
+    assert len(chosen) == 40 and chosen.tolist() == sorted(set(chosen.tolist()))
+    assert a_few_of_each_class(torch.arange(10).repeat_interleave(9), 10).bincount().amax() == 1
+    titles: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(split_report, "plot_pictures", lambda pictures, title, file: titles.append(title))
+        right = Predictions(torch.eye(4)[labels], labels, Result(0.1, 1.0, 73))
+        split = Split(torch.zeros(73, 1, 8, 8, dtype=torch.uint8), labels)
+        arguments = (split, None, right, ["a", "b", "c", "d"], "test", None, tmp_path / "mistakes.png")
+        split_report._draw_mistakes(*arguments)
+    assert titles == ["No mistakes on test: all 73 images are right"]
 
 
 def test_flip_averages_the_probabilities_of_the_mirror_image(imclass, run) -> None:

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import PIL.Image
 import pytest
-import torch
 from conftest import QUICK, merged, records
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from imclass.commands.selftest.trainings import finish, overrides
 from imclass.endings import provide_streams
-from imclass.reports.plots import Picture, plot_pictures
 from imclass.runs import console as consoles
 from imclass.runs import metrics_file as metrics_files
 from imclass.runs.console import Console
@@ -201,27 +201,46 @@ def test_every_step_stands_once_in_tensorboard_after_a_resume(tmp_path: Path) ->
 def test_tensorboard_holds_text_images_and_one_row_of_hparams(tmp_path: Path) -> None:
     board = TensorBoard(tmp_path, fail, enabled=True)
     board.text("config", "seed: 0")
-    plot_pictures([Picture(torch.zeros(1, 8, 8, dtype=torch.uint8), "x")], "title", tmp_path / "samples.png")
-    board.plots([tmp_path / "samples.png"], 0)
-    board.hparams({"optimizer.lr": 0.1, "dataset.mean": None}, {"best/test_accuracy": 0.9})
+    files = [tmp_path / "wide.png", tmp_path / "high.png"]
+    for file, size, colour in zip(files, ((40, 10), (20, 30)), ("red", "blue"), strict=True):
+        PIL.Image.new("RGB", size, colour).save(file)
+    board.pictures("views/both", files, 0)
+    board.pictures("views/none", [], 0)
+    board.hparams({"test.accuracy": 0.9}, {"optimizer.lr": 0.1, "dataset.mean": None}, ["val/accuracy"])
     board.close()
     (file,) = tmp_path.glob("events*")
     events = EventAccumulator(str(file))
     events.Reload()
-    assert events.Tags()["images"] == ["plots/samples"]
+    assert events.Tags()["images"] == ["views/both"]
+    with PIL.Image.open(io.BytesIO(events.Images("views/both")[0].encoded_image_string)) as image:
+        assert image.size == (40, 40)  # 60x30 in a row
+        assert (image.getpixel((5, 5)), image.getpixel((5, 25))) == ((255, 0, 0), (0, 0, 255))
     assert events.Tags()["tensors"] == ["config/text_summary"]
+    assert events.Tags()["scalars"] == []
     plugin = events.summary_metadata["_hparams_/session_start_info"].plugin_data
     assert plugin.plugin_name == "hparams"
-    assert [e.value for e in events.Scalars("best/test_accuracy")] == pytest.approx([0.9])
+    row = HParamsPluginData.FromString(plugin.content).session_start_info.hparams
+    assert {key: value.number_value or value.string_value for key, value in row.items()} == {
+        "test.accuracy": 0.9,
+        "optimizer.lr": 0.1,
+        "dataset.mean": "None",
+    }
 
 
-def test_tensorboard_shows_every_plot_of_a_run(run) -> None:
+def test_tensorboard_shows_curves_first_and_every_plot_in_few_cards(run) -> None:
+    """Cards are sorted by their tag; the figures of the test are no curve of a single point."""
     (file,) = (run / "tensorboard").glob("events*")
     events = EventAccumulator(str(file))
     events.Reload()
-    drawn = sorted(f"plots/{plot.stem}" for plot in (run / "plots").glob("*.png"))
-    assert len(drawn) == 6
-    assert sorted(events.Tags()["images"]) == drawn
+    tags = events.Tags()
+    assert sorted(tags["images"]) == ["views/data", "views/images", "views/metrics"]
+    assert {tag.split("/")[0] for tag in tags["scalars"]} == {"train", "val"}
+    assert max(tags["scalars"]) < min(tags["images"])
+    plugin = events.summary_metadata["_hparams_/session_start_info"].plugin_data
+    row = HParamsPluginData.FromString(plugin.content).session_start_info.hparams
+    summary = json.loads((run / "summary.json").read_text())
+    assert row["test.accuracy"].number_value == summary["test"]["accuracy"]
+    assert row["best.val_loss"].number_value == summary["best"]["loss"]
 
 
 def test_tensorboard_can_be_left_out(train) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from imclass.config.metric import ACCURACY, LOSS, METRICS, Metric
 from imclass.reports.plots import (
     Picture,
+    calibration,
     confusion,
     curves,
     plot_calibration,
@@ -21,6 +22,10 @@ from imclass.reports.plots import (
     plot_pictures,
     search,
 )
+from imclass.reports.plots import classes as bars
+from imclass.reports.plots import pictures as sheets
+from imclass.reports.plots.calibration import wilson_interval
+from imclass.reports.plots.classes import plot_classes
 from imclass.reports.plots.search import Axis, Point, plot_slices
 from imclass.runs.metrics_file import evaluation_rows
 
@@ -77,8 +82,41 @@ def test_sheets_grow_with_the_number_of_pictures(tmp_path: Path, shape: tuple[in
     pictures = [Picture(image, ODD[i % 7]) for i, image in enumerate(images)]
     plot_pictures(pictures, "$title", tmp_path / "sheet.png")
     _, height = size(tmp_path / "sheet.png")
-    rows = max(1, -(-count // 8))
+    rows = -(-count // 8)
     assert 150 * rows < height < 170 * rows + 50
+
+
+def test_captions_never_overlap_and_titles_stay_on_their_sheet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(sheets, "save", lambda figure, file: figures.append(figure))
+    image, heat = torch.zeros(1, 8, 8, dtype=torch.uint8), torch.zeros(8, 8)
+    for pictures in (
+        [Picture(image, f"{'W' * 60}\n$_{'i' * 200}")] * 9,
+        [Picture(image, "W" * 60, None, heat)] * 5,
+    ):
+        plot_pictures(pictures, "a title of many words " * 8, tmp_path / "sheet.png")
+    for figure in figures:
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+        for number, box in enumerate(boxes):
+            assert 0 < box.x0 < box.x1 < figure.bbox.x1
+            assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+
+
+def test_a_heat_map_is_drawn_beside_its_image(tmp_path: Path) -> None:
+    heat = torch.zeros(8, 8)
+    heat[:4] = 1
+    plot_pictures(
+        [Picture(torch.full((1, 8, 8), 200, dtype=torch.uint8), "x", None, heat)], "t", tmp_path / "a.png"
+    )
+    sheet = pixels(tmp_path / "a.png").int()
+    top, left = sheets.TITLE + sheets.TITLE_LINE, sheets.GAP + sheets.SIDE + sheets.PAIR
+    plain = tuple(sheet[:, top + 20, sheets.GAP + 50].tolist())
+    hot, cold = (sheet[:, top + row, left + 50] for row in (20, 90))
+    assert plain == (200, 200, 200)
+    assert hot[0] > hot[2] + 50 and hot.sum() > cold.sum() + 150
 
 
 def test_curves_of_one_evaluation_and_of_many(tmp_path: Path) -> None:
@@ -103,6 +141,32 @@ def test_the_best_epoch_and_the_learning_rate_are_drawn(
     assert list(rate.lines[0].get_ydata()) == [0.1] * 3
 
 
+def test_one_outlier_does_not_flatten_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(curves, "save", lambda figure, file: figures.append(figure))
+    usual = records([0.1 * i for i in range(1, 9)])
+    spike = [row | {"loss": 1e4} if row["epoch"] == 5 and row["split"] == "train" else row for row in usual]
+    for rows in (usual, spike):
+        plot_curves(rows, rows[-1], tmp_path / "curves.png")
+    calm, cut = (figure.axes[1] for figure in figures)
+    assert not calm.texts and 0.9 < calm.get_ylim()[1] < 1.1
+    assert cut.get_ylim()[1] < 3
+    assert cut.texts[0].get_text().startswith("1 above ") and "1e+04" in cut.texts[0].get_text()
+
+
+def test_a_noisy_line_is_smoothed_and_its_points_stay_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(curves, "save", lambda figure, file: figures.append(figure))
+    rows = records([0.5 + 0.2 * (-1) ** i for i in range(90)])
+    plot_curves(rows, None, tmp_path / "curves.png")
+    raw, smooth = figures[0].axes[0].lines[:2]
+    expected = np.convolve([0.5 + 0.2 * (-1) ** i for i in range(90)], np.ones(7) / 7, "valid")
+    assert list(smooth.get_ydata())[3:-3] == pytest.approx(expected)
+    assert smooth.get_label() == "training, smoothed" and raw.get_alpha() < 0.5
+
+
 def test_comparison_of_more_runs_than_there_are_colours(tmp_path: Path) -> None:
     groups = [(f"run{i}", [records([0.1, 0.2 + i / 100])] * 2) for i in range(12)]
     plot_comparison(groups, tmp_path / "comparison.png")
@@ -117,11 +181,56 @@ def test_calibration_of_one_bin_and_none(tmp_path: Path) -> None:
         assert size(tmp_path / "calibration.png") == (506, 572)
 
 
+def test_the_wilson_interval_and_bins_that_are_too_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """9 of 10: 0.596 to 0.982; 81 of 263: 0.2553 to 0.3662 (Newcombe 1998, table I)."""
+    assert wilson_interval(0.9, 10) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+    assert wilson_interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    figures: list[Figure] = []
+    monkeypatch.setattr(calibration, "save", lambda figure, file: figures.append(figure))
+    bins = [{"confidence": c, "accuracy": 0.5, "images": n} for c, n in ((0.2, 9), (0.6, 10), (0.9, 80))]
+    plot_calibration(bins, 0.1, tmp_path / "calibration.png")
+    (drawn,) = (line for line in figures[0].axes[0].lines if line.get_marker() == "o")
+    assert list(drawn.get_xdata()) == [0.6, 0.9]
+    (legend,) = figures[0].legends
+    assert "not shown: 1 of 3 bins, with fewer than 10 images" in [t.get_text() for t in legend.get_texts()]
+
+
+def test_rows_name_their_images_and_those_of_few_are_pale(tmp_path: Path) -> None:
+    """The same share has the same colour in every matrix, but for classes of few images."""
+    strongest = []
+    for name, matrix in {
+        "many": [[90, 10], [0, 100]],
+        "worse": [[90, 10], [60, 40]],
+        "few": [[0, 9], [0, 100]],
+    }.items():
+        plot_confusion_matrix(matrix, ["first", "second"], tmp_path / f"{name}.png")
+        image = pixels(tmp_path / f"{name}.png").int()
+        red = image[:, image[0] > image[2] + 30]
+        strongest.append({tuple(column) for column in red.T.tolist()})
+    tenth = tuple((255 * np.array(confusion.WRONG(0.9 * 0.4**0.5)[:3])).astype(int).tolist())
+    assert tenth in strongest[0] and tenth in strongest[1]
+    assert min(green for _, green, _ in strongest[2]) > 150
+
+
+def test_classes_are_bars_with_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(bars, "save", lambda figure, file: figures.append(figure))
+    plot_classes({"train": [3, 9], "test": [1, 2]}, ["few", "many"], tmp_path / "classes.png")
+    axes = figures[0].axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["many", "few"]
+    assert [patch.get_width() for patch in axes.patches] == [9, 3, 2, 1]
+    assert [text.get_text().strip() for text in axes.texts] == ["11", "4"]
+    plot_classes({"train": list(range(1, 301))}, [f"class{i}" for i in range(300)], tmp_path / "classes.png")
+    assert figures[1].axes[0].get_xlabel() == "classes, from class299 (300) to class0 (1)"
+
+
 def test_the_mistakes_of_a_true_class_are_in_its_row(tmp_path: Path) -> None:
     """One in ten of the first class is taken for the second: red at the upper right, nowhere else."""
     plot_confusion_matrix([[9, 1], [0, 10]], ["first", "second"], tmp_path / "matrix.png")
     image = pixels(tmp_path / "matrix.png").int()
-    red = (image[0] > 180) & (image[1] < 120) & (image[2] < 120)
+    red = (image[0] > 180) & (image[1] < 150) & (image[2] < 140)
     blue = (image[2] > 170) & (image[0] < 120)
     rows, columns = (axis.float() for axis in red.nonzero(as_tuple=True))
     diagonal = blue.nonzero(as_tuple=True)

@@ -15,7 +15,7 @@ import pytest
 from conftest import QUICK, merged
 from pictures import make_folder
 
-from imclass.reports.html import brief_paths
+from imclass.reports.html import brief_path, brief_paths
 
 VOID = {"meta", "img", "br"}
 
@@ -50,7 +50,7 @@ def test_a_run_ends_with_a_report_that_needs_nothing_else(train) -> None:
     run = train("run", "optimizer.lr=0.02", "logger.plots=true")
     page = Page(run / "report.html")
     assert page.links == []
-    assert page.pictures == 6
+    assert page.pictures == 7
     summary = json.loads((run / "summary.json").read_text())
     for text in (
         f"test accuracy {100 * summary['test']['accuracy']:.2f} %",
@@ -89,7 +89,7 @@ def test_report_is_written_again_on_demand(imclass, run, tmp_path: Path) -> None
     outcome = imclass("report", "run")
     assert (outcome.code, outcome.out) == (0, "outputs/run/report.html\n")
     assert Page(run / "report.html").text == before
-    assert Page(run / "report.html").pictures == 6
+    assert Page(run / "report.html").pictures == 7
     assert imclass("report", str(run), "--out", "here.html").out == "here.html\n"
     assert (tmp_path / "here.html").exists()
 
@@ -97,9 +97,9 @@ def test_report_is_written_again_on_demand(imclass, run, tmp_path: Path) -> None
 def test_without_plots_none_is_drawn_and_the_page_names_what_it_lacks(imclass, train) -> None:
     """A longer training does not keep those of the shorter one."""
     run = train("run", "train.epochs=0.2", "logger.plots=true")
-    assert Page(run / "report.html").pictures == 6
+    assert Page(run / "report.html").pictures == 7
     train("run", "train.epochs=0.4", "logger.plots=false")
-    assert [file.name for file in (run / "plots").iterdir()] == ["samples.png"]
+    assert sorted(file.name for file in (run / "plots").iterdir()) == ["classes.png", "samples.png"]
     run = train("none", "logger.plots=false")
     assert not (run / "plots").exists()
     assert image_tags(run) == []
@@ -108,7 +108,7 @@ def test_without_plots_none_is_drawn_and_the_page_names_what_it_lacks(imclass, t
     assert "Not drawn (logger.plots=false): curves, confusion matrix, calibration," in page.text
     assert imclass("evaluate", "none").code == 0
     page = Page(run / "report.html")
-    assert (page.pictures, "Not drawn" in page.text) == (6, False)
+    assert (page.pictures, "Not drawn" in page.text) == (7, False)
     assert Page(train("bad", "optimizer.lr=1e30", "logger.plots=false", code=3) / "report.html").pictures == 0
 
 
@@ -124,7 +124,7 @@ def test_a_diverged_run_has_a_report_too(imclass, train) -> None:
     diverging = "optimizer.lr=1e30", "train.log_every=1st", "logger.plots=true"
     page = train("run", *diverging, code=3) / "report.html"
     assert "diverged" in Page(page).text
-    assert Page(page).pictures == 2  # curves and training images
+    assert Page(page).pictures == 3  # curves, training images and classes
     before = page.read_text()
     outcome = imclass("report", "run")
     assert outcome.code == 0, outcome.err
@@ -250,6 +250,22 @@ def test_runs_by_name_and_a_place_for_the_page(imclass, sweep: Path, tmp_path: P
     assert rows[0]["test_accuracy_std"] == ""
 
 
+def test_runs_of_multiruns_are_compared_by_their_names_and_those_of_sweeps_are_not(
+    imclass, run: Path, tmp_path: Path
+) -> None:
+    for place in ("four/lr-0.1", "sweeps/quick/trial-0", "four/lr-0.1/evaluations/old"):
+        shutil.copytree(run, tmp_path / "outputs" / place)
+    (tmp_path / "outputs/sweeps/quick/sweep.yaml").touch()
+    logging = (run / "config.yaml").read_text().replace("log_every: 3st", "log_every: 1st")
+    (tmp_path / "outputs/four/lr-0.1/config.yaml").write_text(logging)
+    outcome = imclass("report", "outputs")
+    assert outcome.code == 0, outcome.err
+    (row,) = csv.DictReader((tmp_path / "outputs/comparison.csv").read_text().splitlines())
+    assert row["runs"] == "four/lr-0.1 run"
+    assert "train.log_every" not in row
+    assert "four/lr-0.1, run" in Page(tmp_path / "outputs/comparison.html").text
+
+
 def test_runs_on_other_images_or_another_split_are_ranked_apart(imclass, train, tmp_path: Path) -> None:
     short = "train.epochs=0.3"
     train("a", short)
@@ -351,6 +367,23 @@ def test_only_pictures_of_the_run_are_embedded(imclass, run: Path, how: str) -> 
     assert outcome.code == 0
     assert "missing plots: samples" in outcome.err
     assert base64.b64encode(key.read_bytes()).decode() not in (run / "report.html").read_text()
+
+
+def test_a_resumed_run_says_so_in_words(imclass, run: Path) -> None:
+    provenance = json.loads((run / "provenance.json").read_text())
+    sessions = [{"started": "2026-01-02T03:04:05+00:00", "command": ["imclass"]}]
+    sessions += [sessions[0] | {"threads": 4, "git": {"commit": "abc"}}]
+    (run / "provenance.json").write_text(json.dumps(provenance | {"resumed": sessions}))
+    assert imclass("report", "run").code == 0
+    text = Page(run / "report.html").text
+    expected = "resumed 2026-01-02 03:04:05 UTC, with all else the same 2026-01-02 03:04:05 UTC, with other "
+    assert f"{expected}threads 4, git.commit abc" in text
+
+
+@pytest.mark.parametrize("given", ["./pictures/", "a/../pictures", "pictures//"])
+def test_paths_are_written_as_they_are_meant(given: str) -> None:
+    assert brief_path(given) == "pictures"
+    assert brief_path("https://example.org//x") == "https://example.org//x"
 
 
 def test_paths_are_shortened_as_far_as_they_stay_apart() -> None:

@@ -41,6 +41,7 @@ def test_a_run_leaves_what_the_design_says(train) -> None:
         "metrics.csv",
         "metrics.jsonl",
         "plots/calibration.png",
+        "plots/classes.png",
         "plots/confusion_matrix.png",
         "plots/curves.png",
         "plots/mistakes.png",

@@ -127,8 +127,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "no metrics.csv": (remove("metrics.csv"), r"metrics\.csv: missing"),
     "a bit of the events": (flip("events"), r"events\.out\S+(: damaged| is damaged) at byte"),
-    "an event twice": (repeat_an_event, r"tensorboard: test/loss, step 18: 2 points"),
-    "an event less": (drop_an_event, r"tensorboard: test/loss, step 18: not as in metrics\.jsonl"),
+    "an event twice": (repeat_an_event, r"tensorboard: val/loss, step 9: 2 points"),
+    "an event less": (drop_an_event, r"tensorboard: val/loss, step 9: not as in metrics\.jsonl"),
     "no events": (remove("events"), r"tensorboard: no event file"),
     "another accuracy": (
         replace("evaluation.json", r'"accuracy": [\d.]+', '"accuracy": 0.0123'),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn, TextIO
 
 from imclass.errors import EXIT_BUG, EXIT_INTERRUPTED, ImclassError, Interrupted, code_of
+from imclass.folding import folded
 
 # A mistake that is found before the ranks have joined is found by all of them. Rank 0 reports it; the others
 # wait this long for torchrun to end them: the first to exit would end rank 0 while it starts.
@@ -54,7 +55,7 @@ def say(message: str, *, speaker: str = "imclass") -> None:
     """
     try:
         for line in printable(message).split("\n"):
-            print(f"{speaker}: {line}", file=sys.stderr, flush=True)
+            print(folded(f"{speaker}: {line}", sys.stderr), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         silence(sys.stderr)
 

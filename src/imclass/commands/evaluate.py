@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from imclass.commands.arguments import Arguments
 from imclass.config.setting import show
 from imclass.config.yaml_file import read_yaml
 from imclass.errors import UserError, counted
+from imclass.folding import folded
 from imclass.machine.signals import cleaning_up
 from imclass.runs.folder import require_own_folders
 from imclass.runs.records import find_run, read_run
@@ -40,8 +42,8 @@ def evaluate_command(argv: Sequence[str]) -> None:
     from imclass.evaluation.evaluate import predictions_of
     from imclass.evaluation.trained import open_trained
     from imclass.evaluation.tta import with_tta
-    from imclass.reports.run_page import write_run_page
-    from imclass.reports.split_report import draw_samples, write_split_report
+    from imclass.reports.run_page import OF_THE_DATA, write_run_page
+    from imclass.reports.split_report import draw_data, write_split_report
 
     trained = open_trained(run, options.weights)
     split, own = trained.split(options.split, options.data, renamed)
@@ -50,12 +52,15 @@ def evaluate_command(argv: Sequence[str]) -> None:
     about = {name: getattr(options, name) for name in ("split", "weights", "tta", "data")}
     folder = run if own and _is_training_evaluation(options) else run / "evaluations" / _name(options, own)
     with cleaning_up():
-        scores = write_split_report(folder, split, loader.images, predictions, trained.classes, about)
-        samples = run / "plots/samples.png"
-        if folder == run and not samples.exists():
-            images = trained.train_loader(trained.split("train", options.data)[0])
-            draw_samples(images, trained.classes, samples)
-        print(json.dumps(scores) if options.json else _table(scores, folder))
+        scores = write_split_report(
+            folder, split, loader.images, predictions, trained.classes, about, trained.model
+        )
+        if folder == run and not all((run / f"plots/{name}.png").exists() for name in OF_THE_DATA):
+            names = ("train",) if trained.config.dataset.val_split == "test" else ("train", "val")
+            others = {name: trained.split(name, options.data)[0] for name in names}
+            loader = trained.train_loader(others["train"])
+            draw_data(loader, {**others, "test": split}, trained.classes, run / "plots")
+        print(json.dumps(scores) if options.json else folded(_table(scores, folder), sys.stdout))
         if folder == run:
             write_run_page(run, run / "report.html")
 

@@ -1,6 +1,7 @@
 """Predict the classes of pictures.
 
 imclass predict RUN FILE|DIR|FILE.csv ... [--top-k 3] [--format table|json|csv] [--sheet OUT.png]
+    [--explain OUT.png]
 """
 
 import argparse
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
+from imclass.commands.sheets import ON_SHEET, check_sheets, draw_sheet, explained, require_maps
 from imclass.config.setting import show
 from imclass.endings import say
 from imclass.errors import UserError, counted
@@ -21,7 +23,6 @@ from imclass.runs.records import find_run
 if TYPE_CHECKING:
     from imclass.reports.plots import Picture
 
-ON_SHEET = 200  # pictures
 COLUMNS = "file", "label"  # of a list of pictures
 
 
@@ -35,11 +36,14 @@ def predict_command(argv: Sequence[str]) -> None:
     options = _parse(argv)
     run = find_run(options.run)
     files, labels = _files(options.pictures)
-    _check_sheet(options.sheet, files)
+    sheets = {name: file for name in ("sheet", "explain") if (file := getattr(options, name)) is not None}
+    check_sheets(sheets, files)
     from imclass.evaluation.pictures import predict_files
     from imclass.evaluation.trained import open_trained
 
     trained = open_trained(run, options.weights)
+    if "explain" in sheets:
+        require_maps(trained)
     failures: list[Path] = []
 
     def unreadable(file: Path, error: UserError) -> None:
@@ -52,18 +56,21 @@ def predict_command(argv: Sequence[str]) -> None:
     print(header, end="")
     marks: list[bool] = []
     pictures: list[Picture] = []
+    predicted: list[int] = []
     for file, image, probabilities in predict_files(trained, files, unreadable):
         values, indices = probabilities.topk(top_k)
         top = [(trained.classes[i], v) for i, v in zip(indices.tolist(), values.tolist(), strict=True)]
         prediction = Prediction(file, image, top, truths.get(file))
         print(line(prediction), flush=True)
         marks += [] if prediction.right is None else [prediction.right]
-        if options.sheet and len(pictures) < ON_SHEET:
+        if sheets and len(pictures) < ON_SHEET:
             pictures.append(_picture(prediction))
+            predicted.append(int(indices[0]))
     _print_accuracy(marks, by_label=bool(labels))
-    if options.sheet:
+    for name, file in sheets.items():
         with cleaning_up():
-            _draw_sheet(pictures, len(files) - len(failures), trained.path.name, options.sheet)
+            shown = explained(trained, pictures, predicted) if name == "explain" else pictures
+            draw_sheet(shown, len(files) - len(failures), trained.path.name, file)
     if failures:
         raise UserError(f"{len(failures)} of {counted(len(files), 'file')} could not be read as images")
 
@@ -83,6 +90,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_weights()
     parser.add_argument("--sheet", type=Path, metavar="OUT.png", help="also draw the pictures on one sheet")
+    parser.add_argument(
+        "--explain",
+        type=Path,
+        metavar="OUT.png",
+        help="also draw what each prediction rests on: a heat map over the picture (Grad-CAM)",
+    )
     return parser.parse_args(argv)
 
 
@@ -90,18 +103,6 @@ def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected a whole number of at least 1")
     return int(text)
-
-
-def _check_sheet(sheet: Path | None, files: Sequence[Path]) -> None:
-    """Raise UserError for the name of a sheet that cannot be written, or that is one of the pictures."""
-    if sheet is None:
-        return
-    if sheet.suffix.lower() != ".png":
-        raise UserError(f"--sheet {sheet}: expected the name of a PNG file: {sheet.stem}.png")
-    if sheet.is_dir() or not sheet.parent.is_dir():
-        raise UserError(f"--sheet {sheet}: expected a file in a folder that exists")
-    if sheet.resolve() in {file.resolve() for file in files}:
-        raise UserError(f"--sheet {sheet}: is one of the pictures; name another file, elsewhere")
 
 
 def _files(arguments: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
@@ -174,12 +175,3 @@ def _picture(prediction: Prediction) -> "Picture":
     truth = f"is {prediction.truth}\n" if prediction.right is False else ""
     title = f"{name} {probability:.0%}\n{truth}{prediction.file.name}"
     return Picture(prediction.image, title, prediction.right)
-
-
-def _draw_sheet(pictures: "Sequence[Picture]", count: int, run: str, file: Path) -> None:
-    from imclass.reports.plots import plot_pictures
-
-    cut = f", the first {ON_SHEET} of {count:,}" if count > ON_SHEET else ""
-    known = "; the true classes are known" if any(picture.right is not None for picture in pictures) else ""
-    plot_pictures(pictures, f"Predictions of {run}{cut}{known}", file)
-    print(f"sheet written to {file}", file=sys.stderr)

@@ -6,7 +6,8 @@ imclass report RUN|SWEEP|FOLDER ... [--out FILE.html]
 import argparse
 import os
 import shlex
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,11 @@ from imclass.config.run_names import is_run
 from imclass.config.setting import show
 from imclass.endings import say
 from imclass.errors import PartialFailure, UserError, counted
+from imclass.folding import folded
 from imclass.machine.signals import cleaning_up
 
 if TYPE_CHECKING:
+    from imclass.reports.comparison import Row
     from imclass.runs.records import RunRecord
 
 PLACES = (Path(), Path("outputs"), Path("outputs", "sweeps"))  # where a name is looked for
@@ -53,23 +56,26 @@ def report_command(argv: Sequence[str]) -> None:
     records, problems = _read(runs)
     with cleaning_up():
         rows = write_comparison_page(records, file)
+    print(folded("\n".join(_lines(rows)), sys.stdout))
+    print(f"{file} {file.with_suffix('.csv')}")
+    if problems:
+        raise PartialFailure("\n".join(f"left out: {problem}" for problem in problems))
+
+
+def _lines(rows: "Sequence[Row]") -> Iterator[str]:
+    """Yield the figures of each configuration, below a line for the data that it is ranked on."""
     data = ""
     for row in (row for row in rows if row.finished):
         if row.data != data:
             data = row.data
-            print(data)
+            yield data
         deviation = row.deviation("test_accuracy")
         spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
-        print(
-            f"validation {row.mean('val_accuracy'):.2%}  test {row.mean('test_accuracy'):.2%}{spread}  "
-            f"{', '.join(show(run.name) for run in row.runs)}" + (f": {row.label}" if row.label else "")
-        )
-    unfinished = sum(len(row.runs) for row in rows if not row.finished)
-    if unfinished:
-        print(f"{counted(unfinished, 'run')} did not finish: see the page")
-    print(f"{file} {file.with_suffix('.csv')}")
-    if problems:
-        raise PartialFailure("\n".join(f"left out: {problem}" for problem in problems))
+        figures = f"validation {row.mean('val_accuracy'):.2%}  test {row.mean('test_accuracy'):.2%}{spread}"
+        names = ", ".join(map(show, row.names))
+        yield f"{figures}  {names}" + (f": {row.label}" if row.label else "")
+    if unfinished := sum(len(row.runs) for row in rows if not row.finished):
+        yield f"{counted(unfinished, 'run')} did not finish: see the page"
 
 
 def _report_sweep(folder: Path, out: Path | None) -> None:
@@ -114,9 +120,17 @@ def _is_sweep(folder: Path) -> bool:
     return (folder / "sweep.yaml").is_file()
 
 
-def _runs_in(path: Path) -> list[Path]:
-    """Return this run, or the runs in this folder."""
-    return [path] if is_run(path) else sorted(folder for folder in path.glob("*") if is_run(folder))
+def _runs_in(path: Path, *, nested: bool = True) -> list[Path]:
+    """Return this run, or the runs in this folder and in those of multiruns below it; not those of sweeps."""
+    if is_run(path):
+        return [path]
+    runs: list[Path] = []
+    for folder in sorted(path.glob("*")):
+        if is_run(folder):
+            runs.append(folder)
+        elif nested and folder.is_dir() and not _is_sweep(folder):
+            runs += _runs_in(folder, nested=False)
+    return runs
 
 
 def _read(runs: Sequence[Path]) -> "tuple[list[RunRecord], list[UserError]]":

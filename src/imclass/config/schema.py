@@ -82,7 +82,9 @@ class TrainConfig:
         allowed="a list of SIDE:TIME, such as [20:30%,24:60%]",
     )
     eval_every: str = setting("1ep", "time between validations", unit=("ep", "st"))
-    log_every: str = setting("0.1ep", "time between log lines", unit=("ep", "st"), free_on_resume=True)
+    log_every: str = setting(
+        "0.1ep", "time between log lines", unit=("ep", "st"), free_on_resume=True, compared=False
+    )
     label_smoothing: float = setting(0.0, "probability spread over the wrong classes", at_least=0, below=1)
     class_weights: list[float] | Literal["auto", "inverse"] | None = setting(
         None,

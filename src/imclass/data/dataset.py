@@ -62,6 +62,12 @@ class Data:
         return counts
 
     @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name, each once: without `val` where that is `test`."""
+        val = {} if self.val is self.test else {"val": self.val}
+        return {"train": self.train, **val, "test": self.test}
+
+    @property
     def skipped(self) -> dict[str, int]:
         """How many damaged images each split is left without; only splits that are."""
         splits = {"train": self.train, "val": self.val, "test": self.test}

@@ -5,6 +5,7 @@ Ranked are runs on the same images, split by the same rule; other runs are a gro
 
 import itertools
 import json
+import os
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -36,11 +37,18 @@ class Row:
     data: str  # what its runs were trained and validated on; the same in each row that it is ranked with
     settings: dict[str, str]  # those that differ between the configurations, paths in short
     runs: tuple[RunRecord, ...]
+    names: tuple[str, ...]  # of the runs: their paths below the folder that holds all that are compared
     figures: dict[str, list[float]]  # of each run that finished and has the figure
 
     @property
     def finished(self) -> bool:
         return bool(self.figures["val_accuracy"])
+
+    @property
+    def title(self) -> str:
+        """Return the names in short, and the settings: 'a0 to a4: lr 0.1'."""
+        names = ", ".join(self.names) if len(self.names) < 3 else f"{self.names[0]} to {self.names[-1]}"
+        return f"{names}: {self.label}" if self.label else names
 
     @property
     def label(self) -> str:
@@ -64,15 +72,22 @@ def compare(runs: Sequence[RunRecord]) -> list[Row]:
     """
     differing = differing_settings(runs)
     short = {key: brief_paths(run.settings.get(key) for run in runs) for key in differing}
+    names = names_of(runs)
     rows: list[Row] = []
     for data, same in runs_by_data(runs).items():
         groups: dict[str, list[RunRecord]] = {}
         for run in same:
             values = {key: run.settings.get(key) for key in differing}
             groups.setdefault(json.dumps([values, run.status]), []).append(run)
-        ranked = [_row(data, group, short) for group in groups.values()]
+        ranked = [_row(data, group, names, short) for group in groups.values()]
         rows += sorted(ranked, key=lambda row: -(row.mean("val_accuracy") or 0))
     return sorted(rows, key=lambda row: not row.finished)
+
+
+def names_of(runs: Sequence[RunRecord]) -> dict[Path, str]:
+    """Return the runs' paths below the folder that holds them all: that of a multirun names its jobs' too."""
+    shared = os.path.commonpath([run.path.absolute().parent for run in runs])
+    return {run.path: str(run.path.absolute().relative_to(shared)) for run in runs}
 
 
 def runs_by_data(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -133,14 +148,19 @@ def table(rows: Sequence[Row]) -> list[list[Any]]:
     names = [name for figure in FIGURES for name in (figure, f"{figure}_std")]
     lines: list[list[Any]] = [["runs", "count", "status", "data", *rows[0].settings, *names]]
     for row in rows:
-        runs, status = " ".join(run.name for run in row.runs), row.runs[0].status
+        runs, status = " ".join(row.names), row.runs[0].status
         figures = [value for figure in FIGURES for value in (row.mean(figure), row.deviation(figure))]
         settings = [show(row.runs[0].settings.get(key)) for key in row.settings]
         lines.append([runs, len(row.runs), status, row.data, *settings, *figures])
     return lines
 
 
-def _row(data: str, runs: Sequence[RunRecord], short: Mapping[str, Mapping[str, str]]) -> Row:
+def _row(
+    data: str,
+    runs: Sequence[RunRecord],
+    names: Mapping[Path, str],
+    short: Mapping[str, Mapping[str, str]],
+) -> Row:
     settings = {key: values[show(runs[0].settings.get(key))] for key, values in short.items()}
     finished = [run.summary for run in runs if run.status == "finished"]
     figures = {
@@ -149,7 +169,7 @@ def _row(data: str, runs: Sequence[RunRecord], short: Mapping[str, Mapping[str, 
         for name in METRICS
     }
     figures["seconds"] = [summary["seconds"]["total"] for summary in finished]
-    return Row(data, settings, tuple(runs), figures)
+    return Row(data, settings, tuple(runs), tuple(names[run.path] for run in runs), figures)
 
 
 def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
@@ -161,7 +181,12 @@ def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
             ranked.setdefault(row.data, []).append(row)
     page = template("comparison.html").render(
         tables=[(data, same, _curves(same)) for data, same in ranked.items()],
-        failed=[(run, _last_line(run)) for row in rows if not row.finished for run in row.runs],
+        failed=[
+            (name, run.status, _last_line(run))
+            for row in rows
+            if not row.finished
+            for name, run in zip(row.names, row.runs, strict=True)
+        ],
         settings=list(rows[0].settings),
         count=len(runs),
         on_test=any(run.settings.get("dataset.val_split") == "test" for run in runs),
@@ -174,7 +199,7 @@ def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
 def _curves(rows: Sequence[Row]) -> str | None:
     with tempfile.TemporaryDirectory() as scratch:
         picture = Path(scratch) / "curves.png"
-        groups = [(row.label or row.runs[0].name, [run.metrics for run in row.runs]) for row in rows]
+        groups = [(row.title, [run.metrics for run in row.runs]) for row in rows]
         plot_comparison(groups, picture)
         return embedded(picture)
 

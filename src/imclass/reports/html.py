@@ -1,6 +1,7 @@
 """Templates of the pages; pictures are embedded, so that a page is one file and opens offline."""
 
 import base64
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,10 +39,15 @@ def template(name: str) -> jinja2.Template:
 
 
 def brief_path(value: object) -> str:
-    """Return a setting as `show` does; of an absolute path what is below the current folder, or its name."""
-    if not isinstance(value, str) or not Path(value).is_absolute():
+    """Return a setting as `show` does; of an absolute path what is below the current folder, or its name.
+
+    Other paths are written as they are meant: pictures for ./pictures/.
+    """
+    if not isinstance(value, str) or "://" in value:
         return show(value)
-    path, here = Path(value), Path.cwd()
+    if not Path(value).is_absolute():
+        return show(os.path.normpath(value) if "/" in value else value)
+    path, here = Path(os.path.normpath(value)), Path.cwd()
     return show(str(path.relative_to(here)) if path.is_relative_to(here) else path.name or value)
 
 

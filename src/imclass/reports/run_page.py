@@ -20,10 +20,12 @@ PLOTS = {
     "curves": "Accuracy, loss and learning rate during training",
     "confusion_matrix": "Which classes it confuses",
     "calibration": "How far its probabilities can be trusted",
-    "mistakes": "Its most confident mistakes",
-    "predictions": "Its predictions for the first test images",
+    "mistakes": "Its most confident mistakes, and what they rest on",
+    "predictions": "Its predictions for some test images of each class",
     "samples": "Training images as the network sees them",
+    "classes": "Images per class",
 }
+OF_THE_DATA = ("classes", "samples")  # plots that are drawn before the training
 
 
 def write_run_page(
@@ -55,7 +57,7 @@ def write_run_page(
         }
     plots = {name: (PLOTS[name], png) for name, png in found.items() if png is not None}
     missing = [name for name in PLOTS if name not in plots]
-    facts = {key: value for key, value in run.provenance.items() if key != "command"}
+    facts = {key: value for key, value in run.provenance.items() if key not in ("command", "resumed")}
     page = template("run.html").render(
         run=run,
         metrics=[LOSS, *by_class(run.summary["test"] or {}, chosen)],
@@ -66,6 +68,7 @@ def write_run_page(
         missing=missing,
         commands=commands(run.provenance),
         facts={key: _fact(value) for key, value in flatten(facts).items()},
+        resumed=[_session(session) for session in run.provenance.get("resumed") or []],
     )
     write_atomically(file, page)
     return missing
@@ -83,3 +86,11 @@ def _changed(run: RunRecord) -> dict[str, str]:
 
 def _fact(value: object) -> object:
     return brief_path(value) if isinstance(value, str) else value
+
+
+def _session(session: Mapping[str, Any]) -> str:
+    """Return in words when a run was resumed, and what was not as when it began."""
+    others = flatten({key: value for key, value in session.items() if key not in ("command", "started")})
+    differing = ", ".join(f"{key} {_fact(value)}" for key, value in others.items())
+    when = str(session.get("started", "at an unknown time")).replace("T", " ").replace("+00:00", " UTC")
+    return f"{when}, {f'with other {differing}' if differing else 'with all else the same'}"

@@ -11,6 +11,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from imclass.endings import printable, silence
+from imclass.folding import folded
 from imclass.runs.log_file import LogFile
 
 PLAIN_SECONDS = 10.0  # without a terminal, at most one line of progress in this time, ...
@@ -124,7 +125,8 @@ class Console:
             return
         if self._bar is not None:
             self._bar.clear()
-        (stream or self._out).write(printable(text) + "\n")
+        target = stream or self._out
+        target.write(folded(printable(text), target) + "\n")
         if self._bar is not None:
             self._bar.refresh()
 

@@ -101,7 +101,8 @@ class RunLogger:
     ) -> None:
         position = {"step": step, "epoch": round(epoch, 6), "split": split}
         self.metrics.write({**position, **figures, "images": images, **extra})
-        self.tensorboard.scalars({f"{split}/{k}": v for k, v in {**figures, **extra}.items()}, step)
+        if split != "test":  # the only point: no curve, but a column of the hparams table
+            self.tensorboard.scalars({f"{split}/{k}": v for k, v in {**figures, **extra}.items()}, step)
 
 
 def missing_logs(folder: Path, state: Any) -> list[str]:

@@ -1,11 +1,12 @@
 """The event files for TensorBoard."""
 
+import io
 import itertools
 import os
 import socket
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,29 +58,28 @@ class TensorBoard:
 
             self._file.write(_record(summary=summary(tag, text)))
 
-    def plots(self, files: Iterable[Path], step: int) -> None:
-        """Show PNG files under `plots/<their name>`."""
-        if self._file:
+    def pictures(self, tag: str, files: Sequence[Path], step: int) -> None:
+        """Show PNG files as one picture: each tag is a card of its own, of which a page should have few."""
+        if self._file and files:
             from tensorboard.compat.proto.summary_pb2 import Summary
 
-            for file in files:
-                with Image.open(file) as image:
-                    width, height, channels = *image.size, len(image.getbands())
-                png = {"height": height, "width": width, "colorspace": channels}
-                image = Summary.Image(**png, encoded_image_string=file.read_bytes())
-                summary = Summary(value=[Summary.Value(tag=f"plots/{file.stem}", image=image)])
-                self._file.write(_record(step=step, summary=summary))
+            size, png = _joined(files)
+            image = Summary.Image(width=size[0], height=size[1], colorspace=3, encoded_image_string=png)
+            self._file.write(_record(step=step, summary=Summary(value=[Summary.Value(tag=tag, image=image)])))
 
-    def hparams(self, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Write the one row of the hparams table: settings with the figures that they led to."""
+    def hparams(
+        self, figures: Mapping[str, float], settings: Mapping[str, Any], curves: Sequence[str]
+    ) -> None:
+        """Write the row of the hparams table: what came out, the settings, and the last value of `curves`.
+
+        Figures of the end are columns like the settings: as scalars they would be curves of a single point.
+        """
         if self._file:
             from torch.utils.tensorboard.summary import hparams
 
-            values = {
-                k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in settings.items()
-            }
-            self._file.write(b"".join(_record(summary=part) for part in hparams(values, dict(metrics))))
-            self.scalars(metrics, 0)
+            plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in settings.items()}
+            parts = hparams({**figures, **plain}, dict.fromkeys(curves, 0.0))
+            self._file.write(b"".join(_record(summary=part) for part in parts))
 
     @property
     def unwritten(self) -> list[bytes]:
@@ -95,6 +95,21 @@ class TensorBoard:
     def close(self) -> None:
         if self._file:
             self._file.close()
+
+
+def _joined(files: Sequence[Path]) -> tuple[tuple[int, int], bytes]:
+    """Return size and content of a PNG with all pictures, in a row or a column, whichever is squarer."""
+    images = [Image.open(io.BytesIO(file.read_bytes())).convert("RGB") for file in files]
+    widths, heights = [image.width for image in images], [image.height for image in images]
+    in_a_row = max(sum(widths), max(heights)) < max(max(widths), sum(heights))
+    size = (sum(widths), max(heights)) if in_a_row else (max(widths), sum(heights))
+    sheet, left, top = Image.new("RGB", size, "white"), 0, 0
+    for image in images:
+        sheet.paste(image, (left, top))
+        left, top = (left + image.width, 0) if in_a_row else (0, top + image.height)
+    output = io.BytesIO()
+    sheet.save(output, "png")
+    return size, output.getvalue()
 
 
 def cut_back(folder: Path, sizes: Mapping[str, int]) -> None:

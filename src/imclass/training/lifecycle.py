@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shlex
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,15 +13,17 @@ from omegaconf import OmegaConf
 
 from imclass.config.check import flatten
 from imclass.config.invocation import Invocation
+from imclass.config.metric import METRICS
 from imclass.endings import printable
 from imclass.errors import Diverged, Interrupted, StorageError, UserError
 from imclass.evaluation.evaluate import Predictions, predictions_of
 from imclass.evaluation.metrics import Result
+from imclass.folding import folded
 from imclass.machine.signals import STOP
 from imclass.models.summary import format_summary
 from imclass.reports.plots import plot_curves
-from imclass.reports.run_page import PLOTS, write_run_page
-from imclass.reports.split_report import draw_samples, write_split_report
+from imclass.reports.run_page import OF_THE_DATA, PLOTS, write_run_page
+from imclass.reports.split_report import draw_data, write_split_report
 from imclass.runs.checkpoint import DamagedCheckpoint, Header, State, load_best
 from imclass.runs.folder import RunFolder
 from imclass.runs.weights import load_weights, write_safetensors
@@ -30,6 +33,8 @@ from imclass.training.provenance import provenance, record_provenance
 from imclass.training.start import starting_weights
 
 Summary = dict[str, Any]
+# What TensorBoard shows of the test, by tag; `views` stands behind the curves, which are in train and val.
+VIEWS = {"metrics": ("confusion_matrix", "calibration"), "images": ("mistakes", "predictions")}
 
 
 @STOP.at_once()
@@ -47,9 +52,8 @@ def begin(job: Job, invocation: Invocation) -> None:
     if not job.resumed:
         logger.tensorboard.text("config", f"```yaml\n{OmegaConf.to_yaml(run.settings)}\n```")
         if run.config.logger.plots:
-            samples = run.plots / "samples.png"
-            draw_samples(job.trainer.loader, job.data.classes, samples)
-            logger.tensorboard.plots([samples], 0)
+            draw_data(job.trainer.loader, job.data.splits, job.data.classes, run.plots)
+            logger.tensorboard.pictures("views/data", _plots(run, *OF_THE_DATA), 0)
     _write_summary(job, "running")
 
 
@@ -98,25 +102,28 @@ def _write_test(job: Job, best: State, predictions: Predictions) -> None:
     job.trainer.stopwatch.book("evaluate")
     logger.evaluated("test", progress.step, job.trainer.epoch, test.figures, test.images)
     _export_safetensors(run.path / "best.safetensors", best, progress.best)
-    chosen = run.config.checkpoint.metric
-    names = dict.fromkeys(("accuracy", chosen))
-    figures = {f"best/val_{name}": progress.best[name] for name in names}
-    figures |= {f"best/test_{name}": test.figures[name] for name in names}
-    logger.tensorboard.hparams(flatten(run.settings), figures)
+    best_figures = {f"best.val_{name}": progress.best[name] for name in METRICS if name in progress.best}
+    figures = best_figures | {f"test.{name}": value for name, value in test.figures.items()}
+    logger.tensorboard.hparams(figures, flatten(run.settings), [f"val/{name}" for name in progress.val])
     about = {"split": "test", "weights": "best", "tta": "none", "data": None}
     draw = run.config.logger.plots
     if not draw:
-        for plot in _plots_of_the_end(run):  # drawn after a shorter training
+        for plot in _plots(run, *(PLOTS.keys() - OF_THE_DATA)):  # drawn after a shorter training
             plot.unlink()
     test_images = job.test.images
-    write_split_report(run.path, job.data.test, test_images, predictions, job.data.classes, about, draw=draw)
+    model = job.trainer.learner.ema.module
+    write_split_report(
+        run.path, job.data.test, test_images, predictions, job.data.classes, about, model, draw=draw
+    )
     if draw:
-        plot_curves(logger.metrics.records, progress.best, run.plots / "curves.png", chosen)
-        logger.tensorboard.plots(_plots_of_the_end(run), progress.step)
+        plot_curves(
+            logger.metrics.records, progress.best, run.plots / "curves.png", run.config.checkpoint.metric
+        )
+        for tag, names in VIEWS.items():
+            logger.tensorboard.pictures(f"views/{tag}", _plots(run, *names), progress.step)
 
 
-def _plots_of_the_end(run: RunFolder) -> list[Path]:
-    names = sorted(PLOTS.keys() - {"samples"})
+def _plots(run: RunFolder, *names: str) -> list[Path]:
     return [plot for plot in (run.plots / f"{name}.png" for name in names) if plot.exists()]
 
 
@@ -132,8 +139,8 @@ def _use_figures_of(job: Job, header: Mapping[str, Any]) -> None:
 def repeat_last_block(run: RunFolder) -> None:
     """Print that the run is finished already, and its figures."""
     more = longer(run.config, run.summary)
-    print(f"{run.path}: finished already; {more} continues it, another name= starts anew")
-    print(printable(last_block(run.summary, run)))
+    finished = f"{run.path}: finished already; {more} continues it, another name= starts anew"
+    print(folded(printable(f"{finished}\n{last_block(run.summary, run)}"), sys.stdout))
 
 
 @contextlib.contextmanager

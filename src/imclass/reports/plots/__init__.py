@@ -1,6 +1,7 @@
 """Plots of a run, drawn from its own records; one kind a file."""
 
 from imclass.reports.plots.calibration import plot_calibration
+from imclass.reports.plots.classes import plot_classes
 from imclass.reports.plots.confusion import plot_confusion_matrix
 from imclass.reports.plots.curves import plot_comparison, plot_curves
 from imclass.reports.plots.pictures import Picture, plot_pictures
@@ -8,6 +9,7 @@ from imclass.reports.plots.pictures import Picture, plot_pictures
 __all__ = [
     "Picture",
     "plot_calibration",
+    "plot_classes",
     "plot_comparison",
     "plot_confusion_matrix",
     "plot_curves",

@@ -13,29 +13,33 @@ from imclass.reports.plots.style import BLUE, GRID, RED, new_figure, save, short
 RIGHT = LinearSegmentedColormap.from_list("right", ["white", BLUE])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["white", RED])
 NUMBERED = 25  # with at most this many classes, cells have numbers and every class a name
-LEAST_SCALE = 0.1  # the share of a class that is full red, at least: rarer mistakes stay pale
+FULL = 0.25  # the share of a class from which on mistakes are full red, in every matrix alike
+FEW = 10  # images: of a class that has fewer, shares mean little, and its row is pale
 LISTED = 12  # mistakes listed beside a larger matrix
 
 
 def plot_confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str], file: Path) -> None:
     """Draw the matrix as a PNG: rows are true classes, columns predicted ones, in % of the row.
 
-    matrix: [true][predicted] in images. The diagonal is blue; mistakes are red on their own scale, up to the
-    most frequent one: on the diagonal's scale they would all look white.
+    matrix: [true][predicted] in images. The diagonal is blue, mistakes are red on a scale of their own, the
+    square root of their share: on the diagonal's scale they would all look white.
     """
     counts = np.asarray(matrix, dtype=np.float64)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    images = counts.sum(axis=1)
+    shares = counts / np.maximum(images, 1)[:, None]
+    few = images < FEW
     numbered = len(classes) <= NUMBERED
     side = max(4.0, 2.2 + 0.5 * len(classes)) if numbered else 9.0
     figure = new_figure(side + (0 if numbered else 3.2), side)
     axes = figure.add_subplot() if numbered else figure.subplots(1, 2, width_ratios=[3, 1])[0]
-    _draw(axes, shares)
+    _draw(axes, shares, few)
     if numbered:
-        _number(axes, shares)
-    _name(axes, classes, numbered)
+        _number(axes, shares, few)
+    _name(axes, classes, images, numbered)
     accuracy = np.trace(counts) / max(counts.sum(), 1)
+    pale = f"\npale: classes of fewer than {FEW} images" if few.any() else ""
     figure.suptitle(
-        f"Confusion matrix, % of the true class\naccuracy {accuracy:.1%}",
+        f"Confusion matrix, % of the true class\naccuracy {accuracy:.1%}{pale}",
         x=0.02,
         ha="left",
         fontsize=10,
@@ -46,12 +50,11 @@ def plot_confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str
     save(figure, file)
 
 
-def _draw(axes: Axes, shares: NDArray[np.float64]) -> None:
-    wrong = shares * (1 - np.eye(len(shares)))
+def _draw(axes: Axes, shares: NDArray[np.float64], few: NDArray[np.bool_]) -> None:
     diagonal = np.eye(len(shares), dtype=bool)
-    worst = max(wrong.max(), LEAST_SCALE)
-    pixels = WRONG(0.9 * wrong / worst)
+    pixels = WRONG(0.9 * np.sqrt(np.minimum(shares / FULL, 1)))
     pixels[diagonal] = RIGHT(0.75 * shares)[diagonal]
+    pixels[few] = 1 - 0.3 * (1 - pixels[few])
     axes.imshow(pixels, interpolation="nearest")
     if len(shares) <= NUMBERED:
         borders = np.arange(len(shares) + 1) - 0.5
@@ -61,10 +64,10 @@ def _draw(axes: Axes, shares: NDArray[np.float64]) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _number(axes: Axes, shares: NDArray[np.float64]) -> None:
+def _number(axes: Axes, shares: NDArray[np.float64], few: NDArray[np.bool_]) -> None:
     for (row, column), share in np.ndenumerate(shares):
         if share > 0 or row == column:
-            dark = row == column and share > 0.8
+            dark = share > (0.8 if row == column else FULL) and not few[row]
             axes.text(
                 column,
                 row,
@@ -72,7 +75,7 @@ def _number(axes: Axes, shares: NDArray[np.float64]) -> None:
                 ha="center",
                 va="center",
                 fontsize=8,
-                color="white" if dark else "black",
+                color="white" if dark else "grey" if few[row] else "black",
             )
 
 
@@ -82,7 +85,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.{0 if whole else 1}f}"
 
 
-def _name(axes: Axes, classes: Sequence[str], numbered: bool) -> None:
+def _name(axes: Axes, classes: Sequence[str], images: NDArray[np.float64], numbered: bool) -> None:
+    """Write the classes along both axes, with the number of their images at the rows."""
     every = 1 if len(classes) <= 120 else len(classes) // 60
     places = list(range(0, len(classes), every))
     names = [shortened(classes[place], 16) for place in places]
@@ -91,10 +95,11 @@ def _name(axes: Axes, classes: Sequence[str], numbered: bool) -> None:
     if len(classes) <= 12:
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, names, fontsize=size)
+    rows = [f"{name} ({images[place]:,.0f})" for place, name in zip(places, names, strict=True)]
+    axes.set_yticks(places, rows, fontsize=size)
     axes.tick_params(which="both", length=0)
     axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    axes.set_ylabel("true (images)")
 
 
 def _list_mistakes(axes: Axes, counts: NDArray[np.float64], classes: Sequence[str]) -> None:

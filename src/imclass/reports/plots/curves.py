@@ -22,6 +22,8 @@ from imclass.reports.plots.style import (
 )
 
 Record = Mapping[str, Any]
+SMOOTHED = 30  # points from which on a line is smoothed, over a fifteenth of them
+OUTLIER, ROOM = 6, 2  # times the 90 % quantile: a value above the first is cut off, at the second
 
 
 def plot_curves(
@@ -40,7 +42,7 @@ def plot_curves(
     figure = new_figure(11 / 3 * (len(metrics) + 1), 3.6)
     *panels, rate = figure.subplots(1, len(metrics) + 1)
     for metric, axes in zip(metrics, panels, strict=True):
-        _line(axes, train, metric.name, "training (mean since the last point)", ORANGE)
+        _noisy_line(axes, train, metric.name, "training", ORANGE)
         _line(axes, val, metric.name, "validation", BLUE, marker="o")
         title = metric.label.capitalize()
         if best and metric.name in best:
@@ -48,6 +50,7 @@ def plot_curves(
             axes.plot([epoch], [value], "o", ms=11, mfc="none", mec=GREY, label="best model")
             title += f": best {value:.1%} at epoch {round(epoch, 2):g}" if metric.percent else ""
         _over_epochs(axes, title, metric)
+        _cut_outliers(axes, [train, val], metric)
     panels[-1].legend(loc="best", frameon=False, fontsize=8)
     _line(rate, train, "lr", "learning rate", BLUE)
     rate.set_ylim(bottom=0)
@@ -61,21 +64,23 @@ def plot_comparison(groups: Sequence[tuple[str, Sequence[Sequence[Record]]]], fi
     groups: a name and, for each run of it, the records of metrics.jsonl; the best first. The first eight
     have a colour, which the runs of a group share, and a name in the legend; the others are grey.
     """
-    figure = new_figure(11, 4)
+    figure = new_figure(11, 3.7 + 0.2 * min(len(groups), len(SERIES)))
     metrics = _logged([record for _, runs in groups for records in runs for record in records])
     panels = figure.subplots(1, len(metrics))
     for number, (name, runs) in reversed(list(enumerate(groups))):
         named = number < len(SERIES)
-        color, label = (SERIES[number], shortened(name, 40)) if named else ("#BBBBBB", "_nolegend_")
+        color, label = (SERIES[number], shortened(name, 150)) if named else ("#BBBBBB", "_nolegend_")
         for records in runs:
             val = [r for r in records if r["split"] == "val"]
             for metric, axes in zip(metrics, panels, strict=True):
                 _line(axes, val, metric.name, label, color)
             label = "_nolegend_"
+    drawn = [[r for r in records if r["split"] == "val"] for _, runs in groups for records in runs]
     for metric, axes in zip(metrics, panels, strict=True):
         _over_epochs(axes, f"Validation {metric.label}", metric)
+        _cut_outliers(axes, drawn, metric)
     handles, labels = panels[-1].get_legend_handles_labels()
-    panels[-1].legend(handles[::-1], labels[::-1], loc="best", frameon=False, fontsize=8)
+    figure.legend(handles[::-1], labels[::-1], loc="outside lower left", frameon=False, fontsize=8)
     save(figure, file)
 
 
@@ -91,6 +96,38 @@ def _line(axes: Axes, rows: Sequence[Record], key: str, label: str, color: str, 
     marker = marker or ("o" if len(rows) == 1 else "")
     xs, ys = [r["epoch"] for r in rows], [r[key] for r in rows]
     axes.plot(xs, ys, label=label, color=color, marker=marker, ms=4)
+
+
+def _noisy_line(axes: Axes, rows: Sequence[Record], key: str, label: str, color: str) -> None:
+    """Draw a line that is smoothed where it has many points, pale behind it the points themselves."""
+    rows = [row for row in rows if key in row]
+    if len(rows) < SMOOTHED:
+        _line(axes, rows, key, label, color)
+        return
+    axes.plot([r["epoch"] for r in rows], [r[key] for r in rows], color=color, lw=0.8, alpha=0.35)
+    smooth = smoothed([row[key] for row in rows], len(rows) // SMOOTHED)
+    axes.plot([r["epoch"] for r in rows], smooth, color=color, label=f"{label}, smoothed")
+
+
+def smoothed(values: Sequence[float], reach: int) -> list[float]:
+    """Return the mean of each value and its neighbours, up to `reach` on both sides; fewer at the ends."""
+    return [
+        statistics.fmean(values[max(0, place - reach) : place + reach + 1]) for place in range(len(values))
+    ]
+
+
+def _cut_outliers(axes: Axes, lines: Sequence[Sequence[Record]], metric: Metric) -> None:
+    """Cut the axis off where few values are far above the others, and write how many."""
+    drawn = [[r[metric.name] for r in rows if r.get(metric.name) is not None] for rows in lines]
+    usual = max((sorted(line)[int(0.9 * (len(line) - 1))] for line in drawn if line), default=0.0)
+    values = [value for line in drawn for value in line]
+    if metric.percent or usual <= 0 or max(values) <= OUTLIER * usual:
+        return
+    top = ROOM * usual
+    axes.set_ylim(min(0.0, *values), top)
+    count = sum(value > top for value in values)
+    note = f"{count} above {top:.2g}, up to {max(values):.3g}"
+    axes.text(0.98, 0.97, note, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=GREY)
 
 
 def _over_epochs(axes: Axes, title: str, metric: Metric | None = None) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import PercentFormatter
 
 from imclass.config.metric import Metric
@@ -51,8 +53,42 @@ def save(figure: Figure, file: Path) -> None:
 
 def shortened(text: str, length: int) -> str:
     """Return `text`, its middle elided beyond `length` characters, and '$' escaped."""
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    if len(text) > length:
-        half = (length - 1) // 2
-        text = f"{text[: length - 1 - half]}…{text[len(text) - half :]}"
-    return text.replace("$", r"\$")
+    return _elided(_printable(text), length).replace("$", r"\$")
+
+
+def fitted(text: str, width: float, font: FontProperties) -> str:
+    """Return `text`, its middle elided as far as `width` in points demands, and '$' escaped."""
+    text = _printable(text)
+    length = len(text)
+    while length > 1 and (wide := _width(_elided(text, length), font)) > width:
+        length = min(length - 1, round(length * width / wide))
+    return _elided(text, max(1, length)).replace("$", r"\$")
+
+
+def wrapped(text: str, width: float, font: FontProperties) -> list[str]:
+    """Return `text` in lines of at most `width` in points, broken at spaces; '$' is escaped."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _width(_printable(longer), font) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [fitted(line, width, font) for line in lines]
+
+
+def _width(text: str, font: FontProperties) -> float:
+    """Return the width of a line in points."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _elided(text: str, length: int) -> str:
+    half = (length - 1) // 2
+    return text if len(text) <= length else f"{text[: length - 1 - half]}…{text[len(text) - half :]}"

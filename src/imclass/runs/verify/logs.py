@@ -114,9 +114,9 @@ def _check_events(verdict: Verdict) -> list[Scalar]:
 
 
 def _check_agreement(verdict: Verdict, points: Iterable[Record], scalars: Iterable[Scalar]) -> None:
-    """TensorBoard shows the figures of metrics.jsonl, rounded to float32."""
+    """TensorBoard shows the figures of metrics.jsonl, rounded to float32; those of the test are no curve."""
     shown = {(tag, step): value for tag, step, value in scalars}
-    for point in points:
+    for point in (point for point in points if point["split"] != "test"):
         for key, value in point.items():
             tag = f"{point['split']}/{key}"
             if key in POSITION or value is None:

@@ -1,0 +1,70 @@
+"""Long lines on a terminal: broken between words, with commands that can still be copied."""
+
+import re
+import shutil
+from typing import Protocol
+
+_LABEL = re.compile(r" *(?:\S+ )*?\S+ {2,}(?=\S)| +|\S+ +")
+_ARGUMENT = r"(?:\S*[=/](?:\S*[^\s;,)])?|-\S*\w|[A-Z]{2,}|\.\.\.)"
+_COMMAND = re.compile(rf"(?:imclass [a-z-]+|torchrun|tensorboard)(?: {_ARGUMENT})+")
+
+
+class Terminal(Protocol):
+    def isatty(self) -> bool: ...
+
+
+def folded(text: str, stream: Terminal) -> str:
+    """Return `text` in lines as wide as the terminal that `stream` is, broken at spaces; elsewhere as it is.
+
+    Further lines are indented as far as the label, which a line may begin with. A command is broken where
+    a shell continues it.
+    """
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(part for line in text.split("\n") for part in _fold(line, width))
+
+
+def _fold(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    label = _LABEL.match(line)
+    start = label[0] if label and len(label[0]) <= width // 2 else ""
+    rest, indent = line[len(start) :], " " * len(start)
+    lines = [start]
+    if len(start) > 4 and max(map(len, rest.split())) > width - len(start) - 2:  # a long path
+        lines, indent = [start.rstrip(), "    "], "    "
+    for part in _parts(rest, width - len(indent)):
+        begun = lines[-1].strip() and lines[-1] != start
+        if begun and (len(lines[-1]) + 1 + len(part) > width or lines[-1].endswith("\\")):
+            lines.append(indent + part)
+        else:
+            lines[-1] += f" {part}" if begun else part
+    return lines
+
+
+def _parts(text: str, width: int) -> list[str]:
+    """Return what stays on one line: words, and commands, or their parts if they are wider."""
+    parts: list[str] = []
+    position = 0
+    for command in _COMMAND.finditer(text):
+        after = text[command.end() : command.end() + 1].strip()  # without a space: a semicolon
+        parts += [*text[position : command.start()].split(), *_continued(command[0], width - len(after))]
+        parts[-1] += after
+        position = command.end() + len(after)
+    return parts + text[position:].split()
+
+
+def _continued(command: str, width: int) -> list[str]:
+    """Return a command in parts of at most `width` characters; all but the last end in a backslash."""
+    if len(command) <= width:
+        return [command]
+    parts = [""]
+    for word in command.split(" "):
+        longer = f"{parts[-1]} {word}".lstrip()
+        if len(longer) > width - 2 and parts[-1].strip():
+            parts[-1] += " \\"
+            parts.append(f"  {word}")
+        else:
+            parts[-1] = longer
+    return parts

@@ -1,0 +1,64 @@
+"""Long lines on a terminal: no word is broken, and commands can be copied."""
+
+import io
+import shlex
+import subprocess
+
+import pytest
+
+from imclass.folding import folded
+
+PATH = "outputs/2026-11-28_23-55-33_resnet18_fashion_mnist"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def eighty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("short", ["short"]),
+        ("", [""]),
+        ("x" * 100, ["x" * 100]),
+        (
+            f"model    {'words ' * 20}end",
+            ["model    " + " ".join(["words"] * 12), "         " + " ".join([*["words"] * 8, "end"])],
+        ),
+        (f"         {'words ' * 13}", ["         " + " ".join(["words"] * 12), "         words"]),
+        (
+            f"  look at the result        {PATH}/report.html",
+            ["  look at the result", f"    {PATH}/report.html"],
+        ),
+        (
+            f"imclass: stopped at step 12; resume: imclass train resume={PATH[3:]}; or begin anew",
+            [
+                "imclass: stopped at step 12; resume:",
+                f"         imclass train resume={PATH[3:]};",
+                "         or begin anew",
+            ],
+        ),
+        (
+            f"  train it longer           imclass train resume={PATH} train.epochs=6",
+            ["  train it longer", f"    imclass train resume={PATH} \\", "      train.epochs=6"],
+        ),
+    ],
+)
+def test_lines_break_between_words(text: str, lines: list[str]) -> None:
+    assert folded(text, Terminal()).split("\n") == lines
+    assert folded(text, io.StringIO()) == text  # a file, a pipe
+
+
+def test_a_shell_reads_a_folded_command_as_one() -> None:
+    text = f"now: imclass train resume={PATH} train.epochs=6 optimizer.lr=0.123456789 seed=3 name=another"
+    lines = folded(text, Terminal()).split("\n")
+    assert len(lines) == 2 and max(map(len, lines)) <= 80
+    command = "\n".join(lines).removeprefix("now: ").replace("imclass", "printf '%s\\n'")
+    words = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout.split()
+    assert words == shlex.split(text.removeprefix("now: imclass"))
