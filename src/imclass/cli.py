@@ -43,7 +43,7 @@ COMMANDS = {
     ),
     "predict": (
         "imclass.commands.predict:predict_command",
-        "RUN FILE|DIR ... [--sheet OUT.png]",
+        "RUN FILE|DIR ... [--sheet OUT.png] [--explain OUT.png]",
         "what is on these pictures?",
     ),
     "report": (

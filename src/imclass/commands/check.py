@@ -3,6 +3,7 @@
 imclass check [the same as imclass train or imclass sweep]
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from imclass.config.invocation import Invocation
 from imclass.config.schema import Config, DatasetConfig
 from imclass.config.setting import show
 from imclass.errors import counted
+from imclass.folding import folded
 from imclass.runs.folder import open_run
 
 # Channels, side and classes of a data set; of one that is not read here, what is common.
@@ -36,9 +38,9 @@ def _report(config: Config, invocation: Invocation) -> None:
         _look_at_folder(config.dataset)
     _try_plugins(config)
     where = f"{'continues' if run.exists else 'into'} {show(str(run.path))}"
-    print(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}")
+    print(folded(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}", sys.stdout))
     for line in unused(run.config):
-        print(f"warning: {line}")
+        print(folded(f"warning: {line}", sys.stdout))
 
 
 def _look_at_folder(data: DatasetConfig) -> None:
@@ -101,4 +103,4 @@ def _check_sweep(invocation: Invocation) -> None:
     where = f"continues {request.folder}" if there else f"into {request.folder}"
     print(f"ok: {counted(request.trials, 'trial')} over {keys}, {where}")
     for line in unused(request.config):
-        print(f"warning: {line}")
+        print(folded(f"warning: {line}", sys.stdout))

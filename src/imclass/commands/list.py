@@ -1,12 +1,14 @@
 """imclass list: what there is to choose from, each with the first sentence of its file."""
 
 import re
+import sys
 from collections.abc import Sequence
 
 from imclass.commands.arguments import Arguments
 from imclass.config.groups import described_choices
 from imclass.config.schema import ModelConfig
 from imclass.errors import UserError
+from imclass.folding import folded
 
 GROUPS = {
     "models": "model",
@@ -22,7 +24,7 @@ GROUPS = {
 def list_command(argv: Sequence[str]) -> None:
     """Print the choices of one group; for models also their size for an input of a given shape."""
     parser = Arguments(prog="imclass list")
-    parser.add_argument("what", choices=GROUPS)
+    parser.add_argument("what", choices=GROUPS, metavar="WHAT", help=", ".join(GROUPS))
     parser.add_argument(
         "--input", default="3x32x32", help="models: channels x height x width (default 3x32x32)"
     )
@@ -34,7 +36,7 @@ def list_command(argv: Sequence[str]) -> None:
     choices = described_choices(GROUPS[options.what])
     width = max(map(len, choices))
     for name, description in choices.items():
-        print(f"{name:{width}}  {description}")
+        print(folded(f"{name:{width}}  {description}", sys.stdout))
 
 
 def _print_models(shape: tuple[int, int, int], classes: int) -> None:
@@ -55,7 +57,7 @@ def _print_models(shape: tuple[int, int, int], classes: int) -> None:
             figures = f"{size.parameters:12,} {size.multiply_adds / 1e6:12,.1f} M"
         except UserError:
             figures = f"{'does not take this size':>27}"
-        print(f"{name:15} {figures}   {description}")
+        print(folded(f"{name:15} {figures}   {description}", sys.stdout))
     print("Any other classification model of torchvision: model=NAME; of timm: model=timm/NAME")
 
 

@@ -51,7 +51,7 @@ def plot_curves(
             title += f": best {value:.1%} at epoch {round(epoch, 2):g}" if metric.percent else ""
         _over_epochs(axes, title, metric)
         _cut_outliers(axes, [train, val], metric)
-    panels[-1].legend(loc="best", frameon=False, fontsize=8)
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False)
     _line(rate, train, "lr", "learning rate", BLUE)
     rate.set_ylim(bottom=0)
     _over_epochs(rate, "Learning rate")

@@ -54,7 +54,7 @@ def plot_history(points: Sequence[Point], metric: Metric, file: Path) -> None:
     style(axes, "Every trial, in order", "trial", f"validation {metric.name}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _limit(axes, [p.value for p in points], metric)
-    axes.legend(loc="best", frameon=False, fontsize=8)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     save(figure, file)
 
 
@@ -114,7 +114,7 @@ def plot_learning_curves(points: Sequence[Point], metric: Metric, file: Path) ->
     axes.set_xlim(left=0)
     _limit(axes, [y for p in points for _, y in p.curve], metric)
     named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # one entry for each label
-    axes.legend(named.values(), named, loc="best", frameon=False, fontsize=8)
+    figure.legend(named.values(), named, loc="outside right upper", frameon=False, fontsize=8)
     save(figure, file)
 
 
