@@ -197,7 +197,7 @@ def test_a_finished_run_is_whole_and_nothing_is_touched(imclass, run: Path) -> N
     before = state(run)
     outcome = imclass("verify", "run")
     assert (outcome.code, outcome.err) == (0, "")
-    assert re.fullmatch(r"outputs/run: whole: 19 files, step 18, finished\n", outcome.out)
+    assert re.fullmatch(r"outputs/run: whole: 20 files, step 18, finished\n", outcome.out)
     assert state(run) == before
 
 
