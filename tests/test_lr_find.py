@@ -12,17 +12,17 @@ from imclass.training.lr_range import HIGHEST, LOWEST, STEPS, RangeTest, smoothe
 RATES = [LOWEST * (HIGHEST / LOWEST) ** (i / (STEPS - 1)) for i in range(STEPS)]
 
 
-def curve(fastest: float, diverges: float) -> list[float]:
+def curve(centre: float, diverges: float) -> list[float]:
     """Losses that fall from 2 to 1 around a rate, and rise from another on."""
-    falls = [2 - 1 / (1 + math.exp(-4 * math.log10(rate / fastest))) for rate in RATES]
+    falls = [2 - 1 / (1 + math.exp(-4 * math.log10(rate / centre))) for rate in RATES]
     return [loss + max(0.0, math.log10(rate / diverges)) for loss, rate in zip(falls, RATES, strict=True)]
 
 
-@pytest.mark.parametrize("fastest", [1e-4, 1e-3, 1e-2])
-def test_it_suggests_the_rate_of_the_steepest_fall(fastest: float) -> None:
-    losses = curve(fastest, diverges=100 * fastest)
+@pytest.mark.parametrize("centre", [1e-4, 1e-3, 1e-2])
+def test_it_suggests_the_middle_of_the_fall(centre: float) -> None:
+    losses = curve(centre, diverges=100 * centre)
     found = RangeTest(RATES, losses, smoothed(losses))
-    assert found.suggestion == pytest.approx(fastest, rel=0.3)
+    assert found.suggestion == pytest.approx(centre, rel=0.3)
 
 
 def test_where_no_rate_helps_it_suggests_none() -> None:

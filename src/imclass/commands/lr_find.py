@@ -37,7 +37,7 @@ def _find(config: Config, invocation: Invocation) -> None:
     if rate is None:
         print("none     of them lowers the loss much; try a larger train.batch_size, or another optimizer")
         return
-    print(f"suggests optimizer.lr={rate:.2g}, where the loss falls fastest; now {config.optimizer.lr:g}")
+    print(f"suggests optimizer.lr={rate:.2g}, halfway down the fall of the loss; now {config.optimizer.lr:g}")
     print(f"next     {_command(config, invocation, rate)}")
 
 

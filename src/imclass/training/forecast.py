@@ -14,7 +14,7 @@ from imclass.errors import counted
 from imclass.training.banner import about
 from imclass.training.budget import within_budget
 from imclass.training.build import build_data, build_setup, find_device
-from imclass.training.pace import STEPS, Pace, measure_pace
+from imclass.training.pace import Pace, measure_pace
 from imclass.training.setup import Setup
 
 LOGS = 5_000_000  # bytes: plots, pages and logs of a short run
@@ -62,7 +62,7 @@ def _costs(setup: Setup, pace: Pace) -> list[str]:
     return [
         f"evaluate {counted(plan.evaluations, 'time')}{every}, on {counted(val, 'image')}",
         f"time     about {clock(seconds)}: steps of {each}, evaluations of {pace.evaluation:.3g} s "
-        f"(by a probe of {counted(STEPS, 'step')})",
+        "(by a short probe)",
         f"memory   {setup.device.peak_memory_bytes() / 1e9:.2g} GB so far",
         f"disk     up to {needed / 1e6:,.0f} MB; {free / 1e9:,.1f} GB are free{short}",
     ]

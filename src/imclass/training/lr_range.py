@@ -29,14 +29,18 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float | None:
-        """The rate at which the loss falls fastest; None where it falls less than the batches differ."""
+        """The rate at which the loss has fallen half of its way; None where it hardly falls.
+
+        Hardly: by less than batches differ. Halfway, as the steepest place of a noisy curve moves with the
+        noise.
+        """
         lowest = self.smoothed.index(min(self.smoothed))
         pairs = zip(self.losses[: lowest + 1], self.smoothed, strict=False)
         scatter = math.sqrt(sum((loss - mean) ** 2 for loss, mean in pairs) / (lowest + 1))
         if self.smoothed[0] - self.smoothed[lowest] <= scatter:
             return None
-        falls = [self.smoothed[i] - self.smoothed[i + 1] for i in range(lowest)]
-        return self.rates[falls.index(max(falls))]
+        middle = (self.smoothed[0] + self.smoothed[lowest]) / 2
+        return next(rate for rate, loss in zip(self.rates, self.smoothed, strict=True) if loss <= middle)
 
 
 def range_test(setup: Setup) -> RangeTest:

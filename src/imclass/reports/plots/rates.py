@@ -11,11 +11,11 @@ from imclass.reports.plots.style import BLUE, GREY, ORANGE, new_figure, save, st
 def plot_schedule(rates: Sequence[float], steps_per_epoch: int, evaluated: Sequence[int], file: Path) -> None:
     """Draw the rate of each step, and a dot where an evaluation follows, as a PNG.
 
-    evaluated: the number of steps taken before each evaluation.
+    evaluated: the steps that an evaluation follows, counted from 1.
     """
     figure = new_figure(11, 3)
     axes = figure.subplots()
-    epochs = [step / steps_per_epoch for step in range(len(rates))]
+    epochs = [(step + 1) / steps_per_epoch for step in range(len(rates))]  # as in the run's own curves
     axes.plot(epochs, rates, color=BLUE, marker="o" if len(rates) == 1 else "", label="learning rate")
     at = [step / steps_per_epoch for step in evaluated]
     axes.plot(at, [rates[step - 1] for step in evaluated], "o", ms=4, color=ORANGE, label="validation")
