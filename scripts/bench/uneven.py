@@ -28,10 +28,9 @@ WAYS = {
     "focal_gamma=2": ["train.focal_gamma=2"],
     "focal_gamma=2, weights": ["train.focal_gamma=2", "train.class_weights=auto"],
 }
-RUN = ["model=speednet", "augment=crop_flip", "augment.crop=2", "optimizer=muon", "optimizer.lr=0.24"]
-RUN += ["optimizer.momentum=0.6", "optimizer.weight_decay=0", "optimizer.normalize_weights=true"]
-RUN += ["optimizer.adamw_lr=0.01", "scheduler=linear", "scheduler.warmup=0", "train.epochs=12"]
-RUN += ["train.batch_size=100", "train.eval_every=1000ep", "device.threads=1", "logger.plots=false"]
+RUN = ["model=speednet", "augment=crop_flip", "augment.crop=2", "optimizer.lr=0.1", "scheduler=linear"]
+RUN += ["scheduler.warmup=10%", "train.epochs=12", "train.batch_size=64", "train.eval_every=1000ep"]
+RUN += ["device.threads=1", "logger.plots=false"]
 FIGURES = ("macro recall", "rare", "many", "seconds")
 Row = dict[str, float]
 
@@ -94,7 +93,9 @@ def main() -> None:
         counts = cut(options.root, Path(scratch, "data"))
         for seed in range(options.seeds):
             for way, own in WAYS.items():
-                overrides = [*RUN, *own, *options.overrides]
+                overrides = list(
+                    {text.split("=")[0]: text for text in (*RUN, *own, *options.overrides)}.values()
+                )
                 rows.setdefault(way, []).append(train(Path(scratch, "data"), Path(scratch), seed, overrides))
                 options.output.write_text(json.dumps({"images": counts, "rows": rows}, indent=1))
             print(f"{seed + 1} of {options.seeds} seeds\n{table(rows)}", flush=True)
