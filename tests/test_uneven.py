@@ -282,7 +282,7 @@ def test_the_chosen_metric_is_everywhere(imclass, train_uneven) -> None:
     assert f"macro F1 {best['macro_f1']:.2%}" in log.split("best model")[1]
     scalars = {s.tag for f in event_files(run / "tensorboard") for s in scalars_in(f.read_bytes())}
     assert {"val/macro_f1", "test/macro_f1", "best/val_macro_f1", "best/test_macro_f1"} <= scalars
-    assert "test macro f1" in (run / "report.html").read_text()
+    assert "test macro F1" in (run / "report.html").read_text()
     assert imclass("verify", str(run)).code == 0
 
 

@@ -44,7 +44,7 @@ def plot_curves(
     for metric, axes in zip(metrics, panels, strict=True):
         _noisy_line(axes, train, metric.name, "training", ORANGE)
         _line(axes, val, metric.name, "validation", BLUE, marker="o")
-        title = metric.label.capitalize()
+        title = metric.label[0].upper() + metric.label[1:]
         if best and metric.name in best:
             epoch, value = best["epoch"], best[metric.name]
             axes.plot([epoch], [value], "o", ms=11, mfc="none", mec=GREY, label="best model")
