@@ -150,6 +150,6 @@ def test_mistakes_are_one_line(imclass, tmp_path: Path, argv: list[str], expecte
 
 
 def test_help_and_completion(imclass) -> None:
-    assert "imclass data verify FOLDER|NAME" in imclass("data").out
+    assert "imclass data verify FOLDER|FILE.csv|NAME" in imclass("data").out
     assert imclass("-sc", "query", "imclass data v").out == "verify\n"
     assert "cifar10\n" in imclass("-sc", "query", "imclass data verify ci").out

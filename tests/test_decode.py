@@ -2,17 +2,20 @@
 
 import shutil
 import warnings
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hostile_images import png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import save
 from PIL import Image, ImageOps
 
 from imclass.data.folder import decode
-from imclass.data.folder.decode import decode_image
+from imclass.data.folder.decode import colour_of, decode_image
 from imclass.errors import UserError
 
 
@@ -21,6 +24,77 @@ def test_16_bits_keep_the_upper_8(tmp_path: Path, extension: str) -> None:
     values = np.array([[0, 255, 256], [32768, 65279, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / f"deep.{extension}")
     assert decode_image(tmp_path / f"deep.{extension}", None, 1).tolist() == [[[0, 0, 1], [128, 254, 255]]]
+
+
+@pytest.mark.parametrize(("kind", "colour", "channels"), [("RGB", 2, 3), ("LA", 4, 2), ("RGBA", 6, 4)])
+def test_16_bits_look_alike_in_grey_and_in_colour(
+    tmp_path: Path, kind: str, colour: int, channels: int
+) -> None:
+    """Pillow itself reads 16 bits in colour, and with alpha, as 8; of grey it clips them."""
+    grey = np.arange(0, 1 << 16, 64, dtype=np.uint16).reshape(32, 32)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    rows = np.repeat(grey[..., None], channels, 2).astype(">u2").reshape(32, -1)
+    if kind.endswith("A"):
+        rows.reshape(32, 32, channels)[..., -1] = 0xFFFF
+    filtered = b"".join(b"\0" + row.tobytes() for row in rows)
+    (tmp_path / "colour.png").write_bytes(png(32, 32, 16, colour, zlib.compress(filtered)))
+    with Image.open(tmp_path / "colour.png") as image:
+        assert image.mode == ("RGBA" if kind == "LA" else kind)
+    for count in (1, 3):
+        pictures = [decode_image(tmp_path / f"{name}.png", None, count) for name in ("grey", "colour")]
+        assert (pictures[0] == pictures[1]).all()
+
+
+# Files with transparency, and how each is saved; Pillow itself says what each looks like on a background.
+RGBA = np.random.default_rng(0).integers(0, 256, (8, 8, 4), dtype=np.uint8)
+TRANSPARENT = {
+    "rgba.png": (Image.fromarray(RGBA), {}),
+    "rgba.webp": (Image.fromarray(RGBA), {"lossless": True, "exact": True}),
+    "rgba.tif": (Image.fromarray(RGBA), {}),
+    "la.png": (Image.fromarray(RGBA).convert("LA"), {}),
+    "palette.png": (Image.fromarray(RGBA).quantize(16), {}),
+    "palette.gif": (Image.fromarray(RGBA[..., 0] % 5, "P"), {"transparency": 3}),
+    "key_l.png": (Image.fromarray(RGBA[..., 0] % 5 * 50), {"transparency": 100}),
+    "key_1.png": (Image.fromarray(RGBA[..., 0] > 99), {"transparency": 0}),
+    "key_rgb.png": (Image.fromarray(RGBA[..., :3] % 2 * 255), {"transparency": (255, 0, 255)}),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPARENT)
+@pytest.mark.parametrize("background", ["white", "black", [200, 10, 90]], ids=str)
+def test_transparent_pixels_show_the_background(tmp_path: Path, name: str, background: Any) -> None:
+    image, options = TRANSPARENT[name]
+    image.save(tmp_path / name, **options)
+    colour = colour_of(background)
+    with Image.open(tmp_path / name) as image:
+        shown = image.convert("RGBA")
+    assert shown.getextrema()[3][0] < 255  # the file has transparent pixels
+    expected = Image.new("RGBA", shown.size, colour)
+    expected.alpha_composite(shown)
+    for channels, mode in ((3, "RGB"), (1, "L")):
+        got = decode_image(tmp_path / name, None, channels, colour)
+        pixels = np.atleast_3d(np.asarray(expected.convert("RGB").convert(mode))).transpose(2, 0, 1)
+        assert (got == pixels).all()
+
+
+def test_a_colour_key_of_16_bits_is_transparent(tmp_path: Path) -> None:
+    values = np.array([[0, 300, 65535], [300, 301, 5]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "x.png", transparency=300)
+    assert decode_image(tmp_path / "x.png", None, 1).tolist() == [[[0, 255, 255], [255, 1, 0]]]
+
+
+def test_transparency_can_be_ignored(tmp_path: Path) -> None:
+    Image.fromarray(RGBA).save(tmp_path / "x.png")
+    got = decode_image(tmp_path / "x.png", None, 3, colour_of("ignore"))
+    assert (got == RGBA[..., :3].transpose(2, 0, 1)).all()
+
+
+@pytest.mark.parametrize(("mode", "name"), [("CMYK", "x.tif"), ("CMYK", "x.jpg"), ("P", "x.bmp")])
+def test_other_modes_are_converted_as_pillow_does(tmp_path: Path, mode: str, name: str) -> None:
+    Image.fromarray(RGBA[..., :3]).convert(mode).save(tmp_path / name)
+    with Image.open(tmp_path / name) as image:
+        expected = np.asarray(image.convert("RGB"))
+    assert (decode_image(tmp_path / name, None, 3) == expected.transpose(2, 0, 1)).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -51,7 +51,10 @@ def test_help_fits_80_columns(text: str) -> None:
         ("checkpoint.metric=accuracy", "(accuracy | loss | balanced_accuracy | macro_f1)"),
         ("device.threads=auto", "(1 or more, or auto)"),
         ("augment.magnitude=9", "(0 to 30; with augment.randaugment)"),
-        ("dataset.val_split=0.1", "(a fraction between 0 and 1, a count, test, or a list of file patterns)"),
+        (
+            "dataset.val_split=0.1",
+            "(a fraction between 0 and 1, a count, test, or a list of file patterns; without dataset.folds)",
+        ),
     ],
 )
 def test_help_says_default_range_and_where_a_setting_applies(typed: str, expected: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import load, make_folder, pixels, save
+from PIL import Image
 
 from imclass.data.folder import dataset as image_folder
 from imclass.data.folder.cache import Part, Shape, cached_images
@@ -67,6 +68,16 @@ def test_a_margin_is_part_of_the_key_and_of_the_pixels(root: Path, cache: Path) 
         assert data.train.images.shape[2:] == (side, side), settings
         assert len(list(cache.glob("*.npy"))) == files, settings
         assert (data.fingerprint == whole.fingerprint) == (files == 1)
+
+
+def test_the_background_is_part_of_the_key_and_of_the_pixels(root: Path) -> None:
+    make_folder(root, {"train": 2, "test": 1})
+    opaque = load(root).fingerprint
+    assert load(root, background="black").fingerprint == opaque  # no pixel is transparent
+    Image.new("RGBA", (8, 8), (9, 9, 9, 0)).save(root / "train/a/0.png")
+    for background, value in (("white", 255), ("black", 0), ([1, 2, 3], None), ("ignore", 9)):
+        shown = load(root, background=background).train.images[0].flatten(1)[:, 0].tolist()
+        assert shown == ([value] * 3 if value is not None else background)
 
 
 def test_copy_elsewhere_has_the_same_fingerprint(root: Path, tmp_path: Path) -> None:

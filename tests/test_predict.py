@@ -71,6 +71,28 @@ def test_pictures_with_a_margin_are_read_as_evaluation_read_them(imclass, tmp_pa
     assert other["loss"] == pytest.approx(evaluated["loss"], abs=1e-9)
 
 
+def test_transparent_pictures_are_predicted_as_they_were_trained(imclass, tmp_path: Path) -> None:
+    """The classes differ in what is hidden under their transparent pixels: on white they are one picture."""
+    for part, count in (("train", 8), ("test", 4)):
+        for name, hidden in (("dark", 0), ("bright", 255)):
+            (tmp_path / "icons" / part / name).mkdir(parents=True)
+            for index in range(count):
+                icon = Image.new("RGBA", (16, 16), (hidden, hidden, hidden, 0))
+                icon.putpixel((index, 3), (10, 200, 30, 255))
+                icon.save(tmp_path / "icons" / part / name / f"{index}.png")
+    some = ["model=lenet", "train.batch_size=4", "train.epochs=5", "device.threads=1", "logger.plots=false"]
+    some += ["dataset=image_folder", "dataset.root=icons", "dataset.val_split=4"]
+    for background, told_apart in (("ignore", True), ("white", False)):
+        outcome = imclass("train", f"name={background}", f"dataset.background={background}", *some)
+        assert outcome.code == 0, outcome.err
+        lines = imclass("predict", background, "icons/test", "--format", "json").out.splitlines()
+        rows = [json.loads(line) for line in lines]
+        right = [row["class"] == Path(row["file"]).parent.name for row in rows]
+        assert sum(right) == (8 if told_apart else 4)
+        other = json.loads(imclass("evaluate", background, "--data", "icons/test", "--json").out)
+        assert other["accuracy"] == (1.0 if told_apart else 0.5)
+
+
 def test_any_size_mode_and_name_and_what_is_no_image(imclass, run, tmp_path: Path) -> None:
     names = ["a b.png", "-x.png", "ü%d.gif", "$1.png", "UPPER.PNG", "no_extension", "q'.tiff"]
     for number, (name, mode) in enumerate(zip(names, KINDS, strict=True)):

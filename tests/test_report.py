@@ -239,7 +239,7 @@ def test_comparison_groups_seeds_and_puts_the_best_first(imclass, sweep: Path) -
     assert f"{100 * statistics.fmean(tests):.2f} % ± {100 * statistics.stdev(tests):.2f}" in page.text
     assert "optimizer.lr" in page.text
     assert "train.epochs" not in page.text
-    assert re.search(r"validation \d+\.\d\d%  test .*  a0, a1: lr 0.05", outcome.out)
+    assert re.search(r"validation \d+\.\d\d% ± .*  test .*  a0, a1: lr 0.05", outcome.out)
     assert not list(sweep.glob(".tmp*"))
 
 

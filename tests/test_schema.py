@@ -10,7 +10,7 @@ from imclass.config.durations import UNITS
 from imclass.config.groups import group_choices
 from imclass.config.schema import SETTINGS, SWEEP_SETTINGS, Config, SweepConfig, affects_results, values_of
 from imclass.config.setting import Setting
-from imclass.config.stored import with_units
+from imclass.config.stored import as_of_today
 from imclass.errors import ConfigError
 
 ALL = SETTINGS | SWEEP_SETTINGS
@@ -41,6 +41,7 @@ def test_defaults_are_those_of_the_dataclasses() -> None:
         ("dataset.val_split", "test", "test"),
         ("dataset.val_split", ["a", "b*", 3], ["a", "b*", "3"]),
         ("dataset.mean", [0, 1], [0.0, 1.0]),
+        ("dataset.background", [0, 128, 255], [0, 128, 255]),
         ("device.threads", 2, 2),
         ("device.threads", "auto", "auto"),
         ("device.compile", True, True),
@@ -70,6 +71,9 @@ def test_values_that_are_accepted(key: str, value: Any, read: Any) -> None:
         ("dataset.mean", [], "expected a list of numbers from 0 to 1, one per channel"),
         ("dataset.mean", [True], "expected a list of numbers from 0 to 1, one per channel"),
         ("dataset.std", [0.5, 0], "expected a list of numbers above 0 and at most 1, one per channel"),
+        ("dataset.background", "withe", "[R,G,B] from 0 to 255; did you mean 'white'?"),
+        ("dataset.background", [0, 128], "expected white, black, ignore, or [R,G,B] from 0 to 255"),
+        ("dataset.background", [0, 128, 256], "expected white, black, ignore, or [R,G,B] from 0 to 255"),
         ("dataset.fraction", 0.0, "expected a number above 0 and at most 1"),
         ("dataset.fraction", 1.1, "expected a number above 0 and at most 1"),
         ("dataset.synthetic.shape", [3, 32], "expected [channels, height, width] with sides of at least 8"),
@@ -219,8 +223,15 @@ def test_figures_depend_on_all_but_these() -> None:
 def test_durations_of_older_runs_get_their_unit() -> None:
     stored = {"train": {"eval_every": 2, "log_every": 0.5, "max_time": None, "epochs": 3}}
     stored |= {"scheduler": {"warmup": 0, "milestones": [1, "5ep"]}, "checkpoint": {"every": "10min"}}
-    assert with_units(stored) == {
+    assert as_of_today(stored) == {
         "train": {"eval_every": "2ep", "log_every": "0.5ep", "max_time": None, "epochs": 3},
         "scheduler": {"warmup": 0, "milestones": ["1ep", "5ep"]},
         "checkpoint": {"every": "10min"},
     }
+
+
+def test_folders_of_older_runs_were_read_without_a_background() -> None:
+    for stored, background in (({}, "ignore"), ({"background": "black"}, "black")):
+        settings = as_of_today({"dataset": {"name": "image_folder", **stored}})
+        assert settings["dataset"]["background"] == background
+    assert as_of_today({"dataset": {"name": "cifar10"}}) == {"dataset": {"name": "cifar10"}}

@@ -48,12 +48,11 @@ def _look_at_folder(data: DatasetConfig) -> None:
     if data.name != "image_folder" or data.root is None:
         return
     from imclass.data.folder.damaged import refuse_irregular
-    from imclass.data.folder.scan import scan_to_train
+    from imclass.data.folder.listing import list_to_train
 
-    root = Path(data.root).expanduser()
-    _, found = scan_to_train(root, f"dataset.root={data.root}")
+    listing = list_to_train(Path(data.root).expanduser(), f"dataset.root={data.root}")
     if data.on_damaged == "fail":
-        refuse_irregular(root, found)
+        refuse_irregular(listing)
 
 
 def _try_plugins(config: Config) -> None:

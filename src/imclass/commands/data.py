@@ -1,6 +1,6 @@
 """What is wrong with a data set.
 
-imclass data verify FOLDER|NAME [--root FOLDER] [--json]
+imclass data verify FOLDER|FILE.csv|NAME [--root FOLDER] [--json]
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
+from imclass.config.data_root import is_table
 from imclass.config.groups import group_choices
 from imclass.config.setting import show
 from imclass.errors import UserError, counted, did_you_mean
@@ -38,7 +39,11 @@ def _verify(argv: Sequence[str]) -> None:
     parser = Arguments(
         prog="imclass data verify", description="Decode every image and verify every checksum."
     )
-    parser.add_argument("data", metavar="FOLDER|NAME", help="a folder of class folders, or a data set's name")
+    parser.add_argument(
+        "data",
+        metavar="FOLDER|FILE.csv|NAME",
+        help="a folder of class folders, a table of files and labels, or a data set's name",
+    )
     parser.add_argument("--root", metavar="FOLDER", help="where NAME's files are; default: as in training")
     parser.add_argument("--json", action="store_true", help="print one object in place of the lines")
     options = parser.parse_args(argv)
@@ -67,13 +72,14 @@ def _verified(data: str, root: str | None) -> "Verified":
     names = [name for name in group_choices("dataset") if name != "image_folder"]
     if data not in names and root is not None:
         raise UserError(f"--root {root}: goes with the name of a data set, not with {data}")
-    if data not in names and not Path(data).expanduser().is_dir():
+    path = Path(data).expanduser()
+    if data not in names and not (path.is_dir() or (is_table(path) and path.is_file())):
         near = did_you_mean(data, names)
         raise UserError(f"{data}: no such folder or data set; data sets: {', '.join(names)}{near}")
     from imclass.data.folder.verify import verify_folder
     from imclass.data.verify import verify_named
 
-    return verify_named(data, root) if data in names else verify_folder(Path(data).expanduser(), _progress)
+    return verify_named(data, root) if data in names else verify_folder(path, _progress)
 
 
 def _progress(items: Iterator[str], total: int) -> Iterable[str]:
@@ -86,7 +92,7 @@ def _progress(items: Iterator[str], total: int) -> Iterable[str]:
 VERBS = {
     "verify": (
         _verify,
-        "FOLDER|NAME [--root FOLDER] [--json]",
+        "FOLDER|FILE.csv|NAME [--root FOLDER] [--json]",
         "list every damaged, missing or non-image file",
     )
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imclass.commands.arguments import Arguments
+from imclass.config.data_root import is_table
 from imclass.config.setting import show
 from imclass.config.yaml_file import read_yaml
 from imclass.errors import UserError, counted
@@ -33,7 +34,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
     """
     options = _parse(argv)
     run = find_run(options.run)
-    if options.data is not None and not Path(options.data).expanduser().is_dir():
+    if options.data is not None and not (is_table(options.data) or Path(options.data).expanduser().is_dir()):
         raise UserError(f"--data {options.data}: no such folder")
     renamed = _renamed(options)
     if _is_training_evaluation(options):

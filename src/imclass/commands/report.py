@@ -69,13 +69,17 @@ def _lines(rows: "Sequence[Row]") -> Iterator[str]:
         if row.data != data:
             data = row.data
             yield data
-        deviation = row.deviation("test_accuracy")
-        spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
-        figures = f"validation {row.mean('val_accuracy'):.2%}  test {row.mean('test_accuracy'):.2%}{spread}"
+        figures = f"validation {_with_spread(row, 'val_accuracy')}  test {_with_spread(row, 'test_accuracy')}"
         names = ", ".join(map(show, row.names))
         yield f"{figures}  {names}" + (f": {row.label}" if row.label else "")
     if unfinished := sum(len(row.runs) for row in rows if not row.finished):
         yield f"{counted(unfinished, 'run')} did not finish: see the page"
+
+
+def _with_spread(row: "Row", figure: str) -> str:
+    """Return the mean of an accuracy over the runs, with its standard deviation if there are several."""
+    deviation = row.deviation(figure)
+    return f"{row.mean(figure):.2%}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
 
 
 def _report_sweep(folder: Path, out: Path | None) -> None:

@@ -69,7 +69,8 @@ class DatasetConfig:
     name: str = setting("fashion_mnist_mini", "the data set")
     root: str | None = setting(
         None,
-        "folder of the data; null: $IMCLASS_DATA, ./data, then the usual places of this system",
+        "folder of the data; of image_folder also a table, .csv or .parquet, with columns file, label and, "
+        "if you like, split and group; null: $IMCLASS_DATA, ./data, then the usual places of this system",
         only_with=("image_folder", "fashion_mnist", "cifar10", "cifar100"),
         optional=True,
         affects_results=False,  # the fingerprint of the data guards what is found there
@@ -86,6 +87,20 @@ class DatasetConfig:
         "validation data",
         accepts=_is_val_split,
         allowed="a fraction between 0 and 1, a count, test, or a list of file patterns",
+        overridden_by=("dataset.folds",),
+    )
+    folds: int | None = setting(
+        None,
+        "cross-validation: parts of all but the test images, of which one is the validation data",
+        at_least=2,
+        at_most=1000,
+    )
+    fold: int = setting(
+        0,
+        "that part; -m dataset.fold='range(5)' trains on each",
+        at_least=0,
+        needs="dataset.folds",
+        compared=False,
     )
     test_split: float = setting(
         0.1, "fraction held out where there are no test images", above=0, below=1, only_with=("image_folder",)
@@ -106,6 +121,16 @@ class DatasetConfig:
         None,
         "images of each of train, val and test, taken from all classes; the others are not read",
         at_least=2,
+    )
+    background: Literal["white", "black", "ignore"] | list[int] = setting(
+        "white",
+        "what shows through transparent pixels; ignore: their stored colour",
+        at_least=0,
+        at_most=255,
+        accepts=lambda value: isinstance(value, str) or len(value) == 3,
+        allowed="white, black, ignore, or [R,G,B] from 0 to 255",
+        only_with=("image_folder",),
+        free_on_resume=True,  # the fingerprint of the data guards what it changes
     )
     fraction: float = setting(1.0, "train on this stratified part of the training data", above=0, at_most=1)
     resize: int | None = setting(

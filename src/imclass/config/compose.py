@@ -82,7 +82,7 @@ def checked(composed: Any, overrides: Sequence[str], *, to_train: bool = True) -
         config = check_config(plain, to_train=to_train)
     config = smoke_run(config) if config.train.smoke else config
     root = config.dataset.root and Path(config.dataset.root).expanduser()
-    if not root or not root.is_dir():  # null, or what a data set of another package understands
+    if not root or not root.exists():  # null, or what a data set of another package understands
         return config
     return dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, root=str(root.absolute())))
 

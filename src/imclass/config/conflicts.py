@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from imclass.config.data_root import is_table
 from imclass.config.durations import parse_duration
 from imclass.config.groups import group_choices, is_shipped, plugins
 from imclass.config.model_names import model_problem
@@ -48,7 +49,9 @@ def train_images(config: Config) -> int | None:
     if total is None:
         return None
     total = min(total, data.at_most or total)
-    if isinstance(data.val_split, int):
+    if data.folds is not None:
+        total -= total // data.folds + (data.fold < total % data.folds)
+    elif isinstance(data.val_split, int):
         total -= data.val_split
     elif isinstance(data.val_split, float):
         total -= round(total * data.val_split)
@@ -149,6 +152,9 @@ def _sizes(config: Config) -> Iterator[str]:
     elif images is not None and config.train.batch_size > images:
         split = f"the training split ({counted(images, 'image')})"
         yield f"train.batch_size={config.train.batch_size}: larger than {split}"
+    if data.folds is not None and data.fold >= data.folds:
+        last = data.folds - 1
+        yield f"dataset.fold={data.fold}: expected 0 to {last} with dataset.folds={data.folds}"
     micro = config.device.micro_batch
     if isinstance(micro, int) and micro > config.train.batch_size:
         yield f"device.micro_batch={micro}: larger than train.batch_size={config.train.batch_size}"
@@ -211,7 +217,10 @@ def _files(config: Config) -> Iterator[str]:
             yield f"{error} (model.weights_required=false starts without it)"
     if weights is not None and config.model.pretrained:
         yield "model.weights, model.pretrained: two sources of initial weights; choose one"
-    if root is not None and not Path(root).expanduser().is_dir():
+    if root is not None and config.dataset.name == "image_folder" and is_table(root):
+        if not Path(root).expanduser().is_file():
+            yield f"dataset.root={root}: no such file"
+    elif root is not None and not Path(root).expanduser().is_dir():
         what = "not a folder" if Path(root).expanduser().exists() else "no such folder"
         yield f"dataset.root={root}: {what}"
     if config.resume not in ("auto", "never") and not Path(config.resume).is_dir():

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+from imclass.config.data_root import TABLES
 from imclass.config.overrides import key_of, parse, quoted, sweep_values
 from imclass.config.schema import GROUPS, SETTINGS, SWEEP_SETTINGS
 from imclass.errors import UserError
 
-TABLES = (".csv", ".parquet")  # files that list pictures
 # Enough to recognize a folder of them; which files are read, `data.folder.decode` knows, which needs Pillow.
 PICTURES = (
     ".jpg",

@@ -29,7 +29,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path / 'config.yaml'}: expected settings as a run writes them; choose another name="
         )
-    return with_units(stored)
+    return as_of_today(stored)
 
 
 def require_valid(settings: dict[str, Any], path: Path) -> None:
@@ -45,19 +45,25 @@ def trained_settings(text: str, checkpoint: Path) -> dict[str, Any]:
 
     text: the configuration inside the checkpoint, YAML. Raises UserError where it is none.
     """
-    trained = flatten(with_units(parse_yaml(text, f"{checkpoint}: config")))
+    trained = flatten(as_of_today(parse_yaml(text, f"{checkpoint}: config")))
     free = {k for k, s in SETTINGS.items() if s.free_on_resume or s.lengthens or not s.affects_results}
     return {key: value for key, value in trained.items() if key in SETTINGS and key not in free}
 
 
-def with_units(settings: dict[str, Any]) -> dict[str, Any]:
-    """Give the durations of a run that was started when a bare number meant epochs their unit, in place."""
+def as_of_today(settings: dict[str, Any]) -> dict[str, Any]:
+    """Put what the settings of an older run meant into today's, in place.
+
+    A bare number as a duration meant epochs; before there was a background, transparency was ignored.
+    """
 
     def in_epochs(value: Any) -> Any:
         if isinstance(value, list):
             return [in_epochs(item) for item in value]
         return f"{value}ep" if value and re.fullmatch(r"[\d.]+(e[+-]?\d+)?", str(value)) else value
 
+    data = settings.get("dataset")
+    if isinstance(data, dict) and data.get("name") == "image_folder":
+        data.setdefault("background", "ignore")
     for key in [key for key, setting in SETTINGS.items() if setting.unit]:
         section, name = key.split(".")
         if isinstance(settings.get(section), dict) and name in settings[section]:

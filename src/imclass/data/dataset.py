@@ -20,6 +20,7 @@ class Split:
     labels: Tensor  # int64 (N,), index into the class names
     files: tuple[str, ...] | None = None  # where each came from ('data_batch_5', 'train/cat/7.png')
     skipped: tuple[str, ...] = ()  # damaged images that are left out: 'train/cat/8.png: truncated'
+    groups: Tensor | None = None  # int64 (N,): of one number, all are to be in one split
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -34,6 +35,7 @@ class Dataset:
     classes: tuple[str, ...]
     val: Split | None = None  # only where the data set comes with one
     fingerprint: str = ""  # computed unless given
+    val_name: str = "val/ folder"  # where `val` comes from
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -75,7 +77,7 @@ class Data:
 
 
 def fingerprint(parts: tuple[Split | None, ...], classes: tuple[str, ...]) -> str:
-    """Return the sha256 (hex) of shapes, class names, images and labels of all parts, in order.
+    """Return the sha256 (hex) of shapes, class names, images, labels and groups of all parts, in order.
 
     File names do not count: a copy of the data elsewhere has the same fingerprint.
     """
@@ -83,7 +85,8 @@ def fingerprint(parts: tuple[Split | None, ...], classes: tuple[str, ...]) -> st
     digest = hashlib.sha256(json.dumps([shapes, classes]).encode())
     for part in parts:
         if part is not None:
-            for tensor in (*part.images.split(CHUNK), part.labels):  # signals are answered in between
+            groups = () if part.groups is None else (part.groups,)
+            for tensor in (*part.images.split(CHUNK), part.labels, *groups):  # signals are answered meanwhile
                 digest.update(tensor.reshape(-1).numpy().data)
     return digest.hexdigest()
 

@@ -24,10 +24,12 @@ def with_few_images(dataset: Dataset, most: int) -> Dataset:
     if all(part is None or len(part) <= most for part in parts):
         return dataset
     train, test = (_few_of(part, most) for part in (dataset.train, dataset.test))
-    return Dataset(train, test, dataset.classes, dataset.val and _few_of(dataset.val, most))
+    val = dataset.val and _few_of(dataset.val, most)
+    return Dataset(train, test, dataset.classes, val, val_name=dataset.val_name)
 
 
 def _few_of(split: Split, most: int) -> Split:
     indices = chosen(split.labels, most)
     files = None if split.files is None else tuple(split.files[index] for index in indices.tolist())
-    return Split(split.images[indices], split.labels[indices], files, split.skipped)
+    groups = None if split.groups is None else split.groups[indices]
+    return Split(split.images[indices], split.labels[indices], files, split.skipped, groups)

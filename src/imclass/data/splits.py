@@ -9,6 +9,7 @@ from torch import Tensor
 
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split
+from imclass.data.folds import deal_into_folds, partition
 from imclass.errors import UserError, counted
 
 DEFAULT_VAL_SPLIT = DatasetConfig().val_split
@@ -17,17 +18,23 @@ DEFAULT_VAL_SPLIT = DatasetConfig().val_split
 def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> tuple[Split, Split, str]:
     """Return training split, validation split, and where the latter comes from (`Data.val_source`).
 
-    Validation images are held out by `config.val_split`, then `config.fraction` of the rest is kept.
+    Validation images are held out by `config.folds` or `config.val_split`, then `config.fraction` of the rest
+    is kept. folds: one of that many equal parts of all images but those of the test, stratified.
     val_split: `test`; a list of patterns for the names in `dataset.train.files` ('data_batch_5',
     'train/*/1*.png'; `*` also matches slashes); else, unless the data set comes with validation images, a
-    fraction in (0, 1) or a number of training images, stratified. A smaller `fraction` is a subset of a
-    larger one. Splits that are taken whole share memory with `dataset`; others are copies in the original
-    order. Raises UserError on an empty split, labels out of range, and settings that cannot be met.
+    fraction in (0, 1) or a number of training images, stratified. Groups of images are kept whole, except by
+    patterns and `fraction`. A smaller `fraction` is a subset of a larger one. Splits that are taken whole
+    share memory with `dataset`; others are copies in the original order. Raises UserError on an empty split,
+    labels out of range, and settings that cannot be met.
     """
     check_parts(dataset)
     generator = torch.Generator().manual_seed(seed)
-    train, labels = dataset.train, dataset.train.labels
-    if config.val_split == "test":
+    train = dataset.train if config.folds is None else _without_test(dataset)
+    labels = train.labels
+    if config.folds is not None:
+        held = _fold(train, dataset.classes, config.folds, config.fold, generator)
+        kept, val, source = ~held, _select(train, held), f"fold {config.fold} of {config.folds}, stratified"
+    elif config.val_split == "test":
         kept, val, source = None, dataset.test, "test (tutorial style)"
     elif isinstance(config.val_split, list):
         held = _matching(train.files, config.val_split)
@@ -35,13 +42,67 @@ def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> tuple[S
     elif dataset.val is not None:
         unused = config.val_split != DEFAULT_VAL_SPLIT
         note = f" (dataset.val_split={config.val_split} has no effect)" if unused else ""
-        kept, val, source = None, dataset.val, f"val/ folder{note}"
+        kept, val, source = None, dataset.val, f"{dataset.val_name}{note}"
     else:
         count, source = _count(config.val_split, len(train))
-        held = stratified(labels, count, generator)
+        held = hold_out(labels, train.groups, dataset.classes, count, generator)
         kept, val = ~held, _select(train, held)
+    if train.groups is not None and not isinstance(config.val_split, list):
+        source += ", groups kept whole"
     kept = _keep_fraction(labels, kept, config.fraction, generator)
     return train if kept is None else _select(train, kept, train.skipped), val, source
+
+
+def hold_out(
+    labels: Tensor, groups: Tensor | None, classes: Sequence[str], count: int, generator: torch.Generator
+) -> Tensor:
+    """Choose `count` images, stratified, as a bool mask (N,); about as many where groups are kept whole.
+
+    labels, groups: int64 (N,). Raises UserError where groups leave nothing to hold out, or nothing of a class
+    to train on.
+    """
+    if groups is None:
+        return stratified(labels, count, generator)
+    share = count / len(labels)
+    held = partition(labels, groups, [share, 1 - share], generator) == 0
+    if not held.any():
+        few = f"{counted(len(groups.unique()), 'group')} of {counted(len(labels), 'image')}"
+        raise UserError(f"dataset: no group of {few} is small enough to hold out {count}; name the splits")
+    _require_every_class(labels, ~held, classes, "dataset")
+    return held
+
+
+def _fold(split: Split, classes: Sequence[str], folds: int, fold: int, generator: torch.Generator) -> Tensor:
+    """Return the images of one fold as a bool mask (N,).
+
+    Raises UserError where the fold is empty, or nothing of a class is left.
+    """
+    held = deal_into_folds(split.labels, split.groups, folds, generator) == fold
+    if not held.any():
+        few = "image" if split.groups is None else "group"
+        raise UserError(f"dataset.folds={folds}: fold {fold} has no {few}; choose fewer folds")
+    _require_every_class(split.labels, ~held, classes, f"dataset.folds={folds}")
+    return held
+
+
+def _require_every_class(labels: Tensor, kept: Tensor, classes: Sequence[str], setting: str) -> None:
+    if lost := set(labels.tolist()) - set(labels[kept].tolist()):
+        raise UserError(
+            f"{setting}: would hold out all of {classes[min(lost)]!r}, which is one image or one group; "
+            "nothing of it is left to train on"
+        )
+
+
+def _without_test(dataset: Dataset) -> Split:
+    """Return training and validation images as one split."""
+    train, val = dataset.train, dataset.val
+    if val is None:
+        return train
+    both = (train, val)
+    files = None if train.files is None or val.files is None else train.files + val.files
+    groups = None if train.groups is None or val.groups is None else torch.cat([train.groups, val.groups])
+    images, labels = torch.cat([part.images for part in both]), torch.cat([part.labels for part in both])
+    return Split(images, labels, files, train.skipped + val.skipped, groups)
 
 
 def stratified(
@@ -148,4 +209,5 @@ def _keep_fraction(
 def _select(split: Split, mask: Tensor, skipped: tuple[str, ...] = ()) -> Split:
     indices = mask.nonzero().flatten()
     files = None if split.files is None else tuple(split.files[index] for index in indices.tolist())
-    return Split(split.images.index_select(0, indices), split.labels[indices], files, skipped)
+    groups = None if split.groups is None else split.groups[indices]
+    return Split(split.images.index_select(0, indices), split.labels[indices], files, skipped, groups)

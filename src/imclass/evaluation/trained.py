@@ -13,7 +13,7 @@ from torch import nn
 
 from imclass.config.check import check_config
 from imclass.config.schema import Config, DeviceConfig
-from imclass.config.stored import with_units
+from imclass.config.stored import as_of_today
 from imclass.config.yaml_file import parse_yaml
 from imclass.data.augment import Augment
 from imclass.data.dataset import Data, Split
@@ -145,7 +145,7 @@ def open_trained(path: Path, weights: str = "best") -> Trained:
             source, tensors = Path(weights), read_model_weights(weights)
     except DamagedCheckpoint as error:
         raise UserError(f"{error}; --weights best, last or FILE chooses other weights") from error
-    settings = with_units(parse_yaml(about["config"], f"{present[0]}: config"))
+    settings = as_of_today(parse_yaml(about["config"], f"{present[0]}: config"))
     config = check_config(settings, to_train=False)
     channels, height, width = about["shape"]
     device = _device(config.device, header)

@@ -22,9 +22,9 @@ from imclass.runs.atomic import write_atomically, write_csv
 from imclass.runs.records import RunRecord
 from imclass.runs.regular import open_regular
 
-SPLIT_KEYS = ("dataset.name", "dataset.val_split", "dataset.test_split", "dataset.fraction")
+SPLIT_KEYS = ("dataset.name", "dataset.val_split", "dataset.folds", "dataset.test_split", "dataset.fraction")
 # How a folder's images are stored, which their fingerprint depends on.
-STORED_KEYS = ("dataset.resize", "dataset.centre")
+STORED_KEYS = ("dataset.resize", "dataset.centre", "dataset.background")
 SPLITS = {"val": "best", "test": "test"}  # the entry of summary.json that has the figures of a split
 LOG_TAIL = 10_000  # bytes of train.log that its last line is looked for in
 FIGURES = (*(f"{split}_{name}" for split in SPLITS for name in METRICS), "seconds")
@@ -32,7 +32,7 @@ FIGURES = (*(f"{split}_{name}" for split in SPLITS for name in METRICS), "second
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One configuration: its runs differ only in the seed."""
+    """One configuration: its runs differ only in the seed and the fold."""
 
     data: str  # what its runs were trained and validated on; the same in each row that it is ranked with
     settings: dict[str, str]  # those that differ between the configurations, paths in short
@@ -60,9 +60,10 @@ class Row:
         return statistics.fmean(self.figures[figure]) if self.figures[figure] else None
 
     def deviation(self, figure: str) -> float | None:
-        """Return the sample standard deviation over the runs; None for one run, or repeats of one seed."""
-        seeds, values = {run.settings.get("seed") for run in self.runs}, self.figures[figure]
-        return statistics.stdev(values) if len(seeds) > 1 and len(values) > 1 else None
+        """Return the sample standard deviation over the runs; None for one run, or copies of one."""
+        drawn = {(run.settings.get("seed"), run.settings.get("dataset.fold")) for run in self.runs}
+        values = self.figures[figure]
+        return statistics.stdev(values) if len(drawn) > 1 and len(values) > 1 else None
 
 
 def compare(runs: Sequence[RunRecord]) -> list[Row]:
@@ -128,7 +129,8 @@ def _data_of(run: RunRecord) -> str:
     name, root = run.settings["dataset.name"], run.settings.get("dataset.root")
     where = f" {brief_path(root)}" if root and name == "image_folder" else ""
     train, val, test = _counts(run)
-    split = f"val_split {show(run.settings['dataset.val_split'])}"
+    folds = run.settings.get("dataset.folds")
+    split = f"{folds} folds" if folds else f"val_split {show(run.settings['dataset.val_split'])}"
     return f"{show(name)}{where}: {train:,} train, {val:,} val, {test:,} test images, {split}"
 
 

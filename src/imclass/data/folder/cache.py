@@ -23,7 +23,7 @@ from imclass.runs.regular import open_regular
 
 _warn_once = cache(logging.getLogger(__name__).warning)
 
-FORMAT = 2  # increment it when the same files give other pixels, or are cached in another form
+FORMAT = 3  # increment it when the same files give other pixels, or are cached in another form
 DIGEST_SIZE = hashlib.sha256().digest_size
 PIECE = 1 << 26  # bytes hashed at once: signals are answered in between
 AT_ONCE = 512  # images made between two writes
@@ -44,8 +44,8 @@ def cache_key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def folder_key(root: Path, use: str | int | None, files: Sequence[object]) -> str:
-    """Return the key of what is made of these files. use: a side in pixels, None, or another purpose."""
+def folder_key(root: Path, use: object, files: Sequence[object]) -> str:
+    """Return the key of what is made of these files. use: the purpose, and the settings it depends on."""
     return cache_key(FORMAT, PIL.__version__, str(root.resolve()), use, files)
 
 

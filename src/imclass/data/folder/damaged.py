@@ -2,47 +2,57 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+from imclass.config.setting import show
 from imclass.data.folder.cache import cached_text, folder_key
-from imclass.data.folder.decode import damage, read_files, read_header, read_images
-from imclass.data.folder.scan import ImageFile
-from imclass.errors import UserError
+from imclass.data.folder.decode import damage, read_files, read_header
+from imclass.data.folder.listing import Listing
+from imclass.errors import ConfigError, UserError
+
+SHOWN = 10  # missing files
 
 
-def skip_damaged(
-    root: Path, found: dict[str, list[ImageFile]], classes: Sequence[str]
-) -> dict[str, tuple[str, ...]]:
-    """Take the images that cannot be decoded out of `found`; return them as "name: problem", by part.
+def skip_damaged(listing: Listing) -> dict[str, tuple[str, ...]]:
+    """Take the images that cannot be decoded out of the parts; return them as "name: problem", by part.
 
     What is damaged is found once, and cached: each image is decoded fully. Raises UserError if a class
     loses all its images.
     """
-    files = list(chain.from_iterable(found.values()))
+    folder, parts, root = listing.folder, listing.parts, listing.root
+    files = list(chain.from_iterable(parts.values()))
     names = [file.name for file in files]
 
     def find() -> str:
-        reasons = read_files(names, lambda name: damage(root / name))
+        reasons = read_files(names, lambda name: damage(folder / name))
         return json.dumps({name: reason for name, reason in zip(names, reasons, strict=True) if reason})
 
-    damaged: dict[str, str] = json.loads(cached_text(folder_key(root, "damaged", files), find))
+    damaged: dict[str, str] = json.loads(cached_text(folder_key(folder, "damaged", files), find))
     skipped = {}
-    for part, own in found.items():
-        found[part] = whole = [file for file in own if file.name not in damaged]
+    for part, own in parts.items():
+        parts[part] = whole = [file for file in own if file.name not in damaged]
         if lost := {file.label for file in own} - {file.label for file in whole}:
-            raise UserError(
-                f"{root}: all images of {classes[min(lost)]!r} in {part} are damaged; {how_to_list(root)}"
-            )
+            name = listing.classes[min(lost)]
+            raise UserError(f"{root}: all images of {name!r} in {part} are damaged; {how_to_list(root)}")
         skipped[part] = tuple(f"{file.name}: {damaged[file.name]}" for file in own if file.name in damaged)
     return skipped
 
 
-def refuse_irregular(root: Path, found: Mapping[str, Sequence[ImageFile]]) -> None:
-    """Raise UserError naming a file of `found` that is no file, such as a FIFO; no other is opened."""
-    names = [file.name for file in chain.from_iterable(found.values()) if file.size < 0]
-    read_images(root, names, read_header, how_to_skip(root))
+def refuse_irregular(listing: Listing) -> None:
+    """Raise ConfigError naming what is no file, such as a FIFO or a link to nowhere; no file is opened."""
+    names = [file.name for file in chain.from_iterable(listing.parts.values()) if file.size < 0]
+    if not names:
+        return
+    problems = []
+    for name in names[:SHOWN]:
+        try:
+            read_header(listing.folder / name)
+        except UserError as error:
+            problems.append(f"{show(name)}: damaged or unreadable image ({error})")
+    more = [f"{len(names) - SHOWN:,} more are missing or no files"] if len(names) > SHOWN else []
+    *others, last = [*problems, *more]
+    raise ConfigError([*others, f"{last}; {how_to_skip(listing.root)}"])
 
 
 def how_to_list(root: Path) -> str:

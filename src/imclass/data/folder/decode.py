@@ -31,6 +31,8 @@ _one_large = threading.Lock()
 PER_TASK = 32  # files that a thread takes at once
 
 Result = TypeVar("Result")
+Colour = tuple[int, int, int]  # red, green and blue, each 0..255
+BACKGROUNDS: dict[str, Colour | None] = {"white": (255, 255, 255), "black": (0, 0, 0), "ignore": None}
 
 
 class Header(NamedTuple):
@@ -108,11 +110,22 @@ def read_header(path: str | Path) -> Header:
         raise UserError(_reason(error)) from error
 
 
-def decode_image(path: str | Path, size: int | None, channels: int) -> NDArray[np.uint8]:
+def colour_of(background: str | list[int]) -> Colour | None:
+    """Return the colour that `dataset.background` names, None for `ignore`."""
+    if isinstance(background, str):
+        return BACKGROUNDS[background]
+    red, green, blue = background
+    return red, green, blue
+
+
+def decode_image(
+    path: str | Path, size: int | None, channels: int, background: Colour | None = BACKGROUNDS["white"]
+) -> NDArray[np.uint8]:
     """Return a file's pixels as uint8 (channels, H, W), upright.
 
-    channels: 1 (greyscale) or 3 (RGB); alpha is dropped, 16 bits keep the upper 8. size: resize the shorter
-    side to it (bicubic, antialiased) and crop the centre square; None: keep the size.
+    channels: 1 (greyscale) or 3 (RGB); 16 bits keep the upper 8. size: resize the shorter side to it
+    (bicubic, antialiased) and crop the centre square; None: keep the size. background: what shows through
+    transparent pixels, as its brightness with one channel; None: alpha is ignored.
     Raises UserError, without the file's name, if it is damaged, too large or not an image.
     """
     try:
@@ -123,7 +136,7 @@ def decode_image(path: str | Path, size: int | None, channels: int) -> NDArray[n
             if image.width * image.height > LARGE:
                 turns.enter_context(_one_large)
             ImageOps.exif_transpose(image, in_place=True)
-            pixels = _to_mode(image, "L" if channels == 1 else "RGB")
+            pixels = _to_mode(image, "L" if channels == 1 else "RGB", background)
             if size is not None and pixels.size != (size, size):
                 pixels = ImageOps.fit(pixels, (size, size), Image.Resampling.BICUBIC)
             array = np.asarray(pixels)
@@ -153,15 +166,25 @@ def _check_work(file: BinaryIO, image: Image.Image) -> None:
             raise ValueError(f"{scans} scans of {image.width}x{image.height} pixels, too many to decode")
 
 
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == mode:
-        return image
-    if image.mode.startswith("I"):  # 16 bits, perhaps widened to 32; Pillow would clip them at 255
-        upper = np.asarray(image).clip(0, 0xFFFF) >> 8
-        image = Image.fromarray(upper.astype(np.uint8))
+def _to_mode(image: Image.Image, mode: str, background: Colour | None) -> Image.Image:
+    """Return the image with 8 bits per channel in `mode`, L or RGB, and without alpha."""
+    if image.mode.startswith("I"):
+        image = _upper_8_bits(image)
     elif image.mode == "F":
         raise ValueError("floating-point pixels have no fixed range; save it with 8 or 16 bits")
-    return image.convert(mode)
+    if background is not None and image.has_transparency_data:
+        behind = Image.new("RGBA", image.size, background)
+        image = Image.alpha_composite(behind, image.convert("RGBA"))
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _upper_8_bits(image: Image.Image) -> Image.Image:
+    """Return 16 bits, perhaps widened to 32, as L (Pillow would clip at 255); with a colour key as LA."""
+    values, key = np.asarray(image), image.info.get("transparency")
+    grey = Image.fromarray((values.clip(0, 0xFFFF) >> 8).astype(np.uint8))
+    if key is None:
+        return grey
+    return Image.merge("LA", (grey, Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))))
 
 
 def _reason(error: Exception) -> str:

@@ -36,15 +36,7 @@ class ImageFile(NamedTuple):
     label: int
     size: int  # in bytes; -1: not a regular file, or a link to nowhere, which reading it will say
     mtime_ns: int
-
-
-def scan_to_train(root: Path, given: str) -> tuple[tuple[str, ...], dict[str, list[ImageFile]]]:
-    """Return what `scan_folder` does. Raises UserError for a class without training images, too."""
-    classes, images = scan_folder(root, given)
-    if empty := set(range(len(classes))) - {file.label for file in images["train"]}:
-        name = classes[min(empty)]
-        raise UserError(f"{root}: no image of {name!r} to train on; add some or remove its folder")
-    return classes, images
+    group: str = ""  # of a table: what is to be in one part as a whole
 
 
 def scan_folder(

@@ -1,12 +1,16 @@
-"""Finds every problem in a folder of images; `scan` and `decode` stop at the first."""
+"""Finds every problem in a folder or a table of images; `scan` and `decode` stop at the first."""
 
 import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+from imclass.config.data_root import is_table
 from imclass.data.folder.decode import damage, read_files
+from imclass.data.folder.listing import list_images
 from imclass.data.folder.scan import (
     LAYOUT,
     difference,
@@ -22,37 +26,65 @@ from imclass.errors import UserError, counted
 Progress = Callable[[Iterator[str], int], Iterable[str]]
 
 
+class Labelled(NamedTuple):
+    name: str  # of a file, below the folder
+    part: str
+    label: str
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a folder or a table names, and what is wrong with it without opening the images."""
+
+    folder: Path  # names are below it
+    classes: tuple[str, ...] = ()
+    images: list[Labelled] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    ignored: list[Problem] = field(default_factory=list)
+
+
 def verify_folder(root: Path, progress: Progress = lambda reasons, total: reasons) -> Verified:
-    """Look at all files of a folder in one of `scan`'s layouts, and decode every image fully.
+    """Look at all files of a folder in one of `scan`'s layouts, or of a table, and decode every image fully.
 
     progress: is handed one reason per image as it is decoded ("": whole) and their number. Raises UserError
-    for a folder that has none of the layouts.
+    for a folder that has none of the layouts, and for a table with bad rows.
     """
-    inspection = _Inspection(root)
-    classes = inspection.look()
-    names = inspection.images
-    reasons = progress(read_files(names, lambda name: damage(root / name)), len(names))
+    contents = contents_of(root)
+    names = [image.name for image in contents.images]
+    reasons = progress(read_files(names, lambda name: damage(contents.folder / name)), len(names))
     damaged = [Problem(name, reason) for name, reason in zip(names, reasons, strict=True) if reason]
-    problems = list(dict.fromkeys([*inspection.problems, *damaged]))
-    return Verified(len(names), classes, problems, sorted(inspection.ignored))
+    problems = list(dict.fromkeys([*contents.problems, *damaged]))
+    return Verified(len(names), contents.classes, problems, sorted(contents.ignored))
+
+
+def contents_of(root: Path) -> Contents:
+    """Return what a folder or a table names. Raises UserError as `verify_folder` does."""
+    if not is_table(root):
+        return _Inspection(root).look()
+    listing = list_images(root, str(root))
+    images = [
+        Labelled(file.name, part, listing.classes[file.label])
+        for part, files in listing.parts.items()
+        for file in files
+    ]
+    return Contents(listing.folder, listing.classes, images)
 
 
 class _Inspection:
-    """What a folder holds, without opening the images."""
+    """Visits a folder, without opening the images."""
 
     def __init__(self, root: Path):
         self.root = root
-        self.images: list[str] = []  # names of files, below the root
-        self.problems: list[Problem] = []
-        self.ignored: list[Problem] = []
+        self.contents = Contents(root)
+        self.problems, self.ignored = self.contents.problems, self.contents.ignored
 
-    def look(self) -> tuple[str, ...]:
-        """Visit all parts; return the classes of the training part."""
+    def look(self) -> Contents:
+        """Visit all parts; the classes are those of the training part."""
         folders = part_folders(self.root, self.failed)
         if "train" not in folders:
             raise UserError(f"{self.root}: has {', '.join(folders)}/ but no train/ beside it")
         found = {part: subfolders(folder, self.failed) for part, folder in folders.items()}
-        classes = found["train"]
+        classes = self.contents.classes = found["train"]
         if len(classes) < 2:
             raise UserError(
                 f"{self.root}: {counted(len(classes), 'class folder')} in {folders['train']}; {LAYOUT}"
@@ -60,24 +92,25 @@ class _Inspection:
         for part, folder in folders.items():
             if differing := difference(found[part], classes):
                 self.add(folder, f"class folders differ from those of train/: it {differing}")
-            before = len(self.images)
+            before = len(self.contents.images)
             for name in found[part]:
-                self.look_at_class(folder / name, required=part == "train")
-            if len(self.images) == before:
+                self.look_at_class(folder / name, part)
+            if len(self.contents.images) == before:
                 self.add(folder, "no images in its class folders")
         self.look_beside(folders)
-        return classes
+        return self.contents
 
-    def look_at_class(self, folder: Path, *, required: bool) -> None:
-        before = len(self.images)
+    def look_at_class(self, folder: Path, part: str) -> None:
+        images = self.contents.images
+        before = len(images)
         for name, entry in sorted(files_under(folder, self.name(folder), failed=self.failed), key=_name):
             if is_image_name(name):
-                self.images.append(name)
+                images.append(Labelled(name, part, folder.name))
             else:
                 self.look_at_other(name, entry)
-        if len(self.images) == before:
+        if len(images) == before:
             empty = Problem(self.name(folder), "no images of this class")
-            (self.problems if required else self.ignored).append(empty)
+            (self.problems if part == "train" else self.ignored).append(empty)
 
     def look_at_other(self, name: str, entry: "os.DirEntry[str]") -> None:
         """Record a file that is not named like an image."""
