@@ -1,6 +1,7 @@
 """imclass against what people would use instead: the same model, images, batch and epochs.
 
-    python scripts/bench/peers.py --root FOLDER [--images 3000] [--epochs 2] [--rounds 5] [--output FILE]
+    python scripts/bench/peers.py --root FOLDER [--images 3000] [--epochs 2] [--stem cifar] [--rounds 5]
+        [--output FILE]
 
 Peers (scripts/bench/peers/): a plain PyTorch script as tutorials write it, the same script tuned, Lightning
 as its documentation writes it, and ultralytics' classification trainer, in an environment of their own
@@ -106,10 +107,10 @@ def memory_of(pid: int) -> float:
     return own / 1024 + sum(memory_of(int(child)) for child in children)
 
 
-def ours(data: Path, epochs: int) -> Result:
+def ours(data: Path, epochs: int, stem: str) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         settings = ["dataset=image_folder", f"dataset.root={data}", "dataset.val_split=test"]
-        settings += ["model=resnet18", "model.stem=imagenet", "augment=crop_flip", "optimizer.lr=0.05"]
+        settings += ["model=resnet18", f"model.stem={stem}", "augment=crop_flip", "optimizer.lr=0.05"]
         settings += ["train.batch_size=128", f"train.epochs={epochs}", f"output_dir={folder}", "name=run"]
         command = [sys.executable, "-m", "imclass", "train", *settings]
         seconds, first, memory, _ = measure(command, ", step 1 of ")
@@ -117,9 +118,9 @@ def ours(data: Path, epochs: int) -> Result:
     return Result(seconds, first, memory, summary["test"]["accuracy"])
 
 
-def theirs(name: str, python: Path, data: Path, epochs: int) -> Result:
+def theirs(name: str, python: Path, data: Path, epochs: int, stem: str) -> Result:
     script, *flags = PEERS[name]
-    command = [python, HERE / "peers" / script, data, f"--epochs={epochs}", *flags]
+    command = [python, HERE / "peers" / script, data, f"--epochs={epochs}", f"--stem={stem}", *flags]
     with tempfile.TemporaryDirectory() as folder:
         command = ["env", "-C", folder, *command]  # they write into the current folder
         seconds, first, memory, printed = measure(command, "first step")
@@ -134,6 +135,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--stem", choices=["cifar", "imagenet"], default="cifar")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("peers.json"))
     options = parser.parse_args()
@@ -144,9 +146,9 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, found in results.items():
                 found.append(
-                    ours(data, options.epochs)
+                    ours(data, options.epochs, options.stem)
                     if name == "imclass"
-                    else theirs(name, python, data, options.epochs)
+                    else theirs(name, python, data, options.epochs, options.stem)
                 )
                 print(f"{name:14} {found[-1]}", flush=True)
             written = {name: [asdict(one) for one in found] for name, found in results.items()}

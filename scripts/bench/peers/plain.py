@@ -1,6 +1,6 @@
 """A training script as tutorials write it, or tuned for a CPU: torchvision's data set, transforms and model.
 
-    python scripts/bench/peers/plain.py FOLDER [--epochs 2] [--batch 128] [--tuned]
+    python scripts/bench/peers/plain.py FOLDER [--epochs 2] [--batch 128] [--stem cifar] [--tuned]
 
 `--tuned`: bfloat16 where the CPU has units for it, channels-last memory, fused SGD, workers that stay.
 Prints `first step` after its first step and `accuracy A` at the end.
@@ -10,6 +10,7 @@ import argparse
 
 import torch
 import torchvision
+from network import STEMS, resnet18
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--tuned", action="store_true")
+    parser.add_argument("--stem", choices=STEMS, default="cifar")
     options = parser.parse_args()
 
     standard = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
@@ -34,7 +36,7 @@ def main() -> None:
     train_loader = DataLoader(train_set, options.batch, shuffle=True, drop_last=True, **workers)
     test_loader = DataLoader(test_set, 512 if options.tuned else options.batch, **workers)
 
-    model = torchvision.models.resnet18(num_classes=len(train_set.classes))
+    model = resnet18(len(train_set.classes), options.stem)
     layout = torch.channels_last if options.tuned else torch.contiguous_format
     model = model.to(memory_format=layout)
     fast = options.tuned and (

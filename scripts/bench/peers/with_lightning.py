@@ -1,6 +1,6 @@
 """The same training with Lightning, as its documentation writes one.
 
-    python scripts/bench/peers/with_lightning.py FOLDER [--epochs 2] [--batch 128]
+    python scripts/bench/peers/with_lightning.py FOLDER [--epochs 2] [--batch 128] [--stem cifar]
 
 Prints `first step` after its first step and `accuracy A` at the end.
 """
@@ -10,6 +10,7 @@ import argparse
 import lightning
 import torch
 import torchvision
+from network import STEMS, resnet18
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from torchmetrics.functional import accuracy
@@ -19,10 +20,10 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 class LitResNet(lightning.LightningModule):
-    def __init__(self, classes: int, lr: float) -> None:
+    def __init__(self, classes: int, lr: float, stem: str) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.model = torchvision.models.resnet18(num_classes=classes)
+        self.model = resnet18(classes, stem)
 
     def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
         images, labels = batch
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.05)
+    parser.add_argument("--stem", choices=STEMS, default="cifar")
     options = parser.parse_args()
     standard = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     augmented = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), *standard]
@@ -69,7 +71,7 @@ def main() -> None:
     train_loader = DataLoader(train_set, options.batch, shuffle=True, drop_last=True, **workers)
     test_loader = DataLoader(test_set, options.batch, **workers)
     trainer = lightning.Trainer(max_epochs=options.epochs, callbacks=[FirstStep()])
-    trainer.fit(LitResNet(len(train_set.classes), options.lr), train_loader, test_loader)
+    trainer.fit(LitResNet(len(train_set.classes), options.lr, options.stem), train_loader, test_loader)
     print(f"\naccuracy {float(trainer.callback_metrics['val_acc']):.4f}", flush=True)
 
 
