@@ -3,6 +3,7 @@
 #   bash scripts/test.sh [pytest arguments]
 #   bash scripts/test.sh --cov      # with coverage, which must reach 90 %
 #   bash scripts/test.sh -m soak    # what is random or long
+#   bash scripts/test.sh -m slurm   # batch jobs, beside a Slurm
 set -euo pipefail
 extras="[dev]"
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"

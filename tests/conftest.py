@@ -42,7 +42,7 @@ QUICK = (
 
 
 class FilesOfProcesses(LoadScopeScheduling):
-    """Give each of the files that start clusters or many processes to one worker whole, and first.
+    """Give the file that starts many processes to one worker whole, and first.
 
     Marks of the kind `xdist_group` are not used, since pytest 9.2 ignores them:
     https://github.com/pytest-dev/pytest-xdist/issues/1386
@@ -50,7 +50,7 @@ class FilesOfProcesses(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
-        return file if file.endswith(("test_slurm.py", "test_distributed.py")) else nodeid
+        return file if file.endswith("test_distributed.py") else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesOfProcesses:

@@ -22,10 +22,7 @@ from holding import ENTRY_POINTS, HOLD_AT
 
 from imclass.runs.same_run import differences
 
-pytestmark = [
-    pytest.mark.slurm,
-    pytest.mark.skipif(shutil.which("sbatch") is None, reason="no Slurm here"),
-]
+pytestmark = pytest.mark.slurm
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SMALL = "--cpus-per-task=1", "--time=60"
 EPOCHS = 400
@@ -140,7 +137,6 @@ def test_requeued_in_the_middle(place: Path, hold: Callable[[int], None]) -> Non
     assert differences(the_run(folder), whole("requeued", *HELD)) == []
 
 
-@pytest.mark.soak
 def test_the_time_limit_warns_and_the_job_goes_on(place: Path) -> None:
     """A training that takes a minute here, however fast the machine is."""
     seconds = json.loads((whole("long", *LONG) / "summary.json").read_text())["seconds"]["train"]
