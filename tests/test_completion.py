@@ -34,6 +34,8 @@ OFFERED = {
     "imclass schema sw": "sweep",
     "imclass completion z": "zsh",
     "imclass evaluate mi": "mine",
+    "imclass train resume=": "mine",
+    "imclass train model.weights=mi": "mine",
     "imclass train nothing=": "",
 }
 

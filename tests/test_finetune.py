@@ -104,6 +104,9 @@ def test_names_of_wrappers_and_heads_for_training_are_left_out() -> None:
 def test_weights_of_another_architecture_are_refused() -> None:
     with pytest.raises(UserError, match="the weights do not fit the model; missing: "):
         transfer(on_meta("resnet18"), source(on_meta("vgg11").state_dict()), VEHICLES, "auto")
+    ours = Source(Path("w.pt"), on_meta("vgg11").state_dict(), VEHICLES, "vgg11")
+    with pytest.raises(UserError, match=r"model\.weights=w\.pt: of another model; add model=vgg11$"):
+        transfer(on_meta("resnet18"), ours, VEHICLES, "auto")
 
 
 def test_a_run_is_named_where_weights_are_wanted(run, train, imclass) -> None:

@@ -115,7 +115,7 @@ MISTAKES = [
     (["dataset=cifar10", "dataset.root=/no/such/folder"], ["dataset.root=/no/such/folder", "no such folder"]),
     (["model.weights=none.pt"], ["model.weights=none.pt", "no such file"]),
     (["model.weights=none"], ["model.weights=outputs/none", "no such run"]),
-    (["model.weights=/"], ["model.weights=/", "neither a file of weights nor a run folder"]),
+    (["model.weights=/"], ["model.weights=/", "a folder, but of no run"]),
     (["resume=outputs/none"], ["resume=outputs/none", "or a run"]),
     (["output_dir=/dev/null/x"], ["output_dir=/dev/null/x", "not a writable folder"]),
     (["--config-dir", "/no/such/folder"], ["--config-dir", "no such folder"]),

@@ -33,7 +33,6 @@ WEIGHTS = "model.weights=first"
 WAYS = {
     "from scratch": ("augment=crop_flip", "optimizer.lr=0.05"),
     "fine-tuned": (WEIGHTS, "augment=crop_flip", "optimizer.lr=0.01"),
-    "fine-tuned, freeze=3": (WEIGHTS, "augment=crop_flip", "optimizer.lr=0.01", "model.freeze=3"),
     "freeze=backbone, augment=none": (WEIGHTS, "augment=none", "optimizer.lr=0.05", "model.freeze=backbone"),
 }
 

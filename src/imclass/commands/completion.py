@@ -37,6 +37,7 @@ compdef _imclass imclass
 """,
     "fish": "complete -c imclass -a '(imclass completion query (commandline -cp))'\n",
 }
+OF_RUNS = ("resume", "model.weights")  # settings that take a run's name
 HELP = """\
 imclass completion bash|zsh|fish
 
@@ -80,8 +81,12 @@ def completions(line: str, commands: Collection[str]) -> list[str]:
     elif command == "completion":
         found = SCRIPTS
     else:
-        found = (path.parent.name for path in Path("outputs").glob("*/config.yaml"))
+        found = _runs()
     return sorted(text for text in found if text.startswith(word))
+
+
+def _runs() -> tuple[str, ...]:
+    return tuple(path.parent.name for path in Path("outputs").glob("*/config.yaml"))
 
 
 def _options_and_overrides(command: str, word: str) -> Iterable[str]:
@@ -101,6 +106,7 @@ def _options_and_overrides(command: str, word: str) -> Iterable[str]:
     elif key in settings:
         setting = settings[key]
         choices = setting.choices + (("true", "false") if bool in setting.options else ())
+        choices += _runs() if key in OF_RUNS else ()
     else:
         choices = ()
     before = value.rpartition(",")[0]  # of a sweep: a,b

@@ -53,5 +53,7 @@ def weights_file(text: str) -> Path:
             f"model.weights={text}: this run has no best model yet; let it train to an evaluation"
         )
     if path.is_dir():
-        raise UserError(f"model.weights={text}: neither a file of weights nor a run folder")
+        raise UserError(
+            f"model.weights={text}: a folder, but of no run; expected a run, or a file of weights"
+        )
     raise UserError(f"model.weights={text}: no such file, and no such run{similar_runs(text)}")

@@ -45,7 +45,15 @@ def is_timm(model: nn.Module) -> bool:
     return type(model).__module__.startswith("timm.")
 
 
-def as_timm_reads(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Return published weights as timm's own loader would: renamed, position embeddings resized."""
+def as_timm_reads(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Tensor]:
+    """Return published weights as timm's own loader would: renamed, position embeddings resized.
+
+    source: their file. Raises UserError naming it where timm cannot read them as weights of this model.
+    """
     read = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    return dict(read(dict(weights), model)) if read else dict(weights)
+    try:
+        return dict(read(dict(weights), model)) if read else dict(weights)
+    except Exception as error:  # whatever reshaping other tensors raises
+        raise UserError(
+            f"{source}: timm cannot read it as weights of this model ({first_line(error)})"
+        ) from error

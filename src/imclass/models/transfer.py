@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from imclass.config.setting import show
 from imclass.errors import UserError, counted
 from imclass.models.from_timm import as_timm_reads, is_timm
 from imclass.models.head import find_head
@@ -28,8 +29,9 @@ def transfer(model: nn.Module, source: Source, classes: tuple[str, ...], head: s
     own = model.state_dict()
     weights = _unwrapped(source.tensors)
     if is_timm(model):
-        weights = as_timm_reads(weights, model)
+        weights = as_timm_reads(weights, model, str(source.file))
     notes = _drop_auxiliary(weights, own)
+    _require_layers(model, weights, own, source)
     notes += _adapt_first_layer(model, weights, own, source)
     notes += _adapt_head(model, weights, own, source, classes, head)
     require_fit(model, weights, str(source.file))
@@ -53,14 +55,25 @@ def _drop_auxiliary(weights: Weights, own: Mapping[str, Any]) -> list[str]:
     return ["without its auxiliary heads"] if names else []
 
 
+def _require_layers(model: nn.Module, weights: Weights, own: Mapping[str, Tensor], source: Source) -> None:
+    """Raise UserError where the weights lack layers of the model other than its head."""
+    beside = _prefix_of_head(model, find_head(model))
+    if all(name in weights for name in own if not name.startswith(beside)):
+        return
+    if source.model is not None:
+        raise UserError(f"model.weights={source.file}: of another model; add model={show(source.model)}")
+    require_fit(model, weights, str(source.file))
+
+
 def _adapt_first_layer(
     model: nn.Module, weights: Weights, own: Mapping[str, Tensor], source: Source
 ) -> list[str]:
     """Convert the first kernels to the channels of the images. Raises UserError for another stem."""
     name = f"{first_conv(model)}.weight" if any(isinstance(m, nn.Conv2d) for m in model.modules()) else ""
-    if name not in weights or weights[name].ndim != 4 or weights[name].shape == own[name].shape:
+    found = weights.get(name)
+    if found is None or found.ndim != 4 or not found.is_floating_point() or found.shape == own[name].shape:
         return []
-    theirs, ours = weights[name].shape, own[name].shape
+    theirs, ours = found.shape, own[name].shape
     if theirs[2:] != ours[2:]:
         stem = "imagenet" if theirs[2] > ours[2] else "cifar"
         raise UserError(
@@ -69,7 +82,7 @@ def _adapt_first_layer(
         )
     if theirs[0] != ours[0]:  # `require_fit` refuses it
         return []
-    weights[name] = adapt_channels(weights[name], ours[1])
+    weights[name] = adapt_channels(found, ours[1])
     how = "summed" if ours[1] == 1 else "repeated in turn"
     return [f"first layer: its {counted(theirs[1], 'channel')} {how} for images of {ours[1]}"]
 

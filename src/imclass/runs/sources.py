@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from safetensors import safe_open
 from torch import Tensor
 
+from imclass.config.yaml_file import parse_yaml
 from imclass.errors import UserError
 from imclass.runs.checkpoint import is_ours, read_checkpoint, weights_of
 from imclass.runs.weights import read_weights
@@ -16,11 +17,12 @@ Tensors = Mapping[str, Tensor]
 
 
 class Source(NamedTuple):
-    """The weights in a file. classes: their names, where one of our runs wrote it."""
+    """The weights in a file; where one of our runs wrote it, also its classes and its model.name."""
 
     file: Path
     tensors: Tensors
-    classes: tuple[str, ...] | None
+    classes: tuple[str, ...] | None = None
+    model: str | None = None
 
 
 def read_source(path: Path) -> Source:
@@ -28,19 +30,25 @@ def read_source(path: Path) -> Source:
 
     Of a checkpoint, the weights that evaluations used. Raises UserError.
     """
-    if path.suffix != ".safetensors" and is_ours(path):
+    if path.suffix == ".safetensors":
+        tensors = read_weights(path)
+        with safe_open(path, "pt") as file:
+            about: Any = file.metadata() or {}
+        classes = _parsed(about.get("classes", "null"), path)
+    elif is_ours(path):
         state = read_checkpoint(path)
-        about = state.get("about")
-        classes = about.get("classes") if isinstance(about, Mapping) else None
-        return Source(path, weights_of(state), _names(classes))
-    tensors = read_weights(path)
-    if path.suffix != ".safetensors":
-        return Source(path, tensors, None)
-    with safe_open(path, "pt") as file:
-        text = (file.metadata() or {}).get("classes", "null")
+        tensors, about = weights_of(state), state.get("about")
+        about = about if isinstance(about, Mapping) else {}
+        classes = about.get("classes")
+    else:
+        return Source(path, read_weights(path))
+    return Source(path, tensors, _names(classes), _model(about.get("config"), path))
+
+
+def _parsed(text: str, path: Path) -> Any:
     try:
-        return Source(path, tensors, _names(json.loads(text)))
-    except ValueError as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as weights: `classes` in its metadata is no JSON") from error
 
 
@@ -48,3 +56,11 @@ def _names(value: Any) -> tuple[str, ...] | None:
     """Return a list of names, None for anything else."""
     named = isinstance(value, list) and all(isinstance(name, str) for name in value)
     return tuple(value) if named else None
+
+
+def _model(config: Any, path: Path) -> str | None:
+    """Return model.name of a configuration in YAML, None where there is none."""
+    settings = parse_yaml(config, f"{path}: config") if isinstance(config, str) else None
+    model = settings.get("model") if isinstance(settings, dict) else None
+    name = model.get("name") if isinstance(model, dict) else None
+    return name if isinstance(name, str) else None

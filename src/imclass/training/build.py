@@ -30,7 +30,7 @@ from imclass.training.class_weights import class_weights
 from imclass.training.ema import Ema
 from imclass.training.losses import build_loss
 from imclass.training.optimizers import build_optimizer
-from imclass.training.probe import on_features, probed_part
+from imclass.training.probe import lines_on_probe, on_features, probed_part
 from imclass.training.rates import lines_on_rates
 from imclass.training.resume import about_run, compare_headers, header_of, require_resumable, saved_state
 from imclass.training.schedules import build_schedule
@@ -188,7 +188,12 @@ def build_learner(
         model=model,
         network=device.processes.parallel(trained),
         part=part,
-        about=(*adapted, *lines_on_frozen(model, frozen, part), *lines_on_rates(model, config.optimizer)),
+        about=(
+            *adapted,
+            *lines_on_frozen(model, frozen),
+            *lines_on_probe(config, part),
+            *lines_on_rates(model, config.optimizer),
+        ),
         loss=build_loss(config.train, class_weights(config, data)).to(device.device),
         optimizer=build_optimizer(config.optimizer, model),
         schedule=build_schedule(config.scheduler, steps=steps, steps_per_epoch=steps_per_epoch),

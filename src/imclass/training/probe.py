@@ -25,8 +25,7 @@ def probed_part(config: Config, model: nn.Module, shape: tuple[int, int, int]) -
     It can where all before it is frozen, images are not augmented, and its outputs are the logits.
     model: on the CPU. shape: of an image.
     """
-    augmented = config.augment != AugmentConfig() or bool(config.train.resolutions)
-    if config.model.freeze != "backbone" or augmented:
+    if config.model.freeze != "backbone" or config.augment != AugmentConfig() or config.train.resolutions:
         return ""
     name, was_training = find_head(model), model.training
     head, model = model.get_submodule(name), model.eval()
@@ -36,6 +35,15 @@ def probed_part(config: Config, model: nn.Module, shape: tuple[int, int, int]) -
         makes_logits = kept[0].ndim == 2 and torch.equal(head(kept[0]), logits)
     model.train(was_training)
     return name if makes_logits else ""
+
+
+def lines_on_probe(config: Config, part: str) -> list[str]:
+    """Return the header's line on features that are computed once, or could be. part: see `probed_part`."""
+    if part:
+        return [f"         {part} learns from features that are computed once"]
+    if config.model.freeze == "backbone" and config.augment != AugmentConfig():
+        return ["         with augment=none, its features are computed once: that takes seconds"]
+    return []
 
 
 class Features(Images):

@@ -59,15 +59,11 @@ def _lines_on_weights(named: str, file: Path | None, adapted: Sequence[str]) -> 
     return [first, *(f"         {line}" for line in adapted)]
 
 
-def lines_on_frozen(model: nn.Module, frozen: Sequence[str], part: str) -> list[str]:
-    """Return the header's lines on what is not trained.
-
-    frozen: what `freeze` returns. part: the layer that is trained on features, "" where images are.
-    """
+def lines_on_frozen(model: nn.Module, frozen: Sequence[str]) -> list[str]:
+    """Return the header's line on what is not trained. frozen: what `freeze` returns."""
     if not frozen:
         return []
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     names = ", ".join(frozen) if len(frozen) <= SHOWN else f"{frozen[0]} to {frozen[-1]}"
-    lines = [f"frozen   {names}: {trained:,} of {total:,} parameters are trained"]
-    return lines + ([f"         {part} learns from features that are computed once"] if part else [])
+    return [f"frozen   {names}: {trained:,} of {total:,} parameters are trained"]
