@@ -8,7 +8,7 @@ from imclass.machine.device import Device
 
 TASKS = Path("/proc/self/task")
 SECONDS = 10.0  # of training before a verdict
-TOO_LONG = 0.2  # of the time; two threads of which one shares its core evenly wait for a quarter of it
+TOO_LONG = 0.25  # of the time; a thread that shares its core evenly waits for half of it
 
 
 class CoreWatch:
@@ -23,12 +23,13 @@ class CoreWatch:
         self._since, self._waited = time.monotonic(), seconds_waited()
 
     def check(self, warn: Callable[[str], None]) -> None:
-        """Hand `warn` a line if the threads have waited too long since this was built or last called."""
+        """Hand `warn` a line if a thread has waited too long since this was built or last looked."""
         seconds = time.monotonic() - self._since
         if self._done or seconds < SECONDS:
             return
         waited = seconds_waited()
-        share = (waited - self._waited) / (seconds * self._threads)
+        longest = max((now - self._waited.get(task, 0) for task, now in waited.items()), default=0)
+        share = min(1, longest / seconds)
         self._since, self._waited = time.monotonic(), waited
         if share > TOO_LONG:
             self._done = True
@@ -36,12 +37,12 @@ class CoreWatch:
             warn(f"other programs keep the cores busy: steps wait for them {share:.0%} of the time{fewer}")
 
 
-def seconds_waited() -> float:
-    """Return how long the threads of this process were ready to run and did not; 0 where nobody counts it."""
-    total = 0
+def seconds_waited() -> dict[str, float]:
+    """Return how long each thread of this process was ready to run and did not; none where nobody counts."""
+    found = {}
     for file in TASKS.glob("*/schedstat"):
         try:
-            total += int(file.read_text().split()[1])  # nanoseconds
+            found[file.parent.name] = int(file.read_text().split()[1]) / 1e9
         except (OSError, ValueError, IndexError):  # a thread that has just ended
             continue
-    return total / 1e9
+    return found
