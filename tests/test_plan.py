@@ -27,7 +27,7 @@ def test_it_prints_and_draws_what_a_training_would_do(imclass, tmp_path: Path) -
     assert f"next     imclass train name=mine {' '.join(words)[:40]}" in outcome.out.replace("'", "")
     (page,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert page.parent == tmp_path / "outputs/plans"
-    assert page.read_text().count("data:image/png;base64,") == 2
+    assert page.read_text().count("data:image/png;base64,") == 3
     assert "steps of 16 images" in page.read_text()
 
 

@@ -25,6 +25,5 @@ def _plan(config: Config, invocation: Invocation) -> None:
     found = forecast(config)
     setup, command = found.setup, shlex.join(["imclass", "train", *invocation.words])
     page = new_file(config, "plans", "html")
-    classes = setup.data.classes
-    write_plan_page(page, found.lines, command, setup.loader, classes, found.rates, found.evaluated)
+    write_plan_page(page, found.lines, command, setup.loader, setup.data, found.rates, found.evaluated)
     print("\n".join([*found.lines, f"page     {show(str(page))}", f"next     {command}"]))

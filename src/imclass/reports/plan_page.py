@@ -4,10 +4,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from imclass.data.dataset import Data
 from imclass.data.loader import TrainLoader
 from imclass.reports.html import embedded, template
 from imclass.reports.plots.rates import plot_schedule
-from imclass.reports.split_report import draw_samples
+from imclass.reports.split_report import draw_data
 from imclass.runs.atomic import write_atomically
 
 
@@ -16,18 +17,19 @@ def write_plan_page(
     lines: Sequence[str],
     command: str,
     loader: TrainLoader,
-    classes: Sequence[str],
+    data: Data,
     rates: Sequence[float],
     evaluated: Sequence[int],
 ) -> None:
     """Write one HTML file. lines: as on the terminal. rates, evaluated: as of `plot_schedule`."""
     with tempfile.TemporaryDirectory() as scratch:
-        samples, schedule = Path(scratch, "samples.png"), Path(scratch, "schedule.png")
-        draw_samples(loader, classes, samples)
-        plot_schedule(rates, loader.steps_per_epoch, evaluated, schedule)
+        drawn = Path(scratch)
+        draw_data(loader, data.splits, data.classes, drawn)
+        plot_schedule(rates, loader.steps_per_epoch, evaluated, drawn / "schedule.png")
         pictures = {
-            "Images of the first batch, as the network will see them": embedded(samples),
-            "Learning rate": embedded(schedule),
+            "Images of the first batch, as the network will see them": embedded(drawn / "samples.png"),
+            "Learning rate": embedded(drawn / "schedule.png"),
+            "Images of each class": embedded(drawn / "classes.png"),
         }
     file.parent.mkdir(parents=True, exist_ok=True)
     page = template("plan.html").render(name=file.stem, lines=lines, command=command, pictures=pictures)
