@@ -45,6 +45,10 @@ def eighty(monkeypatch: pytest.MonkeyPatch) -> None:
             ],
         ),
         (
+            f"  use the model             imclass predict {PATH} FILE ...",
+            ["  use the model", f"    imclass predict {PATH} FILE ..."],
+        ),
+        (
             f"  train it longer           imclass train resume={PATH} train.epochs=6",
             ["  train it longer", f"    imclass train resume={PATH} \\", "      train.epochs=6"],
         ),
@@ -58,7 +62,7 @@ def test_lines_break_between_words(text: str, lines: list[str]) -> None:
 def test_a_shell_reads_a_folded_command_as_one() -> None:
     text = f"now: imclass train resume={PATH} train.epochs=6 optimizer.lr=0.123456789 seed=3 name=another"
     lines = folded(text, Terminal()).split("\n")
-    assert len(lines) == 2 and max(map(len, lines)) <= 80
-    command = "\n".join(lines).removeprefix("now: ").replace("imclass", "printf '%s\\n'")
+    assert len(lines) == 3 and max(map(len, lines)) <= 80
+    command = "\n".join(lines[1:]).replace("imclass", "printf '%s\\n'")
     words = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout.split()
     assert words == shlex.split(text.removeprefix("now: imclass"))

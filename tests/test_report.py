@@ -279,7 +279,15 @@ def test_runs_on_other_images_or_another_split_are_ranked_apart(imclass, train, 
         groups.setdefault(row["data"], set()).update(row["runs"].split())
         assert not {"logger.tensorboard", "logger.plots", "name", "output_dir", "debug"} & row.keys()
     assert sorted(map(sorted, groups.values())) == [["a", "b"], ["more"], ["split"]]
+    settings = (tmp_path / "outputs/more/config.yaml").read_text()
+    assert "label_smoothing: 0.0" in settings  # as if the setting were newer than this run
+    (tmp_path / "outputs/more/config.yaml").write_text(settings.replace("  label_smoothing: 0.0\n", ""))
+    assert imclass("report", "outputs").code == 0
+    (header, *_) = csv.reader((tmp_path / "outputs/comparison.csv").read_text().splitlines())
+    assert "train.label_smoothing" not in header
     page = Page(tmp_path / "outputs/comparison.html")
+    assert "optimizer.lr" in page.text and "val_split 0.25" in page.text
+    assert "dataset.val_split" not in page.text  # each table has the settings that differ in it
     assert page.pictures == 3 and "ranked within the same images" in page.text
     for data in groups:
         assert data in page.text and data in outcome.out.splitlines()
@@ -389,3 +397,4 @@ def test_paths_are_written_as_they_are_meant(given: str) -> None:
 def test_paths_are_shortened_as_far_as_they_stay_apart() -> None:
     found = brief_paths(["/a/best.pt", "/b/best.pt", "/a/last.pt", 3])
     assert [*found.values()] == ["/a/best.pt", "/b/best.pt", "last.pt", "3"]
+    assert [*brief_paths(["/a/../a/best.pt", "/a/best.pt"]).values()] == ["best.pt", "best.pt"]

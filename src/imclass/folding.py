@@ -32,7 +32,9 @@ def _fold(line: str, width: int) -> list[str]:
     start = label[0] if label and len(label[0]) <= width // 2 else ""
     rest, indent = line[len(start) :], " " * len(start)
     lines = [start]
-    if len(start) > 4 and max(map(len, rest.split())) > width - len(start) - 2:  # a long path
+    command = _COMMAND.match(rest)
+    widest = max(map(len, [*rest.split(), command[0] if command else ""]))
+    if len(start) > 4 and widest > width - len(start):  # a long path, or a command that fits better below
         lines, indent = [start.rstrip(), "    "], "    "
     for part in _parts(rest, width - len(indent)):
         begun = lines[-1].strip() and lines[-1] != start
@@ -61,7 +63,7 @@ def _continued(command: str, width: int) -> list[str]:
         return [command]
     parts = [""]
     for word in command.split(" "):
-        longer = f"{parts[-1]} {word}".lstrip()
+        longer = f"{parts[-1]} {word}" if parts[-1] else word
         if len(longer) > width - 2 and parts[-1].strip():
             parts[-1] += " \\"
             parts.append(f"  {word}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.metric import METRICS
-from imclass.config.schema import is_compared
+from imclass.config.schema import SETTINGS, is_compared
 from imclass.config.setting import show
 from imclass.reports.html import brief_path, brief_paths, embedded, template
 from imclass.reports.plots import plot_comparison
@@ -35,7 +35,7 @@ class Row:
     """One configuration: its runs differ only in the seed and the fold."""
 
     data: str  # what its runs were trained and validated on; the same in each row that it is ranked with
-    settings: dict[str, str]  # those that differ between the configurations, paths in short
+    settings: dict[str, str]  # those that differ between the configurations on these data, paths in short
     runs: tuple[RunRecord, ...]
     names: tuple[str, ...]  # of the runs: their paths below the folder that holds all that are compared
     figures: dict[str, list[float]]  # of each run that finished and has the figure
@@ -71,14 +71,14 @@ def compare(runs: Sequence[RunRecord]) -> list[Row]:
 
     The others stand together by their data, the best validation accuracy first.
     """
-    differing = differing_settings(runs)
-    short = {key: brief_paths(run.settings.get(key) for run in runs) for key in differing}
     names = names_of(runs)
     rows: list[Row] = []
     for data, same in runs_by_data(runs).items():
+        differing = differing_settings(same)
+        short = {key: brief_paths(_value(run, key) for run in same) for key in differing}
         groups: dict[str, list[RunRecord]] = {}
         for run in same:
-            values = {key: run.settings.get(key) for key in differing}
+            values = {key: _value(run, key) for key in differing}
             groups.setdefault(json.dumps([values, run.status]), []).append(run)
         ranked = [_row(data, group, names, short) for group in groups.values()]
         rows += sorted(ranked, key=lambda row: -(row.mean("val_accuracy") or 0))
@@ -142,17 +142,23 @@ def differing_settings(runs: Sequence[RunRecord]) -> list[str]:
     same_data = len({run.provenance.get("data_fingerprint") for run in runs}) == 1
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
     keys = [key for key in keys if is_compared(key) or (key == "dataset.root" and not same_data)]
-    return [key for key in keys if len({json.dumps(run.settings.get(key)) for run in runs}) > 1]
+    return [key for key in keys if len({json.dumps(_value(run, key)) for run in runs}) > 1]
+
+
+def _value(run: RunRecord, key: str) -> Any:
+    """Return a setting of a run; of one that is newer than the run, the default."""
+    return run.settings.get(key, SETTINGS[key].default if key in SETTINGS else None)
 
 
 def table(rows: Sequence[Row]) -> list[list[Any]]:
     """Return the rows of comparison.csv: runs, settings, mean and standard deviation of each figure."""
     names = [name for figure in FIGURES for name in (figure, f"{figure}_std")]
-    lines: list[list[Any]] = [["runs", "count", "status", "data", *rows[0].settings, *names]]
+    keys = differing_settings([run for row in rows for run in row.runs])
+    lines: list[list[Any]] = [["runs", "count", "status", "data", *keys, *names]]
     for row in rows:
         runs, status = " ".join(row.names), row.runs[0].status
         figures = [value for figure in FIGURES for value in (row.mean(figure), row.deviation(figure))]
-        settings = [show(row.runs[0].settings.get(key)) for key in row.settings]
+        settings = [show(_value(row.runs[0], key)) for key in keys]
         lines.append([runs, len(row.runs), status, row.data, *settings, *figures])
     return lines
 
@@ -163,7 +169,7 @@ def _row(
     names: Mapping[Path, str],
     short: Mapping[str, Mapping[str, str]],
 ) -> Row:
-    settings = {key: values[show(runs[0].settings.get(key))] for key, values in short.items()}
+    settings = {key: values[show(_value(runs[0], key))] for key, values in short.items()}
     finished = [run.summary for run in runs if run.status == "finished"]
     figures = {
         f"{split}_{name}": [summary[entry][name] for summary in finished if name in summary[entry]]
@@ -189,7 +195,6 @@ def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
             if not row.finished
             for name, run in zip(row.names, row.runs, strict=True)
         ],
-        settings=list(rows[0].settings),
         count=len(runs),
         on_test=any(run.settings.get("dataset.val_split") == "test" for run in runs),
     )

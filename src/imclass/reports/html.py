@@ -43,16 +43,24 @@ def brief_path(value: object) -> str:
 
     Other paths are written as they are meant: pictures for ./pictures/.
     """
-    if not isinstance(value, str) or "://" in value:
+    value = _meant(value)
+    if not isinstance(value, str) or not Path(value).is_absolute():
         return show(value)
-    if not Path(value).is_absolute():
-        return show(os.path.normpath(value) if "/" in value else value)
-    path, here = Path(os.path.normpath(value)), Path.cwd()
+    path, here = Path(value), Path.cwd()
     return show(str(path.relative_to(here)) if path.is_relative_to(here) else path.name or value)
+
+
+def _meant(value: object) -> object:
+    """Return a path without the detours in it, and any other value as it is."""
+    is_path = isinstance(value, str) and "/" in value and "://" not in value
+    return os.path.normpath(str(value)) if is_path else value
 
 
 def brief_paths(values: Iterable[object]) -> dict[str, str]:
     """Return what `brief_path` makes of each value, by what `show` does; in full where it is that of two."""
-    brief = {show(value): brief_path(value) for value in values}
-    often = Counter(brief.values())
-    return {full: short if often[short] == 1 else full for full, short in brief.items()}
+    meant = {show(value): _meant(value) for value in values}
+    often = Counter(brief_path(value) for value in {show(value): value for value in meant.values()}.values())
+    return {
+        full: brief if often[brief := brief_path(value)] == 1 else show(value)
+        for full, value in meant.items()
+    }

@@ -81,7 +81,8 @@ def _draw_mistakes(
     worst = mistakes[:SHOWN]
     seen = images.gather(worst)[0]
     heats = heat_maps(model, images.normalize(seen), predictions.logits[worst].argmax(dim=1), images.device)
-    title = f"The {len(worst)} most confident mistakes on {where}, of {len(mistakes):,} in all"
+    some = f"The {len(worst)} most confident of {len(mistakes):,}" if len(worst) < len(mistakes) else "All"
+    title = f"{some} mistakes on {where}"
     if heats is not None:
         title += "; bright: what speaks for the prediction (Grad-CAM)"
     pictures = [

@@ -40,7 +40,7 @@ def plot_calibration(bins: Sequence[Mapping[str, float]], error: float, file: Pa
     )
     if hidden := len(bins) - len(shown):
         note = f"not shown: {hidden} of {len(bins)} bins, with fewer than {FEW} images"
-        top.plot([], [], " ", label=note)
+        top.errorbar([], [], fmt=" ", label=note)
     figure.legend(loc="outside lower left", frameon=False, fontsize=8)
     style(top, f"Calibration (expected error {error:.1%})", "", "accuracy")
     images = [row["images"] for row in bins]

@@ -19,6 +19,7 @@ STATES = {  # color, marker, line, name in the legend
     "diverged": (RED, "x", ":", "diverged"),
 }
 COLUMNS = 4  # of slices
+BESIDE = 20  # characters of names that fit beside each other below a slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,10 @@ def plot_slices(points: Sequence[Point], parameters: Sequence[Axis], metric: Met
         style(axes, shortened(parameter.key, 26), "")
         if parameter.categories:
             names = [shortened(text, 14) for text in parameter.categories]
-            axes.set_xticks(range(len(names)), names, rotation=30 if len(names) > 4 else 0)
+            axes.set_xticks(range(len(names)), names)
+            if sum(map(len, names)) > BESIDE:
+                for label in axes.get_xticklabels():
+                    label.set(rotation=30, ha="right", rotation_mode="anchor")
             axes.margins(x=0.15)
         elif parameter.log:
             axes.set_xscale("log")
