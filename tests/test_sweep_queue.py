@@ -24,11 +24,13 @@ from imclass.config.metric import ACCURACY
 from imclass.errors import EXIT_INTERRUPTED
 from imclass.runs.locks import try_lock
 from imclass.sweeps import workers
-from imclass.sweeps.ledger import Counts, Ledger, Ticket
+from imclass.sweeps.journal import JournalStore, open_study
+from imclass.sweeps.ledger import Counts
 from imclass.sweeps.outcome import outcome_of
 from imclass.sweeps.progress import describe
 from imclass.sweeps.request import CLAIMS
-from imclass.sweeps.study import REPEATS, SEARCH, open_study
+from imclass.sweeps.store import Held
+from imclass.sweeps.study import REPEATS, SEARCH
 
 SPACE = "optimizer.lr=tag(log,interval(1e-3,1))"
 BASE = ("sweep.name=s", SPACE, "sweep.sampler=random", "sweep.pruner=none")
@@ -335,13 +337,13 @@ def test_a_renamed_sweep_resumes(sweep) -> None:
 
 def test_nobody_can_take_a_trial_while_it_is_ended(sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who shares the sweep would find it owed and held, or running and free."""
-    locked, release = [], Ledger.release
+    locked, release = [], JournalStore.release
 
-    def watched(ledger: Ledger, ticket: Ticket) -> None:
-        locked.append(try_lock(ledger.request.folder / CLAIMS) is None)
-        release(ledger, ticket)
+    def watched(store: JournalStore, held: Held) -> None:
+        locked.append(try_lock(Path("outputs/sweeps/s", CLAIMS)) is None)
+        release(store, held)
 
-    monkeypatch.setattr(Ledger, "release", watched)
+    monkeypatch.setattr(JournalStore, "release", watched)
     plan(trial_0000=["raise", ""])
     assert sweep("sweep.trials=2").code == 0
     assert locked == [True, True, True]

@@ -86,7 +86,7 @@ def _images(config: Config) -> tuple[int, int, int]:
 def _check_sweep(invocation: Invocation) -> None:
     """Print whether a sweep could start, and what it would do."""
     from imclass.sweeps import require_optuna
-    from imclass.sweeps.request import read_request
+    from imclass.sweeps.request import JOURNAL, read_request
     from imclass.sweeps.stored import compare_with_stored, is_begun
 
     request = read_request(invocation)
@@ -98,6 +98,10 @@ def _check_sweep(invocation: Invocation) -> None:
     there = is_begun(request)
     if there:
         compare_with_stored(request)
+    if request.storage != JOURNAL:
+        from imclass.sweeps.connection import require_reachable
+
+        require_reachable(request.storage)
     keys = ", ".join(request.space)
     where = f"continues {request.folder}" if there else f"into {request.folder}"
     print(f"ok: {counted(request.trials, 'trial')} over {keys}, {where}")

@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,10 +88,12 @@ def _report_sweep(folder: Path, out: Path | None) -> None:
 
     require_optuna()
     from imclass.sweeps.page import summary, write_report
+    from imclass.sweeps.results import open_stored
+    from imclass.sweeps.store import database_errors_named
 
     page = out or folder / "sweep.html"
-    with cleaning_up():
-        results = write_report(folder, page)
+    with cleaning_up(), database_errors_named(str(folder)), closing(open_stored(folder)) as store:
+        results = write_report(folder, page, store)
     print(summary(results, page))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from imclass.config.help import sweep_help
 from imclass.config.invocation import Invocation
+from imclass.config.urls import without_password
 from imclass.errors import UserError
 from imclass.machine.signals import STOP, catch_signals
 from imclass.sweeps import require_optuna
@@ -44,7 +45,7 @@ def _show_settings(request: Request) -> None:
     """Print the sweep's settings and the configuration of one of its trials as YAML."""
     from omegaconf import OmegaConf
 
-    sweep = dataclasses.asdict(request.config)
+    sweep = dataclasses.asdict(request.config) | {"storage": without_password(request.storage)}
     fixed = request.fixed
     sweep |= {"name": request.name, "trials": request.trials, "space": fixed["space"]}
     sweep["overrides"] = list(request.overrides)

@@ -151,6 +151,16 @@ class CheckpointConfig:
 @dataclass(slots=True, kw_only=True)
 class LoggerConfig:
     tensorboard: bool = setting(True, "write TensorBoard's event files", affects_results=False)
+    wandb: bool = setting(
+        False,
+        "log to Weights & Biases too: to $WANDB_PROJECT; without an API key, offline into the run folder",
+        affects_results=False,
+    )
+    mlflow: bool = setting(
+        False,
+        "log to MLflow too: to $MLFLOW_TRACKING_URI, else into mlflow.db beside the run folder",
+        affects_results=False,
+    )
     plots: bool = setting(True, "draw plots; imclass evaluate can do it later", affects_results=False)
     quiet: bool = setting(False, "print only the final summary", affects_results=False)
 
@@ -219,6 +229,18 @@ class SweepConfig:
     top: int = setting(3, "how many of the best configurations are repeated", at_least=1, needs="sweep.seeds")
     retries: int = setting(1, "further attempts at a trial that failed", at_least=0)
     join: bool = setting(False, "several machines that share the folder may run this sweep at once")
+    storage: str = setting(
+        "journal",
+        "where trials are recorded: journal is a file in the sweep's folder; machines that share only a "
+        "database name its URL; the password comes from ~/.pgpass or PGPASSWORD",
+        pattern=r"journal|sqlite:///(?!:memory:).+|postgres(ql)?://.+",
+        allowed="journal, sqlite:///FILE or postgresql://USER@HOST/DATABASE",
+    )
+    lost_after: str = setting(
+        "2min",
+        "with a database: a machine that is silent for so long has lost its trials to the others",
+        unit=("s",),
+    )
     overrides: list[str] = setting([], "overrides of every trial; in a YAML file only")
     space: dict[str, str] = setting({}, "key: search space of it; in a YAML file only")
 

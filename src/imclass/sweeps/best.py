@@ -29,9 +29,9 @@ def write_best(results: Results, row: Row, file: Path) -> None:
     choices of groups, and what differs from these. Raises UserError if the settings cannot be read.
     """
     run = results.folder / row.folder
-    if not (run / "config.yaml").exists():
+    if row.settings_of_run is None and not (run / "config.yaml").exists():
         raise UserError(f"{run} has no config.yaml")
-    wanted = flatten(read_settings(run))
+    wanted = flatten(row.settings_of_run or read_settings(run))
     choices = {g: wanted[key] for g, key in GROUPS.items() if wanted.get(key) in group_choices(g)}
     typed = [f"{group}={choice}" for group, choice in choices.items()]
     basis = values_of(compose_config(typed, [], to_train=False))

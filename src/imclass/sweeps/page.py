@@ -23,18 +23,19 @@ from imclass.runs.atomic import write_atomically, write_csv
 from imclass.runs.records import read_metrics
 from imclass.sweeps.best import train_command, write_best
 from imclass.sweeps.results import Results, Row, csv_rows, read_results, table
+from imclass.sweeps.store import Store
 
 ENOUGH = 12  # trials for importance to mean anything
 BEST_PART = 0.25  # of the trials, compared with all of them by importance
 
 
-def write_report(folder: Path, page: Path) -> Results:
+def write_report(folder: Path, page: Path, store: Store) -> Results:
     """Write the page, a CSV file beside it, and the sweep's best.yaml; return what was found.
 
     If best.yaml cannot be written, the reason goes to stderr, and the rest is written.
     Raises UserError if a sweep did not write the folder.
     """
-    results = read_results(folder)
+    results = read_results(folder, store)
     write_csv(page.with_suffix(".csv"), csv_rows(results))
     best = results.best
     experiment = _write_best(results, best) if best else None
@@ -124,6 +125,8 @@ def importance(study: optuna.Study) -> dict[str, float]:
 
 def _curve(results: Results, row: Row) -> list[tuple[float, float]]:
     """Return the metric over epochs; a damaged record costs a line on stderr and this curve."""
+    if row.curve is not None:
+        return [(epoch, value) for epoch, value in row.curve if value is not None]
     file, key = results.folder / row.folder / "metrics.jsonl", results.metric.name
     try:
         records = [r for r in read_metrics(file) if r["split"] == "val" and r.get(key) is not None]

@@ -16,11 +16,13 @@ from imclass.config.metric import ACCURACY, METRICS, Metric
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse
 from imclass.config.plan import Plan
 from imclass.config.schema import Config, SweepConfig, affects_results, values_of
+from imclass.config.urls import without_password
 from imclass.config.yaml_file import read_yaml
 from imclass.errors import ConfigError, UserError, did_you_mean
 from imclass.sweeps.space import FORBIDDEN, Parameter, read_space
 
 DEFAULT_TRIALS = 20
+JOURNAL, SQLITE = "journal", "sqlite:///"  # sweep.storage
 CLAIMS = "claims.lock"  # held while a sweep is begun, and while a trial is created or taken
 FIXED = ("space", "settings", "sampler", "pruner", "metric", "seed")  # what a study depends on
 
@@ -42,6 +44,14 @@ class Request:
     @property
     def metric(self) -> Metric:
         return METRICS[self.config.metric.removeprefix("val.")]
+
+    @property
+    def storage(self) -> str:
+        """Return where trials are recorded; a SQLite file by its absolute path, for whoever reports later."""
+        file = self.config.storage.removeprefix(SQLITE)
+        if file == self.config.storage:
+            return file
+        return f"{SQLITE}{Path(file).expanduser().absolute()}"
 
     @property
     def trials(self) -> int:
@@ -91,7 +101,7 @@ def read_request(invocation: Invocation) -> Request:
     configs, faulty = compose_samples(overrides, {key: _texts(p) for key, p in space.items()}, config_dirs)
     problems += [*faulty, *_contradictions(config, space)]
     if problems or not configs:
-        raise ConfigError(list(dict.fromkeys(problems)))
+        raise ConfigError(list(dict.fromkeys(map(without_password, problems))))
     return Request(
         config=config,
         name=str(name),
@@ -101,7 +111,7 @@ def read_request(invocation: Invocation) -> Request:
         config_dirs=tuple(config_dirs),
         base=configs[0],
         evaluations=_most_evaluations(configs),
-        command=shlex.join(["imclass", "sweep", *invocation.words]),
+        command=shlex.join(["imclass", "sweep", *map(without_password, invocation.words)]),
     )
 
 

@@ -11,18 +11,11 @@ from optuna.trial import FrozenTrial
 
 from imclass.config.metric import ACCURACY, METRICS, Metric
 from imclass.config.overrides import key_of
+from imclass.sweeps.request import JOURNAL
 from imclass.sweeps.space import Parameter, settings_of, stored_space
+from imclass.sweeps.store import Store, open_store, place_of
 from imclass.sweeps.stored import read_stored
-from imclass.sweeps.study import (
-    REPEATS,
-    SEARCH,
-    folder_of,
-    open_study,
-    ranked,
-    state_of,
-    states_of,
-    trials_of,
-)
+from imclass.sweeps.study import folder_of, ranked, state_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +33,9 @@ class Row:
     cause: str  # of a failure or divergence
     repeats: tuple[float, ...]  # the metric on each fresh seed
     repeats_test: tuple[float, ...]  # test accuracy on each
+    log: str  # HOST:PATH where it is on another machine
+    settings_of_run: Mapping[str, Any] | None  # of config.yaml; None: only the run's folder has it
+    curve: Sequence[tuple[float, float]] | None  # epoch, metric; likewise
 
     @property
     def mean(self) -> float | None:
@@ -58,7 +54,7 @@ class Failure:
     folder: str  # its run's
     attempts: int
     cause: str
-    log: Path
+    log: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +91,14 @@ class Results:
         shared = [f"{key}={value}" for key, value in self.stored["overrides"].items()]
         return [*self.stored["flags"], *shared, *(f"{key}={value}" for key, value in row.settings.items())]
 
-    def log(self, row: Row) -> Path:
-        return self.folder / "logs" / f"{row.folder}.log"
 
-
-def read_results(folder: Path) -> Results:
-    """Read a sweep's folder. Raises UserError if a sweep did not write it."""
+def read_results(folder: Path, store: Store) -> Results:
+    """Read what a sweep's folder and its store hold. Raises UserError if a sweep did not write the folder."""
     stored = read_stored(folder)
     space, metric = stored_space(stored["space"]), _metric(stored)
-    search, repeats = (open_study(folder, kind, metric) for kind in (SEARCH, REPEATS))
-    found, repeated = states_of(folder, search), trials_of(repeats)
+    found, repeated = store.states(store.search), store.trials(store.repeats)
     rows = [
-        _row(trial, state, space, [r for r in repeated if r.user_attrs["repeats"] == trial.number])
+        _row(folder, trial, state, space, [r for r in repeated if r.user_attrs["repeats"] == trial.number])
         for trial, state in found
     ]
     best = [trial.number for trial in ranked([trial for trial, _ in found], metric)]
@@ -123,7 +115,14 @@ def read_results(folder: Path) -> Results:
 
     failed = [trial for trial in (*(t for t, _ in found), *repeated) if state_of(trial) == "failed"]
     failures = [_failure(folder, trial) for trial in failed]
-    return Results(folder, stored, space, tuple(sorted(rows, key=order)), tuple(failures), search)
+    return Results(folder, stored, space, tuple(sorted(rows, key=order)), tuple(failures), store.search)
+
+
+def open_stored(folder: Path) -> Store:
+    """Open the store of the sweep in a folder. Raises UserError where a sweep did not write it."""
+    stored = read_stored(folder)
+    storage = stored.get("storage") or JOURNAL
+    return open_store(storage, stored["name"], _metric(stored), folder=folder, create=False)
 
 
 def _metric(stored: Mapping[str, Any]) -> Metric:
@@ -132,15 +131,26 @@ def _metric(stored: Mapping[str, Any]) -> Metric:
 
 def _failure(folder: Path, trial: FrozenTrial) -> Failure:
     name = folder_of(trial)
-    return Failure(name, _attempts(trial), trial.user_attrs["cause"], folder / "logs" / f"{name}.log")
+    return Failure(name, _attempts(trial), trial.user_attrs["cause"], _log(folder, name, trial.user_attrs))
 
 
 def _attempts(trial: FrozenTrial) -> int:
     return trial.user_attrs.get("failures", 0) + (state_of(trial) != "failed")
 
 
+def _log(folder: Path, name: str, attributes: Mapping[str, Any]) -> str:
+    """Return where the log of a trial is; with a database, that may be another machine."""
+    here = place_of(folder)
+    place = attributes.get("place", here)
+    return f"{folder if place == here else place}/logs/{name}.log"
+
+
 def _row(
-    trial: FrozenTrial, state: str, space: Mapping[str, Parameter], repeats: Sequence[FrozenTrial]
+    folder: Path,
+    trial: FrozenTrial,
+    state: str,
+    space: Mapping[str, Parameter],
+    repeats: Sequence[FrozenTrial],
 ) -> Row:
     attrs, values = trial.user_attrs, trial.intermediate_values
     done = [repeat for repeat in repeats if state_of(repeat) == "complete"]
@@ -156,6 +166,9 @@ def _row(
         cause=attrs["cause"] if state in ("failed", "diverged") else "",
         repeats=tuple(repeat.values[0] for repeat in done),
         repeats_test=tuple(repeat.user_attrs["test"]["accuracy"] for repeat in done),
+        log=_log(folder, folder_of(trial), attrs),
+        settings_of_run=attrs.get("settings"),
+        curve=attrs.get("curve"),
     )
 
 
@@ -171,7 +184,7 @@ def csv_rows(results: Results) -> list[list[Any]]:
         begin = [row.number, row.state, row.value, (row.test or {}).get("accuracy"), round(row.seconds, 1)]
         settings = [row.settings.get(key) for key in results.space]
         seeds = [len(row.repeats) or None, row.mean, row.deviation, *spread]
-        lines.append([*begin, row.attempts, *settings, *seeds, row.cause, results.log(row)])
+        lines.append([*begin, row.attempts, *settings, *seeds, row.cause, row.log])
     return lines
 
 

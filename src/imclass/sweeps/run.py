@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from imclass.config.conflicts import unused
+from imclass.config.durations import parse_duration
+from imclass.config.urls import without_password
 from imclass.errors import Interrupted, PartialFailure, UserError
 from imclass.machine.launcher import launched_as
 from imclass.machine.signals import STOP
@@ -13,9 +15,11 @@ from imclass.runs.locks import lock_folder
 from imclass.sweeps.ledger import Ledger
 from imclass.sweeps.page import summary, write_report
 from imclass.sweeps.progress import ProgressLine
-from imclass.sweeps.queue import run_queue
-from imclass.sweeps.request import Request
-from imclass.sweeps.stored import is_begun, keep_request
+from imclass.sweeps.queue import Queue
+from imclass.sweeps.request import JOURNAL, Request
+from imclass.sweeps.results import Results
+from imclass.sweeps.store import Store, database_errors_named, open_store
+from imclass.sweeps.stored import agree_with_others, is_begun, keep_request
 from imclass.sweeps.workers import Worker, divide, find_gpus
 
 
@@ -40,17 +44,11 @@ def run_sweep(request: Request, workers: Sequence[Worker]) -> None:
     is_begun(request)
     folder.mkdir(parents=True, exist_ok=True)
     alone = lock_folder(folder, instead="work beside it with sweep.join=true")
-    with contextlib.nullcontext() if config.join else alone:
+    with contextlib.nullcontext() if config.join else alone, database_errors_named(request.storage):
         keep_request(request)
-        line = ProgressLine(request.metric, len(workers))
-        line.say(header(request, workers))
-        ledger = Ledger(request)
-        line.begin(ledger)
-        finished = run_queue(request, ledger, workers, STOP, line)
-        line.end(ledger)
-        page = folder / "sweep.html"
-        results = write_report(folder, page)
-    print(summary(results, page))
+        with contextlib.closing(_open_store(request)) as store:
+            finished, results = _run(request, workers, store)
+    print(summary(results, folder / "sweep.html"))
     if not finished:
         raise Interrupted(f"stopped by {STOP.asked()}; to resume: {request.command}")
     if results.failures:
@@ -59,6 +57,25 @@ def run_sweep(request: Request, workers: Sequence[Worker]) -> None:
         again = "the same command" if config.retries else "sweep.retries=1"
         again += " without sweep.join=true" if config.join else ""
         raise PartialFailure(f"{failed} failed, see above; {again} tries again")
+
+
+def _open_store(request: Request) -> Store:
+    lost_after = parse_duration(request.config.lost_after).value
+    return open_store(
+        request.storage, request.name, request.metric, folder=request.folder, lost_after=lost_after
+    )
+
+
+def _run(request: Request, workers: Sequence[Worker], store: Store) -> tuple[bool, Results]:
+    """Run what is left of a sweep and write its report; return whether it is complete, and what was found."""
+    agree_with_others(request, store)
+    line = ProgressLine(request.metric, len(workers))
+    line.say(header(request, workers))
+    ledger = Ledger(request, store)
+    line.begin(ledger)
+    finished = Queue(request, ledger, workers, STOP, line).run()
+    line.end(ledger)
+    return finished, write_report(request.folder, request.folder / "sweep.html", store)
 
 
 def header(request: Request, workers: Sequence[Worker]) -> str:
@@ -70,9 +87,10 @@ def header(request: Request, workers: Sequence[Worker]) -> str:
         where = "the CPU" if device in ("auto", "cpu") else "one GPU"
     trials = f"{request.trials} configuration{'s' if request.trials > 1 else ''}"
     side = f"{len(workers)} side by side" if len(workers) > 1 else "one at a time"
+    recorded = "" if request.storage == JOURNAL else f", recorded in {without_password(request.storage)}"
     lines = [
         f"sweep {request.name}: {trials} over {', '.join(request.space)} "
-        f"({config.sampler}, {config.pruner}), {side} on {where}, into {request.folder}"
+        f"({config.sampler}, {config.pruner}), {side} on {where}, into {request.folder}{recorded}"
     ]
     if config.pruner != "none" and request.evaluations == 1:
         lines.append("nothing will be pruned: a trial has one evaluation; train.eval_every= makes more")

@@ -1,18 +1,23 @@
 """sweep.yaml: the settings of a sweep that must not change when it is resumed, kept in its folder."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
 from imclass.config.metric import METRICS
 from imclass.config.setting import show
+from imclass.config.urls import without_password
 from imclass.config.yaml_file import read_yaml
 from imclass.errors import UserError
 from imclass.runs.atomic import write_atomically
 from imclass.runs.locks import locked
-from imclass.runs.record_schema import COUNT, TEXT, Entry, Listed, one_of, problem_of
-from imclass.sweeps.request import CLAIMS, FIXED, Request
+from imclass.runs.record_schema import COUNT, TEXT, Entry, Listed, Optional, one_of, problem_of
+from imclass.sweeps.request import CLAIMS, FIXED, JOURNAL, Request
+
+if TYPE_CHECKING:
+    from imclass.sweeps.store import Store
 
 _BY_KEY = Entry(
     "settings by their keys",
@@ -20,6 +25,7 @@ _BY_KEY = Entry(
 )
 STORED = {
     "command": TEXT,
+    "storage": Optional(TEXT),  # without a password
     "name": TEXT,
     "flags": Listed(TEXT),
     "overrides": _BY_KEY,
@@ -48,12 +54,13 @@ def keep_request(request: Request) -> None:
     Its command is the last that did not join: it may have asked for more trials, or for fresh seeds.
     """
     file = request.folder / "sweep.yaml"
-    with locked(request.folder / CLAIMS):  # several may begin at once
+    with locked(request.folder / CLAIMS, required=request.storage == JOURNAL):  # several may begin at once
         if file.exists():
             compare_with_stored(request)
             if request.config.join:
                 return
         typed = {"command": request.command, "name": request.name, "flags": request.flags}
+        typed["storage"] = without_password(request.storage)
         overrides = dict(text.split("=", 1) for text in request.overrides)
         content = {**typed, "overrides": overrides, **request.fixed}
         write_atomically(file, OmegaConf.to_yaml(OmegaConf.create(content)))
@@ -61,8 +68,22 @@ def keep_request(request: Request) -> None:
 
 def compare_with_stored(request: Request) -> None:
     """Raise UserError naming the settings that differ from the stored ones."""
-    stored, wanted = read_stored(request.folder), request.fixed
-    before, now = ({k: v for key in FIXED for k, v in _labelled(key, x[key])} for x in (stored, wanted))
+    stored = {"storage": JOURNAL, **read_stored(request.folder)}
+    wanted = {**request.fixed, "storage": without_password(request.storage)}
+    _compare(stored, wanted, (*FIXED, "storage"), str(request.folder))
+
+
+def agree_with_others(request: Request, store: "Store") -> None:
+    """Raise UserError naming the settings in which this machine differs from the first in the database."""
+    if request.storage == JOURNAL:
+        return
+    if "fixed" not in store.search.user_attrs:
+        store.search.set_user_attr("fixed", request.fixed)
+    _compare(store.search.user_attrs["fixed"], request.fixed, FIXED, without_password(request.storage))
+
+
+def _compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
+    before, now = ({k: v for key in keys for k, v in _labelled(key, x[key])} for x in (stored, wanted))
     differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if differing:
         listed = "; ".join(
@@ -70,7 +91,7 @@ def compare_with_stored(request: Request) -> None:
         )
         more = f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
         raise UserError(
-            f"{request.folder}: this sweep has other settings ({listed}{more}); "
+            f"{where}: this sweep has other settings ({listed}{more}); "
             "choose another sweep.name=, or repeat its settings"
         )
 

@@ -87,7 +87,7 @@ class RunningTrial:
         self.log.parent.mkdir(exist_ok=True)
         cores = ",".join(map(str, worker.cores)) or "any"
         launch = [sys.executable, "-m", "imclass.sweeps.launch", str(os.getpid()), cores]
-        environment = dict(os.environ)
+        environment, lock = dict(os.environ), ticket.held.lock
         if worker.cores:
             environment["OMP_NUM_THREADS"] = str(len(worker.cores))
         if worker.gpu is not None:
@@ -100,7 +100,7 @@ class RunningTrial:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                pass_fds=(ticket.lock,),
+                pass_fds=() if lock is None else (lock,),
                 start_new_session=True,
             )
 
@@ -116,6 +116,10 @@ class RunningTrial:
         except UserError:  # a damaged file: nothing to prune by
             return None
         return [value for value in values if value is not None]
+
+    def read_again(self) -> None:
+        """Let `new_values` return what it did: the study has not taken it."""
+        self._size = -1
 
     def ask_to_stop(self, *, pruned: bool) -> None:
         """Let it save a checkpoint and end; it is killed after GRACE_SECONDS."""
