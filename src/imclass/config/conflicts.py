@@ -17,6 +17,7 @@ from imclass.config.plan import Plan
 from imclass.config.run_names import is_run, similar_runs, weights_file
 from imclass.config.schema import SETTINGS, SWEEP_SETTINGS, Config, SweepConfig, values_of
 from imclass.config.setting import Setting, show
+from imclass.config.trackers import missing_trackers
 from imclass.errors import UserError, counted, did_you_mean
 
 # Training images of the data sets whose size is known before they are read.
@@ -40,6 +41,7 @@ def conflicts(config: Config, typed: Collection[str]) -> Iterator[str]:
     yield from _frozen(config)
     yield from _device(config)
     yield from _files(config)
+    yield from missing_trackers(config)
 
 
 def train_images(config: Config) -> int | None:

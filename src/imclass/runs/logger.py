@@ -1,30 +1,34 @@
-"""Where a run's figures go: the terminal and train.log, metrics.jsonl and .csv, TensorBoard.
+"""Where a run's figures go: the terminal and train.log, metrics.jsonl and .csv, TensorBoard, trackers.
 
 Each keeps its position in the checkpoint. A resumed run cuts its files back to there, so that every
 step stands in them exactly once. None of them ends a training: what a full disk does not take waits in
 memory, and in the checkpoint, until there is room.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from imclass.errors import UserError
 from imclass.runs.checkpoint import DamagedCheckpoint
 from imclass.runs.console import Console
-from imclass.runs.log_file import require_writable
+from imclass.runs.log_file import Warn, require_writable
 from imclass.runs.metrics_file import MetricsFile, read_points
 from imclass.runs.record_schema import POSITIONS, problem_of
+from imclass.runs.records import Record
 from imclass.runs.tensorboard import TensorBoard, cut_back, whole_part
+from imclass.runs.trackers import Tracked
 
 Figures = Mapping[str, float]  # means over images, by name: loss, accuracy
+OpenTrackers = Callable[[Sequence[Record], Warn], Sequence[Tracked]]
 
 
 class RunLogger:
     """Everything that a run writes about its progress.
 
-    state: `state_dict()` from the checkpoint, empty for a new run. Unless `enabled`, nothing is shown or
-    written: rank 0 logs for all. Raises UserError where something else stands in the place of a log.
+    state: `state_dict()` from the checkpoint, empty for a new run. trackers: opens them. Unless `enabled`,
+    nothing is shown or written: rank 0 logs for all. Raises UserError where something else stands in the
+    place of a log.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class RunLogger:
         *,
         quiet: bool = False,
         tensorboard: bool = True,
+        trackers: OpenTrackers = lambda points, warn: [],
         enabled: bool = True,
     ):
         self._enabled, events = enabled, folder / "tensorboard"
@@ -62,6 +67,7 @@ class RunLogger:
             recorded=state.get("events", ()),
             enabled=enabled and tensorboard,
         )
+        self.trackers = trackers(self.metrics.records, warn) if enabled else []
 
     def train(self, step: int, epoch: float, figures: Figures, images: int, **extra: float) -> None:
         """Log a point of training: means over `images` images. extra: lr, images_per_second, grad_norm."""
@@ -91,7 +97,15 @@ class RunLogger:
         }
         return [name for name, lacking in logs.items() if lacking]
 
-    def close(self) -> None:
+    def result(self, figures: Figures, plots: Sequence[Path], step: int) -> None:
+        """Send the trackers what the run led to."""
+        for tracker in self.trackers:
+            tracker.result(figures, plots, step)
+
+    def close(self, status: str = "finished") -> None:
+        """Close all files. status: how the run ended, for the trackers."""
+        for tracker in self.trackers:
+            tracker.close(status)
         self.metrics.close()
         self.tensorboard.close()
         self.console.close()
@@ -101,6 +115,8 @@ class RunLogger:
     ) -> None:
         position = {"step": step, "epoch": round(epoch, 6), "split": split}
         self.metrics.write({**position, **figures, "images": images, **extra})
+        for tracker in self.trackers:
+            tracker.add(self.metrics.records[-1])
         if split != "test":  # the only point: no curve, but a column of the hparams table
             self.tensorboard.scalars({f"{split}/{k}": v for k, v in {**figures, **extra}.items()}, step)
 

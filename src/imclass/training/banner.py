@@ -30,7 +30,8 @@ def banner(job: Job) -> str:
     """Return the lines that open a run: model, data, device and what was chosen for it, output."""
     run, trainer = job.run, job.trainer
     lines = about(run.config, job.data, trainer)
-    lines += [f"output   {run.path}", *(f"changed  {change}" for change in run.changes.values())]
+    lines += [f"output   {run.path}", *(f"{t.name:8} {t.where}" for t in trainer.logger.trackers)]
+    lines += [*(f"changed  {change}" for change in run.changes.values())]
     if job.resumed:
         lines.append(f"resuming at step {trainer.progress.step:,} (epoch {trainer.epoch:.2f})")
     return "\n".join(lines)

@@ -24,6 +24,7 @@ from imclass.runs.checkpoint import State
 from imclass.runs.checkpointer import Checkpointer
 from imclass.runs.folder import RunFolder
 from imclass.runs.logger import RunLogger
+from imclass.runs.trackers import open_trackers
 from imclass.training.budget import within_budget
 from imclass.training.checks import check_augmentation, check_batch, check_resolutions
 from imclass.training.class_weights import class_weights
@@ -141,6 +142,7 @@ def _build_logger(run: RunFolder, state: State, *, enabled: bool) -> RunLogger:
         state.get("logger", {}),
         quiet=config.quiet,
         tensorboard=config.tensorboard,
+        trackers=partial(open_trackers, run),
         enabled=enabled,
     )
 

@@ -121,6 +121,7 @@ def _write_test(job: Job, best: State, predictions: Predictions) -> None:
         )
         for tag, names in VIEWS.items():
             logger.tensorboard.pictures(f"views/{tag}", _plots(run, *names), progress.step)
+    logger.result(figures, sorted(run.plots.glob("*.png")), progress.step)
 
 
 def _plots(run: RunFolder, *names: str) -> list[Path]:
@@ -149,6 +150,7 @@ def record_failure(job: Job, invocation: Invocation) -> Iterator[None]:
 
     An interruption is raised again with the command that resumes, a divergence with that which repeats it.
     """
+    status = "finished"
     try:
         yield
     except BaseException as error:
@@ -169,7 +171,7 @@ def record_failure(job: Job, invocation: Invocation) -> Iterator[None]:
                 _write_page(job, None, redraw=job.run.config.logger.plots)
         raise error
     finally:
-        job.logger.close()
+        job.logger.close(status)
 
 
 def _write_page(job: Job, summary: Summary | None, *, redraw: bool) -> None:
