@@ -139,6 +139,20 @@ def test_an_address_that_does_not_answer_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("address", "warned"), [("192.0.2.1", True), ("127.0.0.1", False), ("localhost", False)]
+)
+def test_rank_0_says_that_the_address_is_another_machines(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], address: str, warned: bool
+) -> None:
+    monkeypatch.setenv("MASTER_ADDR", address)
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    require_reachable(Rank(0, 2, 0, 1))
+    error = capfd.readouterr().err
+    assert error.count("\n") == warned
+    assert ("MASTER_ADDR='192.0.2.1': no address of this machine, which runs rank 0" in error) == warned
+
+
 def test_a_rank_waits_for_a_slow_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

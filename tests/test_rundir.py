@@ -232,16 +232,47 @@ def test_a_configuration_that_is_no_mapping_is_named(imclass, run) -> None:
         assert "outputs/run/config.yaml: expected settings as a run writes them" in outcome.err
 
 
-def test_half_a_summary_is_named_and_written_again_once_it_is_removed(imclass, run) -> None:
+@pytest.mark.parametrize("content", [None, "", '{"status": "fin', '{"status": "finished"}'])
+def test_a_summary_that_is_gone_or_damaged_is_made_again(imclass, run, content: str | None) -> None:
     whole = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").unlink() if content is None else (run / "summary.json").write_text(content)
+    outcome = imclass("train", "name=run", *QUICK)
+    assert outcome.code == 0, outcome.err
+    damage = "outputs/run/summary.json: not a valid summary.json ("
+    assert (damage in outcome.err) == (content is not None)
+    assert ("made again from the checkpoint" in outcome.err) == (content is not None)
+    again = json.loads((run / "summary.json").read_text())
+    for key in ("status", "step", "best", "val", "test", "test_readings"):
+        assert again[key] == whole[key], key
+
+
+def test_a_damaged_summary_without_checkpoints_is_refused_and_left(imclass, run) -> None:
+    """A training from the beginning would replace what is left."""
+    shutil.rmtree(run / "checkpoints")
     (run / "summary.json").write_text('{"status": "fin')
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     outcome = imclass("train", "name=run", *QUICK)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "outputs/run/summary.json: not a valid summary.json (not JSON: " in outcome.err
-    assert (run / "summary.json").read_text() == '{"status": "fin'
-    (run / "summary.json").unlink()
-    assert imclass("train", "name=run", *QUICK).code == 0
-    assert json.loads((run / "summary.json").read_text())["test"] == whole["test"]
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "is gone"),
+        ("a: [", "cannot be read as YAML settings"),
+        ("", "expected settings as a run writes"),
+    ],
+)
+def test_a_run_without_its_settings_says_which_file_to_restore(imclass, run, content, expected: str) -> None:
+    (run / "config.yaml").unlink() if content is None else (run / "config.yaml").write_text(content)
+    for argv in (["train", "name=run"], ["train", "resume=outputs/run"]):
+        outcome = imclass(*argv)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+        assert f"outputs/run/config.yaml: {expected}" in outcome.err
+        assert "restore it; report.html lists the settings" in outcome.err
+        assert (run / "config.yaml").exists() == (content is not None)
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_is_resumed(imclass, run) -> None:
@@ -249,6 +280,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_is_resumed(imclass, r
     (run / "summary.json").unlink()
     outcome = imclass("train", "resume=outputs/run")
     assert outcome.code == 0, outcome.err
+    assert "outputs/run: was stopped before its first checkpoint; it begins again" in outcome.err
     assert [r["step"] for r in records(run, split="val")] == [9, 18]
 
 

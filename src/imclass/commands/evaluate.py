@@ -19,7 +19,7 @@ from imclass.config.yaml_file import read_yaml
 from imclass.errors import UserError, counted
 from imclass.folding import folded
 from imclass.machine.signals import cleaning_up
-from imclass.runs.folder import require_own_folders
+from imclass.runs.contents import require_own_folders
 from imclass.runs.records import find_run, read_run
 
 SHOWN = 30  # classes in the table, the worst first; evaluation.json has all of them

@@ -13,23 +13,31 @@ from imclass.config.schema import SETTINGS, Config
 from imclass.config.yaml_file import parse_yaml, read_yaml
 from imclass.errors import ConfigError, UserError
 
+RESTORE = "restore it; report.html lists the settings"
+
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Return the settings in a run's config.yaml, nested, as plain data: nothing in them is resolved.
 
     Raises UserError when there is no such file, or it is no YAML.
     """
-    if not (path / "config.yaml").exists():
-        raise UserError(
-            f"resume={path}: expected auto, never, or a run (a folder with a config.yaml)"
-            f"{similar_runs(str(path))}"
-        )
-    stored = read_yaml(path / "config.yaml")
+    file = path / "config.yaml"
+    if not file.exists():
+        require_settings(path)
+        raise UserError(f"{path}: expected a run (a folder with a config.yaml){similar_runs(str(path))}")
+    try:
+        stored = read_yaml(file)
+    except UserError as error:
+        raise UserError(f"{error}; {RESTORE}") from error
     if not isinstance(stored, dict):
-        raise UserError(
-            f"{path / 'config.yaml'}: expected settings as a run writes them; choose another name="
-        )
+        raise UserError(f"{file}: expected settings as a run writes them; {RESTORE}")
     return as_of_today(stored)
+
+
+def require_settings(path: Path) -> None:
+    """Raise UserError where a folder is a run's but for its config.yaml."""
+    if (path / "checkpoints").is_dir() and not (path / "config.yaml").exists():
+        raise UserError(f"{path / 'config.yaml'}: is gone; {RESTORE}")
 
 
 def require_valid(settings: dict[str, Any], path: Path) -> None:

@@ -1,11 +1,13 @@
 """The ranks as torchrun, or another launcher, sets them in the environment. No torch here."""
 
+import contextlib
 import os
 import re
 import socket
 import time
 from typing import NamedTuple
 
+from imclass.endings import say
 from imclass.errors import UserError
 
 REACH_SECONDS = 60.0  # until the name of rank 0's machine is known, and torchrun's own server answers
@@ -45,6 +47,7 @@ def require_reachable(place: Rank) -> None:
 
     Torch itself retries a name that does not resolve as long as it waits for slow ranks. Raises UserError
     with the system's reason after REACH_SECONDS; after START_SECONDS where rank 0 itself has to listen.
+    Rank 0 warns of an address of another machine, which is right where ports are forwarded.
     """
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun's own server: there already
@@ -52,7 +55,12 @@ def require_reachable(place: Rank) -> None:
     while True:
         try:
             if listens:
-                socket.getaddrinfo(host, port)
+                if not _is_here(host, port):
+                    minutes = round(START_SECONDS / 60)
+                    say(
+                        f"MASTER_ADDR={host!r}: no address of this machine, which runs rank 0; waiting "
+                        f"{minutes} minutes at most, in case port {port} there is forwarded to this machine"
+                    )
             else:
                 socket.create_connection((host, port), timeout=REACH_SECONDS / 2).close()
             return
@@ -63,6 +71,15 @@ def require_reachable(place: Rank) -> None:
                 where = f"where rank 0 listens at MASTER_PORT={port} ({reason})"
                 raise _problem("MASTER_ADDR", where) from error
             time.sleep(RETRY_SECONDS)
+
+
+def _is_here(host: str, port: int) -> bool:
+    """Return whether an address is one of this machine's."""
+    for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        with socket.socket(family, kind) as probe, contextlib.suppress(OSError):
+            probe.bind((address[0], 0))
+            return True
+    return False
 
 
 def _number(name: str, lowest: int, highest: int | None) -> int:

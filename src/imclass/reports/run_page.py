@@ -13,7 +13,7 @@ from imclass.reports.html import brief_path, embedded, template
 from imclass.reports.plots import plot_curves
 from imclass.reports.split_report import draw_scores
 from imclass.runs.atomic import write_atomically
-from imclass.runs.folder import require_own_folders
+from imclass.runs.contents import require_own_folders
 from imclass.runs.records import Record, RunRecord, commands, read_run
 
 PLOTS = {

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,36 +20,12 @@ from imclass.config.check import flatten
 from imclass.config.durations import parse_duration
 from imclass.config.schema import RUN_NAME, RUN_NAME_IN_WORDS, SETTINGS, Config, values_of
 from imclass.config.setting import show
-from imclass.config.stored import read_settings, require_valid
+from imclass.config.stored import read_settings, require_settings, require_valid
 from imclass.errors import UserError
 from imclass.runs.atomic import TEMPORARY, sweep_debris, sync, write_atomically
+from imclass.runs.contents import promised_files, require_own_folders
 from imclass.runs.locks import LOCK, lock_folder
 from imclass.runs.records import read_summary
-
-LINKED = "a link; a run folder holds its own folders"
-
-
-def promised_files(*, plots: bool) -> list[str]:
-    """Return what every finished run has beside its configuration, checkpoints and logs, by path in it.
-
-    plots: the run's `logger.plots`.
-    """
-    names = ("calibration", "confusion_matrix", "curves", "mistakes", "predictions") if plots else ()
-    files = ("best.safetensors", "evaluation.json", "metrics.csv", "report.html")
-    return [*files, *(f"plots/{name}.png" for name in names)]
-
-
-def linked_folders(run: Path) -> list[Path]:
-    """Return the links in the place of folders that a run writes to: they may lead anywhere."""
-    names = ("checkpoints", "plots", "tensorboard", "evaluations")
-    paths = [path for name in names for path in (run / name, *(run / name).rglob("*"))]
-    return [path for path in paths if path.is_symlink() and not path.is_file()]
-
-
-def require_own_folders(run: Path) -> None:
-    """Raise UserError naming a linked folder."""
-    for path in linked_folders(run):
-        raise UserError(f"{path}: {LINKED}")
 
 
 class RunFolder:
@@ -85,8 +62,26 @@ class RunFolder:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The content of summary.json, empty before the first. Raises UserError unless a run wrote it."""
-        return read_summary(self.path)
+        """The content of summary.json, empty before the first and where it is damaged.
+
+        Raises UserError for a damaged one that cannot be made again.
+        """
+        return {} if self.damage else read_summary(self.path)
+
+    @property
+    def damage(self) -> str:
+        """What is wrong with summary.json, where a checkpoint can make it again; empty if nothing is."""
+        try:
+            read_summary(self.path)
+        except UserError as error:
+            if not (self.has_checkpoint and stat.S_ISREG(self.summary_file.lstat().st_mode)):
+                raise
+            return str(error).partition("; ")[0]
+        return ""
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return any((self.checkpoints / f"{name}.pt").exists() for name in ("last", "previous"))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -103,7 +98,7 @@ class RunFolder:
         """True when a finished run has what it promises, or no checkpoint from which that can be made."""
         files = promised_files(plots=self.config.logger.plots)
         whole = all((self.path / file).exists() for file in files)
-        return whole or not any((self.checkpoints / f"{name}.pt").exists() for name in ("last", "previous"))
+        return whole or not self.has_checkpoint
 
     @property
     def lengthened(self) -> bool:
@@ -178,6 +173,7 @@ def open_run(config: Config) -> RunFolder:
     if not (path / "config.yaml").exists():
         debris = path.is_dir() and all(p.name.startswith((TEMPORARY, LOCK)) for p in path.iterdir())
         if path.exists() and not debris:
+            require_settings(path)
             raise UserError(f"{path}: exists and is not a run folder of imclass; choose another name=")
         return RunFolder(path, config, exists=False, named=True)
     if config.resume == "never":

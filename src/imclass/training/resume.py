@@ -32,10 +32,16 @@ def saved_state(run: RunFolder) -> tuple[State, dict[str, Any], list[str]]:
     if not run.exists:
         return {}, {}, []
 
-    found = newest_checkpoint(run.checkpoints, lambda state: missing_logs(run.path, state.get("logger")))
-    if found[1]:
+    state, header, warnings = newest_checkpoint(
+        run.checkpoints, lambda state: missing_logs(run.path, state.get("logger"))
+    )
+    if header:
         read_provenance(run.path)  # a damaged one is refused before anything is touched
-    return found
+    else:
+        warnings.append(f"{run.path}: was stopped before its first checkpoint; it begins again")
+    if run.damage:
+        warnings.append(f"{run.damage}: made again from the checkpoint")
+    return state, header, warnings
 
 
 def require_resumable(state: State, header: Header, learner: Learner, run: RunFolder) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from imclass.errors import first_line
 from imclass.runs.atomic import TEMPORARY
-from imclass.runs.folder import LINKED, linked_folders, promised_files
+from imclass.runs.contents import LINKED, linked_folders, promised_files
 from imclass.runs.locks import LOCK
 from imclass.runs.records import Record, read_bytes, read_evaluation
 from imclass.runs.regular import open_regular
