@@ -29,7 +29,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         stored = read_yaml(file)
     except UserError as error:
         raise UserError(f"{error}; {RESTORE}") from error
-    if not isinstance(stored, dict):
+    if not isinstance(stored, dict) or not stored:
         raise UserError(f"{file}: expected settings as a run writes them; {RESTORE}")
     return as_of_today(stored)
 

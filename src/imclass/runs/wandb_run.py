@@ -33,23 +33,20 @@ class WandbRun(Tracker):
         ids["wandb"] = number
         offline = os.environ.get("WANDB_MODE", "online" if _has_key() else "offline") == "offline"
         earlier = list(folder.glob(f"wandb/offline-run-*-{number}")) if offline else []
-        quiet = {"console": "off", "silent": True, "disable_git": True, "disable_code": True}
-        self._images, self._run = (
-            wandb.Image,
-            wandb.init(
-                project=os.environ.get("WANDB_PROJECT", "imclass"),
-                id=number,
-                name=folder.name,
-                dir=folder,
-                config=dict(settings),
-                resume=None if offline else "allow",
-                mode="offline" if offline else None,
-                settings=wandb.Settings(**quiet, x_save_requirements=False),
-            ),
+        quiet: dict[str, Any] = {"console": "off", "silent": True, "disable_git": True, "disable_code": True}
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "imclass"),
+            id=number,
+            name=folder.name,
+            dir=folder,
+            config=dict(settings),
+            resume=None if offline else "allow",
+            mode="offline" if offline else None,
+            settings=wandb.Settings(**quiet, x_save_requirements=False),
         )
         self._from = self._run.step
         self.where = (
-            f"offline; to upload: wandb sync {Path(self._run.dir).parent}" if offline else self._run.url
+            f"offline; to upload: wandb sync {Path(self._run.dir).parent}" if offline else str(self._run.url)
         )
         for session in earlier:
             shutil.rmtree(session, ignore_errors=True)
@@ -60,7 +57,9 @@ class WandbRun(Tracker):
                 self._run.log({**figures_of(record), "epoch": record["epoch"]}, step=record["step"])
 
     def plots(self, files: Iterable[Path], step: int) -> None:
-        self._run.log({f"plots/{file.stem}": self._images(str(file)) for file in files}, step=step)
+        from wandb import Image
+
+        self._run.log({f"plots/{file.stem}": Image(str(file)) for file in files}, step=step)
 
     def figures(self, figures: Mapping[str, float], step: int) -> None:
         self._run.summary.update(dict(figures))

@@ -46,7 +46,7 @@ class DatabaseStore(Store):
                 for kind in (SEARCH, REPEATS)
             )
 
-    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+    def exclusive(self) -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext()
 
     def trials(self, study: optuna.Study) -> list[FrozenTrial]:

@@ -31,7 +31,7 @@ class JournalStore(Store):
         self._folder = folder
         self.search, self.repeats = (open_study(folder, kind, metric) for kind in (SEARCH, REPEATS))
 
-    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+    def exclusive(self) -> contextlib.AbstractContextManager[object]:
         return locked(self._folder / CLAIMS)
 
     def trials(self, study: optuna.Study) -> list[FrozenTrial]:

@@ -37,7 +37,7 @@ class Store(abc.ABC):
     repeats: optuna.Study
 
     @abc.abstractmethod
-    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+    def exclusive(self) -> contextlib.AbstractContextManager[object]:
         """Within the block, no other process creates, takes or ends a trial, if the store needs that."""
 
     @abc.abstractmethod
