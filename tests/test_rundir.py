@@ -262,7 +262,8 @@ def test_a_damaged_summary_without_checkpoints_is_refused_and_left(imclass, run)
     [
         (None, "is gone"),
         ("a: [", "cannot be read as YAML settings"),
-        ("", "expected settings as a run writes"),
+        ("", "empty"),
+        ("[1]", "expected settings as a run writes"),
     ],
 )
 def test_a_run_without_its_settings_says_which_file_to_restore(imclass, run, content, expected: str) -> None:

@@ -29,7 +29,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         stored = read_yaml(file)
     except UserError as error:
         raise UserError(f"{error}; {RESTORE}") from error
-    if not isinstance(stored, dict) or not stored:
+    if not isinstance(stored, dict):
         raise UserError(f"{file}: expected settings as a run writes them; {RESTORE}")
     return as_of_today(stored)
 
@@ -41,7 +41,9 @@ def require_settings(path: Path) -> None:
 
 
 def require_valid(settings: dict[str, Any], path: Path) -> None:
-    """Raise ConfigError naming the config.yaml of the run `path` for settings that no run has."""
+    """Raise ConfigError naming the config.yaml of the run `path` for settings that no run has, or none."""
+    if not settings:
+        raise UserError(f"{path / 'config.yaml'}: empty; {RESTORE}")
     try:
         check_config(settings, to_train=False)
     except ConfigError as error:
