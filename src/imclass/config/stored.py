@@ -24,7 +24,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     file = path / "config.yaml"
     if not file.exists():
         require_settings(path)
-        raise UserError(f"{path}: expected a run (a folder with a config.yaml){similar_runs(str(path))}")
+        raise UserError(f"{path}: expected a run (a folder with a config.yaml)")
     try:
         stored = read_yaml(file)
     except UserError as error:
@@ -91,6 +91,10 @@ def stored_with(path: Path, typed: Mapping[str, Any]) -> Config:
             f"{groups[0]}=...: resume={path} takes its settings from the run; leave this out, or type "
             f"model.weights={path} in place of resume={path} to start from its weights"
         )
+    if not (path / "config.yaml").exists():
+        require_settings(path)
+        shown = f"resume={path}: expected auto, never, or a run (a folder with a config.yaml)"
+        raise UserError(f"{shown}{similar_runs(str(path))}")
     settings = read_settings(path)
     require_valid(settings, path)
     stored = OmegaConf.create(settings)
