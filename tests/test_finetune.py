@@ -14,15 +14,16 @@ from torch import nn
 
 from imclass.commands.selftest.points import At
 from imclass.commands.selftest.trainings import finish, overrides
-from imclass.config.schema import ModelConfig, OptimizerConfig
+from imclass.config.schema import AugmentConfig, Config, ModelConfig, OptimizerConfig
 from imclass.errors import UserError
 from imclass.models import build_model
 from imclass.models.blocks import block_numbers, freeze, labels_of
 from imclass.models.transfer import transfer
 from imclass.runs.checkpoint import read_checkpoint
 from imclass.runs.same_run import differences
-from imclass.runs.sources import Source
+from imclass.runs.sources import Source, read_source
 from imclass.training.optimizers import build_optimizer
+from imclass.training.probe import probed_part
 
 ANIMALS, VEHICLES = ("cat", "dog", "horse"), ("car", "ship")
 
@@ -125,14 +126,22 @@ def test_a_run_is_named_where_weights_are_wanted(run, train, imclass) -> None:
     train("two", "model.weights=run", "dataset.synthetic.classes=3", "train.epochs=2.1")
 
 
-def test_state_dicts_of_other_programs_are_found_in_their_files(tmp_path: Path, imclass) -> None:
-    state = build("lenet", 4, channels=1, size=16).state_dict()
+def test_state_dicts_of_other_programs_are_found_in_their_files(tmp_path: Path) -> None:
+    state = build("lenet").state_dict()
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "theirs.pth")
     save_file(state, tmp_path / "theirs.safetensors")
-    for number, file in enumerate(("theirs.pth", "theirs.safetensors")):
-        outcome = imclass("train", f"name=run{number}", f"model.weights={file}", *QUICK)
-        assert outcome.code == 0, outcome.err
-        assert f"weights  from {file}\n" in outcome.out
+    for name in ("theirs.pth", "theirs.safetensors"):
+        found = read_source(tmp_path / name)
+        assert (found.classes, found.model) == (None, None)
+        assert transfer(build("lenet"), found, VEHICLES, "keep") == []
+
+
+@pytest.mark.fault("S11")
+def test_a_description_that_is_none_is_one_line(tmp_path: Path) -> None:
+    for text in ("[" * 20_000, "no JSON"):
+        save_file({"a": torch.zeros(1)}, tmp_path / "odd.safetensors", {"classes": text})
+        with pytest.raises(UserError, match=r"odd\.safetensors: cannot be read as weights: `classes`"):
+            read_source(tmp_path / "odd.safetensors")
 
 
 # Blocks
@@ -259,11 +268,21 @@ def test_a_probe_trains_as_on_images_but_computes_features_once(
     assert changed == {"classifier.4.weight", "classifier.4.bias"}
 
 
-def test_features_are_not_kept_where_more_follows_the_last_layer(train) -> None:
-    """speednet scales its logits."""
-    train("first", "model=speednet", "train.epochs=1")
-    second = train("second", "model=speednet", *PROBE[1:], "model.weights=first", "train.epochs=1")
-    assert "computed once" not in (second / "train.log").read_text()
+@pytest.mark.parametrize(
+    ("name", "part", "augment"),
+    [
+        ("lenet", "classifier.4", {}),
+        ("lenet", "", {"flip": True}),
+        ("speednet", "", {}),  # scales its logits
+        ("squeezenet1_1", "", {}),  # averages them over the image
+        ("timm/test_resnet", "fc", {}),
+    ],
+)
+def test_features_are_kept_where_they_are_all_that_counts(name: str, part: str, augment: dict) -> None:
+    model = ModelConfig(name=name, freeze="backbone")
+    config = Config(model=model, augment=AugmentConfig(**augment))
+    assert probed_part(config, build(name, size=64), (3, 64, 64)) == part
+    assert probed_part(Config(model=ModelConfig(name=name)), build(name, size=64), (3, 64, 64)) == ""
 
 
 @pytest.mark.fault("R1")
