@@ -177,7 +177,12 @@ def test_figures_that_were_saved_by_more_or_fewer_processes_are_kept() -> None:
     assert pair.sums.tolist() == [2.0, 1.0, 4.0]
 
 
-@pytest.mark.parametrize("more", [[], ["device.micro_batch=3", "train.ema=0.9", "train.grad_clip=0.5"]])
+UNEVEN = ["dataset.balance=true", "train.class_weights=[1,2,3,4]", "train.focal_gamma=1"]
+
+
+@pytest.mark.parametrize(
+    "more", [[], [*UNEVEN, "device.micro_batch=3", "train.ema=0.9", "train.grad_clip=0.5"]]
+)
 def test_two_and_three_processes_repeat_the_curve_of_one(here: Path, imclass, more: list[str]) -> None:
     """Batches of 16 and 65 test images over 3 processes are uneven. To rounding; accuracies exactly."""
     settings = [*MIXED, "dataset.synthetic.test=65", *more]

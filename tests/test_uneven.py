@@ -29,6 +29,8 @@ from imclass.machine.device import resolve_device
 from imclass.machine.processes import Processes
 from imclass.machine.randomness import generator
 from imclass.runs.event_files import scalars_in
+from imclass.runs.metrics_file import csv_table, evaluation_rows
+from imclass.runs.record_schema import BEST, problem_of
 from imclass.runs.tensorboard import event_files
 from imclass.training.class_weights import class_weights
 from imclass.training.losses import build_loss
@@ -286,7 +288,7 @@ def test_the_chosen_metric_is_everywhere(imclass, train_uneven) -> None:
     assert imclass("verify", str(run)).code == 0
 
 
-def test_a_run_from_before_there_were_figures_by_class_is_whole_and_goes_on(imclass, run: Path) -> None:
+def test_a_run_from_before_there_were_figures_by_class_is_whole(imclass, run: Path) -> None:
     """Its points, its table and its summary lack them."""
     points = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for point in points:
@@ -303,6 +305,17 @@ def test_a_run_from_before_there_were_figures_by_class_is_whole_and_goes_on(imcl
     said = imclass("verify", str(run))
     assert "metrics.csv" not in said.out and "summary.json" not in said.out
     assert imclass("report", str(run)).code == 0
+
+
+def test_rows_of_older_points_leave_the_later_columns_empty() -> None:
+    old = {"step": 1, "epoch": 1.0, "split": "val", "loss": 2.0, "accuracy": 0.5, "images": 4}
+    new = old | {"step": 2, "balanced_accuracy": 0.25, "macro_f1": 0.125}
+    header, first, second = csv_table(evaluation_rows([old, new]))
+    assert dict(zip(header, first, strict=True))["val_macro_f1"] is None
+    assert dict(zip(header, second, strict=True))["val_macro_f1"] == 0.125
+    assert problem_of({"step": 1, "epoch": 1.0, "loss": 2.0, "accuracy": 0.5}, BEST) is None
+    problem = problem_of({"step": 1, "epoch": 1.0, "loss": 2.0, "accuracy": 0.5, "macro_f1": None}, BEST)
+    assert problem == "macro_f1: expected a number from 0 to 1, not null"
 
 
 @pytest.mark.parametrize(
@@ -325,6 +338,12 @@ def test_mistakes(imclass, tmp_path: Path, typed: str, message: str) -> None:
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert message in outcome.err
     assert not (tmp_path / "outputs").exists()
+
+
+def test_check_counts_the_classes_of_a_folder(imclass, uneven: list[str]) -> None:
+    outcome = imclass("check", *uneven, "train.class_weights=[1,2,3]")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "train.class_weights: 3 numbers for 2 classes: a, b" in outcome.err
 
 
 def test_weights_and_balance_are_two_cures_of_one_thing(imclass) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imclass.config.app import run_app
+from imclass.config.class_weights import require_weight_per_class
 from imclass.config.conflicts import unused
 from imclass.config.groups import is_shipped, plugins
 from imclass.config.invocation import Invocation
@@ -35,7 +36,9 @@ def check_command(argv: Sequence[str]) -> None:
 def _report(config: Config, invocation: Invocation) -> None:
     run = open_run(config)
     if not run.finished:
-        _look_at_folder(config.dataset)
+        classes = _look_at_folder(config.dataset)
+        if classes is not None:
+            require_weight_per_class(config.train.class_weights, classes)
     _try_plugins(config)
     where = f"{'continues' if run.exists else 'into'} {show(str(run.path))}"
     print(folded(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}", sys.stdout))
@@ -43,16 +46,20 @@ def _report(config: Config, invocation: Invocation) -> None:
         print(folded(f"warning: {line}", sys.stdout))
 
 
-def _look_at_folder(data: DatasetConfig) -> None:
-    """Raise UserError where a folder of images cannot be trained on; no image is opened."""
+def _look_at_folder(data: DatasetConfig) -> tuple[str, ...] | None:
+    """Return the classes of a folder; None for other data sets. No image is opened.
+
+    Raises UserError where the folder cannot be trained on.
+    """
     if data.name != "image_folder" or data.root is None:
-        return
+        return None
     from imclass.data.folder.damaged import refuse_irregular
     from imclass.data.folder.listing import list_to_train
 
     listing = list_to_train(Path(data.root).expanduser(), f"dataset.root={data.root}")
     if data.on_damaged == "fail":
         refuse_irregular(listing)
+    return listing.classes
 
 
 def _try_plugins(config: Config) -> None:

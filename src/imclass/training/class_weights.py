@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
+from imclass.config.class_weights import require_weight_per_class
 from imclass.config.schema import Config
-from imclass.config.setting import brief
 from imclass.data.dataset import Data
-from imclass.errors import ConfigError, counted
 
 BETA = 0.999  # above about 1 / (1 - BETA) images, more of them hardly lower a weight
 
@@ -17,15 +16,13 @@ def class_weights(config: Config, data: Data) -> list[float] | None:
     rate its meaning.
     """
     choice, counts = config.train.class_weights, data.images_per_class
+    require_weight_per_class(choice, data.classes)
     if choice is None:
         return None
-    if isinstance(choice, str):
-        weights = effective_number(counts) if choice == "auto" else inverse_frequency(counts)
-    elif len(choice) == len(counts):
+    if isinstance(choice, list):
         weights = choice
     else:
-        found = f"{counted(len(choice), 'number')} for {counted(len(counts), 'class')}"
-        raise ConfigError([f"train.class_weights: {found}: {brief(', '.join(data.classes))}"])
+        weights = effective_number(counts) if choice == "auto" else inverse_frequency(counts)
     drawn = [min(count, 1) for count in counts] if config.dataset.balance else counts
     mean = sum(weight * times for weight, times in zip(weights, drawn, strict=True)) / sum(drawn)
     return [weight / mean for weight in weights]
