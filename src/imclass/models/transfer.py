@@ -15,7 +15,7 @@ from imclass.runs.weights import require_fit
 
 WRAPPERS = ("module.", "_orig_mod.")  # what DDP and torch.compile put before every name
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # torchvision's heads for training, which we do not build
-SHOWN = 6  # class names
+SHOWN = 3  # class names
 
 Weights = dict[str, Tensor]
 
@@ -103,7 +103,7 @@ def _adapt_head(
     there = weights.get(f"{last}.weight")
     if _same_shapes(weights, own, last) and known in (None, classes) and head != "new":
         return []
-    count = len(known) if known else (len(there) if there is not None else None)
+    count = len(known) if known else (len(there) if there is not None and there.ndim else None)
     why = f"not {count} ({_some(known)})" if known else "" if count is None else f"not {count}"
     if head == "keep":
         raise UserError(

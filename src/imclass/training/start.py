@@ -16,7 +16,7 @@ from imclass.models.transfer import transfer
 from imclass.runs.sources import read_source
 
 IMAGES_FOR_INIT = 500
-SHOWN = 5  # names of frozen blocks
+SHOWN = 3  # names of frozen blocks
 
 
 def build_network(config: Config, data: Data, *, resumed: bool) -> tuple[nn.Module, list[str]]:
@@ -66,4 +66,4 @@ def lines_on_frozen(model: nn.Module, frozen: Sequence[str]) -> list[str]:
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     names = ", ".join(frozen) if len(frozen) <= SHOWN else f"{frozen[0]} to {frozen[-1]}"
-    return [f"frozen   {names}: {trained:,} of {total:,} parameters are trained"]
+    return [f"frozen   {names}; {trained:,} of {total:,} parameters are trained"]
