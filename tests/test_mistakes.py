@@ -71,7 +71,7 @@ MISTAKES = [
     (["scheduler=multistep", "scheduler.milestones=[1ep,9ep]"], ["scheduler.milestones", "9ep"]),
     (["train.batch_size=8000"], ["train.batch_size=8000", "5,400"]),
     (["dataset.val_split=6000"], ["dataset.val_split=6000"]),
-    (["train.budget=5min", "train.steps=9"], ["train.budget, train.steps: two lengths", "choose one"]),
+    (["train.budget=5min", "train.steps=9"], ["train.budget, train.steps: two lengths", "keep one"]),
     (["train.budget=5ep"], ["train.budget=5ep", "10min"]),
     (["train.epochs=null"], ["train.epochs=null, train.steps=null", "one of the two"]),
     (["--epochs", "3"], ["--epochs", "did you mean 'train.epochs'"]),

@@ -33,7 +33,7 @@ def conflicts(config: Config, typed: Collection[str]) -> Iterator[str]:
     yield from _needs_value(config)
     yield from (line for key, line in _of_other_choices(config) if key in typed)
     if config.train.budget and config.train.steps and {"train.budget", "train.steps"} <= {*typed}:
-        yield "train.budget, train.steps: two lengths of the training; choose one, train.steps=null"
+        yield "train.budget, train.steps: two lengths of the training; keep one (null drops that of a file)"
     yield from _length(config)
     yield from _sizes(config)
     yield from _augmentation(config)
