@@ -253,7 +253,7 @@ def train_uneven(imclass, tmp_path: Path, uneven: list[str]):
 def test_the_header_says_that_classes_are_uneven_and_what_to_type(train_uneven) -> None:
     log = (train_uneven("plain", "train.epochs=0.2") / "train.log").read_text()
     assert "classes  of 3 (b) to 45 (a) training images; to learn all, type\n" in log
-    assert "train.class_weights=auto or dataset.balance=true, and to choose\n" in log
+    assert "dataset.balance=true or train.class_weights=auto, and to choose\n" in log
     evened = train_uneven("evened", "train.epochs=0.2", "train.class_weights=[1,3]", "dataset.balance=true")
     log = (evened / "train.log").read_text()
     assert "classes  weights in the loss: 0.5 (a) to 1.5 (b)\n" in log
@@ -284,7 +284,9 @@ def test_the_chosen_metric_is_everywhere(imclass, train_uneven) -> None:
     assert f"macro F1 {best['macro_f1']:.2%}" in log.split("best model")[1]
     events = [file.read_bytes() for file in event_files(run / "tensorboard")]
     assert "val/macro_f1" in {scalar.tag for content in events for scalar in scalars_in(content)}
-    assert all(any(name in content for content in events) for name in (b"best.val_macro_f1", b"test.macro_f1"))
+    assert all(
+        any(name in content for content in events) for name in (b"best.val_macro_f1", b"test.macro_f1")
+    )
     assert "test macro F1" in (run / "report.html").read_text()
     assert imclass("verify", str(run)).code == 0
 

@@ -59,8 +59,8 @@ def evaluate_command(argv: Sequence[str]) -> None:
         if folder == run and not all((run / f"plots/{name}.png").exists() for name in OF_THE_DATA):
             names = ("train",) if trained.config.dataset.val_split == "test" else ("train", "val")
             others = {name: trained.split(name, options.data)[0] for name in names}
-            loader = trained.train_loader(others["train"])
-            draw_data(loader, {**others, "test": split}, trained.classes, run / "plots")
+            batches = trained.train_loader(others["train"])
+            draw_data(batches, {**others, "test": split}, trained.classes, run / "plots")
         print(json.dumps(scores) if options.json else folded(_table(scores, folder), sys.stdout))
         if folder == run:
             write_run_page(run, run / "report.html")

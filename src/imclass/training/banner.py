@@ -134,7 +134,7 @@ def _classes(config: Config, data: Data) -> list[str]:
         return lines
     return [
         f"classes  of {sizes}; to learn all, type",
-        "         train.class_weights=auto or dataset.balance=true, and to choose",
+        "         dataset.balance=true or train.class_weights=auto, and to choose",
         "         the model by all, checkpoint.metric=balanced_accuracy",
     ]
 
