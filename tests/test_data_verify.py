@@ -137,7 +137,7 @@ def test_the_files_of_fashion_mnist(imclass, tmp_path: Path, monkeypatch: pytest
         (["verify", "cifr10"], "did you mean 'cifar10' or 'cifar100'?"),
         (["verify", "empty"], "empty: 0 class folders in empty; expected at least 2"),
         (["verify", "empty", "--root", "x"], "--root x: goes with the name of a data set"),
-        (["verfy"], "data verfy: no such verb; expected one of verify; did you mean 'verify'?"),
+        (["verfy"], "data verfy: no such verb; expected one of inspect, verify; did you mean 'verify'?"),
         (["verify"], "see imclass data verify --help"),
     ],
 )
@@ -151,5 +151,5 @@ def test_mistakes_are_one_line(imclass, tmp_path: Path, argv: list[str], expecte
 
 def test_help_and_completion(imclass) -> None:
     assert "imclass data verify FOLDER|FILE.csv|NAME" in imclass("data").out
-    assert imclass("-sc", "query", "imclass data v").out == "verify\n"
-    assert "cifar10\n" in imclass("-sc", "query", "imclass data verify ci").out
+    assert imclass("completion", "query", "imclass data v").out == "verify\n"
+    assert "cifar10\n" in imclass("completion", "query", "imclass data verify ci").out

@@ -1,18 +1,18 @@
-"""What is wrong with a data set.
+"""What is in a data set, and what is wrong with it.
 
+imclass data inspect FOLDER|FILE.csv|NAME [--sheet OUT.png] [--write OUT.yaml] [--json]
 imclass data verify FOLDER|FILE.csv|NAME [--root FOLDER] [--json]
 """
 
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
-from imclass.config.data_root import is_table
-from imclass.config.groups import group_choices
+from imclass.commands.data_argument import add_data, find_data, progress
+from imclass.commands.inspect import inspect_command
 from imclass.config.setting import show
 from imclass.errors import UserError, counted, did_you_mean
 
@@ -39,12 +39,7 @@ def _verify(argv: Sequence[str]) -> None:
     parser = Arguments(
         prog="imclass data verify", description="Decode every image and verify every checksum."
     )
-    parser.add_argument(
-        "data",
-        metavar="FOLDER|FILE.csv|NAME",
-        help="a folder of class folders, a table of files and labels, or a data set's name",
-    )
-    parser.add_argument("--root", metavar="FOLDER", help="where NAME's files are; default: as in training")
+    add_data(parser)
     parser.add_argument("--json", action="store_true", help="print one object in place of the lines")
     options = parser.parse_args(argv)
     found = _verified(options.data, options.root)
@@ -69,30 +64,23 @@ def _verify(argv: Sequence[str]) -> None:
 
 
 def _verified(data: str, root: str | None) -> "Verified":
-    names = [name for name in group_choices("dataset") if name != "image_folder"]
-    if data not in names and root is not None:
-        raise UserError(f"--root {root}: goes with the name of a data set, not with {data}")
-    path = Path(data).expanduser()
-    if data not in names and not (path.is_dir() or (is_table(path) and path.is_file())):
-        near = did_you_mean(data, names)
-        raise UserError(f"{data}: no such folder or data set; data sets: {', '.join(names)}{near}")
+    path = find_data(data, root)
     from imclass.data.folder.verify import verify_folder
     from imclass.data.verify import verify_named
 
-    return verify_named(data, root) if data in names else verify_folder(path, _progress)
-
-
-def _progress(items: Iterator[str], total: int) -> Iterable[str]:
-    from tqdm import tqdm
-
-    return tqdm(items, total=total, unit="image", leave=False, disable=not sys.stderr.isatty())
+    return verify_named(data, root) if path is None else verify_folder(path, progress)
 
 
 # Verb -> the function that runs it, its arguments, and what it does.
 VERBS = {
+    "inspect": (
+        inspect_command,
+        "FOLDER|FILE.csv|NAME [--sheet OUT.png] [--write OUT.yaml] [--json]",
+        "show what is there, what to mend, and the command to begin with",
+    ),
     "verify": (
         _verify,
         "FOLDER|FILE.csv|NAME [--root FOLDER] [--json]",
         "list every damaged, missing or non-image file",
-    )
+    ),
 }

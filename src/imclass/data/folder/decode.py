@@ -104,7 +104,7 @@ def damage(path: str | Path) -> str:
 def read_header(path: str | Path) -> Header:
     """Return mode and size without decoding. Raises UserError, without the file's name."""
     try:
-        with open_regular(path) as file, _open(file) as image:
+        with open_regular(path) as file, open_image(file) as image:
             return Header(image.mode in GREY_MODES, image.width, image.height)
     except Exception as error:  # on damaged files, Pillow raises nearly anything
         raise UserError(_reason(error)) from error
@@ -129,7 +129,7 @@ def decode_image(
     Raises UserError, without the file's name, if it is damaged, too large or not an image.
     """
     try:
-        with ExitStack() as turns, open_regular(path) as file, _open(file) as image:
+        with ExitStack() as turns, open_regular(path) as file, open_image(file) as image:
             _check_work(file, image)
             if size is not None:
                 image.draft(None, (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4 or 1/8 of the size
@@ -145,7 +145,8 @@ def decode_image(
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
-def _open(file: BinaryIO) -> Image.Image:
+def open_image(file: BinaryIO) -> Image.Image:
+    """Open an image of one of the formats, below Pillow's limit of pixels; nothing is decoded yet."""
     image = Image.open(file, formats=formats())
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:  # outside `strict_images` Pillow only warns
