@@ -130,9 +130,9 @@ def test_all_of_it_at_once(imclass, root: Path) -> None:
         ["dog", "4", "1"],
     ]
     for text in (
-        "problems    test: class folders differ from those of train/: it",
-        "            train/bird: no images of this class",
-        "            lacks 'bird'",
+        "problems    train/bird: no images of this class",
+        "            test: class folders differ from those of train/: it lacks 'bird'",
+        "note        training refuses these problems, but for damaged files: mend them",
         "            train/cat/half.png: ",
         "copies      4 pictures in 2 groups, 1 across splits, 1 in two classes",
         "            train/cat/03.png = test/cat/copy.png",
@@ -141,7 +141,7 @@ def test_all_of_it_at_once(imclass, root: Path) -> None:
         "sizes       96x64 22, 40x30 1; median shorter side 64",
         "formats     PNG 22, WEBP 1",
         "note        one picture in two splits makes their accuracy too good: keep one",
-        "            dataset.on_damaged=skip  (1 of them cannot be read)",
+        "begin with  dataset.on_damaged=skip  (1 of them cannot be read)",
     ):
         assert any(line.startswith(text) for line in lines), text
     assert all(len(line) <= 80 for line in lines[:-1])

@@ -36,8 +36,8 @@ def look_at_file(path: Path) -> Look | str:
             digest = hashlib.sha256(file.read()).digest()
             file.seek(0)
             with open_image(file) as image:
-                has_alpha = image.has_transparency_data
-                transparent = has_alpha and image.convert("RGBA").getextrema()[3][0] < 255
+                alpha = np.asarray(image.convert("RGBA"))[..., 3] if image.has_transparency_data else 255
+                transparent = bool(np.min(alpha) < 255)
                 kind, mode = image.format or "", image.mode
     except UserError as error:
         return str(error)

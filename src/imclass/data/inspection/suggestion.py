@@ -103,6 +103,8 @@ def _is_photo(facts: Facts) -> bool:
 
 def _remarks(facts: Facts, images: int) -> list[str]:
     lines = []
+    if len(facts.problems) > facts.damaged:
+        lines.append("training refuses these problems, but for damaged files: mend them first")
     copies = [*facts.copies, *facts.near_copies]
     if any(len(own.parts) > 1 for own in copies):
         lines.append("one picture in two splits makes their accuracy too good: keep one")
