@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from pictures import colours, make_folder, save
 from torch import Tensor, nn
 
 from imclass.config.schema import DeviceConfig, ModelConfig
+from imclass.evaluation import heat_map
 from imclass.evaluation.heat_map import heat_maps
 from imclass.machine.device import resolve_device
 from imclass.models import build_model
@@ -62,8 +64,37 @@ class Attention(nn.Module):
         return self.head(tokens.mean(dim=1))
 
 
-def test_a_network_without_places_has_no_map() -> None:
-    assert heat_maps(Attention(), torch.randn(2, 1, 8, 8), torch.tensor([0, 1]), CPU) is None
+class Frozen(nn.Module):
+    """A model of another package, which lets no gradient through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images)
+
+
+@pytest.mark.parametrize("model", [Attention(), Frozen()], ids=["tokens", "no gradient"])
+def test_a_network_without_places_or_gradients_has_no_map(model: nn.Module) -> None:
+    assert heat_maps(model, torch.randn(2, 1, 8, 8), torch.tensor([0, 1]), CPU) is None
+
+
+def test_frozen_weights_and_little_memory_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images, classes = network(), torch.randn(9, 1, 8, 8), torch.arange(9) % 3
+    whole = heat_maps(model, images, classes, CPU)
+    compute, sizes = heat_map._grad_cam, []
+
+    def little(model: nn.Module, layer: nn.Module, images: Tensor, *arguments: Any) -> Tensor:
+        sizes.append(len(images))
+        if len(images) > 2:
+            raise MemoryError
+        return compute(model, layer, images, *arguments)
+
+    monkeypatch.setattr(heat_map, "_grad_cam", little)
+    torch.testing.assert_close(heat_maps(model.requires_grad_(False), images, classes, CPU), whole)
+    assert max(sizes) == 8 and min(sizes) == 1
 
 
 @pytest.mark.parametrize("name", ["lenet", "vgg11", "speednet", "densenet121"])

@@ -19,7 +19,7 @@ def heat_maps(model: nn.Module, images: Tensor, classes: Tensor, device: Device)
 
     images: normalised (N, C, H, W), on the device. classes: int64 (N,). Each map goes from 0 to 1, and is 0
     where nothing speaks for the class. None: the model has no feature maps behind its first convolution, as
-    a vision transformer has none. The model keeps its mode.
+    a vision transformer has none, or no gradient. The model keeps its mode.
     """
     was_training = model.training
     model.eval()
@@ -28,7 +28,7 @@ def heat_maps(model: nn.Module, images: Tensor, classes: Tensor, device: Device)
         if layer is None:
             return None
         parts = zip(images.split(AT_ONCE), classes.to(images.device).split(AT_ONCE), strict=True)
-        return torch.cat([_grad_cam(model, layer, *part, device) for part in parts])
+        return torch.cat([_maps(model, layer, *part, device) for part in parts])
     finally:
         model.train(was_training)
 
@@ -55,6 +55,18 @@ def has_maps(model: nn.Module, shape: tuple[int, int, int], device: Device) -> b
     return _layer(model, torch.zeros(1, *shape, device=device.device), device) is not None
 
 
+def _maps(model: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor, device: Device) -> Tensor:
+    """Return what `_grad_cam` does; when memory runs out, from halves of the batch."""
+    try:
+        return _grad_cam(model, layer, images, classes, device)
+    except (RuntimeError, MemoryError) as error:
+        if len(images) == 1 or not device.is_out_of_memory(error):
+            raise
+    half = len(images) // 2
+    parts = ((images[:half], classes[:half]), (images[half:], classes[half:]))
+    return torch.cat([_maps(model, layer, *part, device) for part in parts])
+
+
 def _grad_cam(model: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor, device: Device) -> Tensor:
     """Return the feature maps of `layer`, summed with the mean gradients of the class's logit as weights."""
     kept: list[Tensor] = []
@@ -76,9 +88,11 @@ def _grad_cam(model: nn.Module, layer: nn.Module, images: Tensor, classes: Tenso
     return torch.where(largest > 0, maps / largest, 0).cpu()
 
 
-@torch.no_grad()
 def _layer(model: nn.Module, image: Tensor, device: Device) -> nn.Module | None:
-    """Return the last module that puts out maps of LEAST_SIDE cells a side, else the last that has any."""
+    """Return the last module that puts out maps of LEAST_SIDE cells a side, else the last that has any.
+
+    None also for a model that no gradient flows through.
+    """
     found: list[tuple[nn.Module, int]] = []
     convolutions: list[nn.Module] = []
 
@@ -93,8 +107,11 @@ def _layer(model: nn.Module, image: Tensor, device: Device) -> nn.Module | None:
     with ExitStack() as stack:
         for module in model.modules():
             stack.callback(module.register_forward_hook(note).remove)
+        stack.enter_context(torch.enable_grad())
         stack.enter_context(device.autocast())
-        model.forward(image)
+        logits = model.forward(image.detach().requires_grad_() + 0)
+    if not logits.requires_grad:
+        return None
     for least in (LEAST_SIDE, 2):
         layers = [module for module, side in found if side >= least]
         if layers:
