@@ -134,6 +134,14 @@ def test_all_formats_agree_with_the_run_and_say_what_they_are(imclass, folder_ru
         assert lines[3].startswith("bf16 ")
         assert b'["a", "b"]' in file.read_bytes() or rb"[\"a\", \"b\"]" in file.read_bytes()
     assert imclass("verify", "mine").code == 0
+    make_folder(folder_run.parents[1] / "others", {"": 3}, size=(41, 17))
+    (folder_run.parents[1] / "pictures").rename(folder_run.parents[1] / "moved")
+    assert "(if the run's data have moved, add --data" in imclass("export", "mine", "--format", "pt2").err
+    for folder, expected in (("moved", "6, on the validation"), ("others", "6, on the images of others")):
+        code, out, err = imclass("export", "mine", "--format", "torchscript", "--data", folder)
+        assert (code, err) == (0, "")
+        assert f"6 of {expected}".replace("6,", "6 predictions equal,") in out
+    (folder_run.parents[1] / "moved").rename(folder_run.parents[1] / "pictures")
     _use_in_ten_lines(imclass, folder_run)
 
 

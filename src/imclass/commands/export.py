@@ -16,6 +16,7 @@ from imclass.machine.signals import cleaning_up
 from imclass.runs.records import find_run
 
 if TYPE_CHECKING:
+    from imclass.data.dataset import Split
     from imclass.evaluation.agreement import Agreement
     from imclass.evaluation.trained import Trained
 
@@ -49,7 +50,7 @@ def export_command(argv: Sequence[str]) -> None:
     from imclass.evaluation.trained import open_trained
 
     trained = open_trained(run, options.weights)
-    split, is_own = trained.split("val", options.data)
+    split, is_own, where = _pictures(trained, options.data)
     from imclass.evaluation.agreement import answers, classifier_of, compare, pictures_of, probabilities_of
     from imclass.evaluation.formats import FORMATS as WRITERS
     from imclass.runs.atomic import replacing, sync
@@ -66,10 +67,10 @@ def export_command(argv: Sequence[str]) -> None:
         opened = WRITERS[options.format].open(temporary, model)
         agreement = compare(expected, answers(opened, pictures_of(exact, split, options.data, own=is_own)))
         if agreement.differing:
-            raise UserError(_refusal(out, agreement, split.files))
+            raise UserError(_refusal(out, agreement, where, split.files))
         sync(temporary)
         size = temporary.stat().st_size
-    print(_report(out, size, trained, agreement))
+    print(_report(out, size, agreement, where))
     if trained.device.precision != "fp32":
         own = compare(probabilities_of(trained, split), expected)
         print(f"{trained.device.precision:12} {_equal(own)} to those in the precision of the run")
@@ -97,6 +98,22 @@ def _check_out(out: Path | None, suffix: str) -> None:
         raise UserError(f"--out {out}: no such folder: {out.parent}")
     if out.exists():
         raise UserError(f"--out {out}: exists; remove it, or choose another name")
+
+
+def _pictures(trained: "Trained", data: str | None) -> tuple["Split", bool, str]:
+    """Return what both models are to see, whether it is the run's own, and its name: validation images.
+
+    data: where they are now; or any class folders, all of them if these are not divided into parts.
+    """
+    from imclass.data.folder.scan import part_folders
+
+    if data is None or trained.has_data_in(data):
+        return *trained.split("val", data), "the validation images"
+    folder = Path(data).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"--data {data}: no such folder")
+    part = "test" if part_folders(folder) == {"train": folder} else "val"
+    return *trained.split(part, data), f"the images of {show(data)}"
 
 
 def _metadata(trained: "Trained", weights: str) -> dict[str, str]:
@@ -127,20 +144,18 @@ def _equal(agreement: "Agreement") -> str:
     return f"{agreement.equal:,} of {counted(agreement.images, 'prediction')} equal{ties}"
 
 
-def _report(out: Path, size: int, trained: "Trained", agreement: "Agreement") -> str:
+def _report(out: Path, size: int, agreement: "Agreement", where: str) -> str:
     return "\n".join(
         [
             f"{'written to':12} {show(str(out))}, {size / 1e6:.1f} MB",
-            f"{'fp32':12} {_equal(agreement)}, on the validation images",
+            f"{'fp32':12} {_equal(agreement)}, on {where}",
             f"{'difference':12} {agreement.largest:.1e} at most between two probabilities",
         ]
     )
 
 
-def _refusal(out: Path, agreement: "Agreement", files: Sequence[str] | None) -> str:
+def _refusal(out: Path, agreement: "Agreement", where: str, files: Sequence[str] | None) -> str:
     first = agreement.differing[0]
     name = show(files[first]) if files else f"number {first}"
-    return (
-        f"{out}: not written: {_equal(agreement)} to the model's on the validation images; the first other "
-        f"one is of {name}"
-    )
+    equal = f"{_equal(agreement)} to the model's on {where}"
+    return f"{out}: not written: {equal}; the first other one is of {name}"

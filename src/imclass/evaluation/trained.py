@@ -74,7 +74,7 @@ class Trained:
         of them if there are no parts. renamed: {folder: class} where they differ. Raises UserError when there
         are none, or of other classes.
         """
-        if root is not None and (renamed or not (self._is_own_root(root) or self._own_folder(root))):
+        if root is not None and (renamed or not self.has_data_in(root)):
             dataset = self.config.dataset
             folders = split_of_class_folders(root, name, self.classes, dataset, self.shape, renamed)
             if folders is not None:
@@ -95,6 +95,10 @@ class Trained:
                 file=sys.stderr,
             )
         return {"train": data.train, "val": data.val, "test": data.test}[name], own
+
+    def has_data_in(self, root: str) -> bool:
+        """Return whether a folder holds the run's own data: it is the same folder, or a copy."""
+        return self._is_own_root(root) or self._own_folder(root)
 
     def _is_own_root(self, root: str) -> bool:
         own = self.config.dataset.root
