@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from imclass.config.schema import DatasetConfig, ModelConfig
+from imclass.data.folder.decode import colour_of, decode_unresized
 from imclass.data.folder.pictures import read_picture
 from imclass.evaluation.agreement import compare
 from imclass.evaluation.classifier import Classifier
@@ -87,6 +88,24 @@ def test_a_picture_of_any_size_becomes_what_predict_reads(
         assert (found != expected).double().mean() < 0.01
 
 
+def test_pictures_are_compared_as_training_decodes_them(tmp_path: Path) -> None:
+    """Large JPEGs at a part of their size, transparency on the background, 16 bits as 8."""
+    save(tmp_path / "large.jpg", (400, 300))
+    save(tmp_path / "clear.png", (50, 40), "RGBA")
+    with Image.open(tmp_path / "clear.png") as image:
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+        image.save(tmp_path / "clear.png")
+    deep = random_images(30, 40).numpy().astype(np.uint16) * 256
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    config = DatasetConfig(name="image_folder")
+    model = Classifier(nn.Identity(), config, (3, 24, 24), [0.5] * 3, [0.2] * 3)
+    for name in ("large.jpg", "clear.png", "deep.png"):
+        whole = torch.from_numpy(decode_unresized(tmp_path / name, 24, colour_of(config.background)).copy())
+        found = model.preprocess(whole[None])[0]
+        expected = read_picture(tmp_path / name, config, (3, 24, 24))
+        assert (found - expected).abs().max() <= 1, name
+
+
 @pytest.mark.parametrize("layer", [nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d])
 @pytest.mark.parametrize("size", [1, 3, 7, (2, 5), (None, 2)])
 def test_plain_pooling_is_adaptive_pooling(layer: type[nn.Module], size: object) -> None:
@@ -96,10 +115,10 @@ def test_plain_pooling_is_adaptive_pooling(layer: type[nn.Module], size: object)
     assert type(model[0]) is layer
 
 
-LARGE = [pytest.param(name, 32, marks=pytest.mark.soak) for name in ("resnet18", "vgg16", "densenet121")]
-
-
-@pytest.mark.parametrize(("name", "side"), [("speednet", 16), *LARGE])
+@pytest.mark.soak  # half a minute; the run of the next test goes through ONNX, too
+@pytest.mark.parametrize(
+    ("name", "side"), [("speednet", 16), ("resnet18", 32), ("vgg16", 32), ("densenet121", 32)]
+)
 def test_onnx_answers_as_torch_does_at_any_size_and_number(tmp_path: Path, name: str, side: int) -> None:
     torch.manual_seed(0)
     network = build_model(ModelConfig(name=name), in_channels=3, classes=4, size=side)

@@ -105,14 +105,17 @@ def _pictures(trained: "Trained", data: str | None) -> tuple["Split", bool, str]
 
     data: where they are now; or any class folders, all of them if these are not divided into parts.
     """
+    from imclass.data.folder.listing import list_images
     from imclass.data.folder.scan import part_folders
 
     if data is None or trained.has_data_in(data):
         return *trained.split("val", data), "the validation images"
-    folder = Path(data).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"--data {data}: no such folder")
-    part = "test" if part_folders(folder) == {"train": folder} else "val"
+    root = Path(data).expanduser()
+    if root.is_dir():
+        undivided = part_folders(root) == {"train": root}
+    else:
+        undivided = [*list_images(root, f"--data {data}", least=1).parts] == ["train"]
+    part = "test" if undivided else "val"
     return *trained.split(part, data), f"the images of {show(data)}"
 
 

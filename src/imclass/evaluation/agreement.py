@@ -2,15 +2,16 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from imclass.data.dataset import Split
-from imclass.data.folder.decode import decode_image, read_images
+from imclass.data.dataset import Split, side_with_margin
+from imclass.data.folder.decode import colour_of, decode_unresized, read_images
 from imclass.errors import UserError
 from imclass.evaluation.classifier import Classifier
 from imclass.evaluation.evaluate import predictions_of
@@ -81,24 +82,25 @@ def pictures_of(trained: Trained, split: Split, root: str | None, *, own: bool) 
 
     root, own: as of `Trained.split`. Those of folders are decoded from their files.
     """
-    folder = root if root is not None else trained.config.dataset.root
-    if folder is not None and split.files and (not own or trained.config.dataset.name == "image_folder"):
-        yield from _decoded(Path(folder).expanduser(), split.files)
+    config = trained.config.dataset
+    folder = root if root is not None else config.root
+    if folder is not None and split.files and (not own or config.name == "image_folder"):
+        base = _folder_of(Path(folder).expanduser(), split.files[0])
+        side = side_with_margin(trained.shape[1], config.centre) if config.name == "image_folder" else None
+        decode = partial(decode_unresized, size=side, background=colour_of(config.background))
+        for start in range(0, len(split.files), AT_ONCE):
+            chunk = split.files[start : start + AT_ONCE]
+            yield from (torch.from_numpy(a.copy()) for a in read_images(base, chunk, decode, "restore it"))
         return
     for image in split.images:
         channels = image.repeat(3, 1, 1) if len(image) == 1 else image
         yield channels.permute(1, 2, 0).contiguous()
 
 
-def _decoded(root: Path, names: Sequence[str]) -> Iterator[Tensor]:
-    """Yield pictures of class folders. names: below `root`, or below one of its parts."""
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
-    base = next((folder for folder in folders if (folder / names[0]).is_file()), None)
-    if base is None:
-        raise UserError(f"{root}: {names[0]} is not there any more; --data FOLDER says where it is")
-    for start in range(0, len(names), AT_ONCE):
-        chunk = names[start : start + AT_ONCE]
-        for array in read_images(
-            base, chunk, lambda path: decode_image(path, None, channels=3), "restore it"
-        ):
-            yield torch.from_numpy(array.copy()).permute(1, 2, 0).contiguous()
+def _folder_of(root: Path, name: str) -> Path:
+    """Return the folder below which a picture is: that of a table, a folder, or one of its parts."""
+    parts = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    for folder in [root, *parts] if root.is_dir() else [root.parent]:
+        if (folder / name).is_file():
+            return folder
+    raise UserError(f"{root}: {name} is not there any more; --data FOLDER says where it is")

@@ -128,6 +128,19 @@ def decode_image(
     transparent pixels, as its brightness with one channel; None: alpha is ignored.
     Raises UserError, without the file's name, if it is damaged, too large or not an image.
     """
+    array = _decoded(path, size, "L" if channels == 1 else "RGB", background, resized=size is not None)
+    return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def decode_unresized(path: str | Path, size: int | None, background: Colour | None) -> NDArray[np.uint8]:
+    """Return RGB pixels, uint8 (H, W, 3), as `decode_image` has them before it resizes them to `size`."""
+    return _decoded(path, size, "RGB", background, resized=False)
+
+
+def _decoded(
+    path: str | Path, size: int | None, mode: str, background: Colour | None, *, resized: bool
+) -> NDArray[np.uint8]:
+    """Return upright pixels (H, W) or (H, W, 3); not resized, JPEGs are still at least twice `size`."""
     try:
         with ExitStack() as turns, open_regular(path) as file, open_image(file) as image:
             _check_work(file, image)
@@ -136,13 +149,12 @@ def decode_image(
             if image.width * image.height > LARGE:
                 turns.enter_context(_one_large)
             ImageOps.exif_transpose(image, in_place=True)
-            pixels = _to_mode(image, "L" if channels == 1 else "RGB", background)
-            if size is not None and pixels.size != (size, size):
+            pixels = _to_mode(image, mode, background)
+            if resized and size is not None and pixels.size != (size, size):
                 pixels = ImageOps.fit(pixels, (size, size), Image.Resampling.BICUBIC)
-            array = np.asarray(pixels)
+            return np.asarray(pixels)
     except Exception as error:  # as above
         raise UserError(_reason(error)) from error
-    return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
 def open_image(file: BinaryIO) -> Image.Image:
