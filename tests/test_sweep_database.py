@@ -241,6 +241,8 @@ def test_other_settings_in_one_database_are_refused(sweep, tmp_path: Path, monke
     outcome = sweep("sweep.trials=1", "sweep.storage=sqlite:///../trials.db", "seed=3")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "trials.db: this sweep has other settings (seed: 0 -> 3)" in outcome.err
+    assert not Path("outputs").exists()
+    assert sweep("sweep.trials=1", "sweep.storage=sqlite:///../trials.db").code == 0
 
 
 @pytest.mark.parametrize(
@@ -260,6 +262,7 @@ def test_a_database_that_is_none_is_one_line(imclass, monkeypatch, url: str, exp
     assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
     assert expected in outcome.err
     assert "s3cret" not in outcome.err
+    assert not Path("outputs").exists()
 
 
 def test_a_wrong_password_is_one_line(server: Server, imclass) -> None:

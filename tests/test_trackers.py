@@ -118,8 +118,6 @@ def test_mlflow_has_every_point_once_after_a_kill(here: Path) -> None:
     summary = json.loads((here / "run/summary.json").read_text())
     assert run.data.metrics["test.accuracy"] == summary["test"]["accuracy"]
     assert run.data.params["train.batch_size"] == "8"
-    finish(overrides("whole"))
-    assert differences(here / "run", here / "whole") == []
 
 
 class Flaky(Tracker):
@@ -169,7 +167,7 @@ def test_a_missing_package_names_the_extra(imclass, tmp_path: Path, monkeypatch,
 
 
 def test_nothing_is_imported_unless_asked() -> None:
-    code = "import sys, imclass.training.lifecycle; print({'wandb', 'mlflow'} & sys.modules.keys())"
+    code = "import sys, imclass.runs.trackers; print({'wandb', 'mlflow', 'torch'} & sys.modules.keys())"
     assert run_python(code) == "set()"
 
 

@@ -29,9 +29,9 @@ class MlflowRun(Tracker):
         for name, value in (("DISABLE_TELEMETRY", "true"), ("HTTP_REQUEST_MAX_RETRIES", "1")):
             os.environ.setdefault(f"MLFLOW_{name}", value)
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds; training waits for it
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
         from mlflow.tracking import MlflowClient
 
+        logging.getLogger("mlflow").setLevel(logging.ERROR)  # after its import, which sets another level
         outputs = folder.absolute().parent
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{outputs}/mlflow.db"
         with locked(outputs / ".mlflow.lock", required=False):  # several runs may create the tables at once

@@ -1,4 +1,4 @@
-"""Hyperparameter search: space, study on disk, the trials' processes, queue, report."""
+"""Hyperparameter search: space, studies in a file or a database, the trials' processes, queue, report."""
 
 from imclass.errors import UserError
 

@@ -7,6 +7,7 @@ import time
 
 from imclass.config.durations import clock
 from imclass.config.metric import Metric
+from imclass.folding import folded
 from imclass.sweeps.ledger import Counts, Ledger
 
 _TERMINAL_SECONDS, _PLAIN_SECONDS = 0.5, 30.0
@@ -50,7 +51,7 @@ class ProgressLine:
         if self._terminal and self._text:
             print("\r\x1b[2K", end="")
         self._text, self._shown = "", 0.0
-        print(text, flush=True)
+        print(folded(text, sys.stdout), flush=True)
 
 
 def describe(counts: Counts, metric: Metric, workers: int) -> str:

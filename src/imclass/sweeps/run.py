@@ -19,7 +19,7 @@ from imclass.sweeps.queue import Queue
 from imclass.sweeps.request import JOURNAL, Request
 from imclass.sweeps.results import Results
 from imclass.sweeps.store import Store, database_errors_named, open_store
-from imclass.sweeps.stored import agree_with_others, is_begun, keep_request
+from imclass.sweeps.stored import agree_with_others, compare_with_stored, is_begun, keep_request
 from imclass.sweeps.workers import Worker, divide, find_gpus
 
 
@@ -41,13 +41,21 @@ def run_sweep(request: Request, workers: Sequence[Worker]) -> None:
     PartialFailure if a trial failed for good.
     """
     folder, config = request.folder, request.config
-    is_begun(request)
-    folder.mkdir(parents=True, exist_ok=True)
-    alone = lock_folder(folder, instead="work beside it with sweep.join=true")
-    with contextlib.nullcontext() if config.join else alone, database_errors_named(request.storage):
+    if is_begun(request):
+        compare_with_stored(request)
+    with contextlib.ExitStack() as held:
+        held.enter_context(database_errors_named(request.storage))
+        store = None
+        if request.storage != JOURNAL:  # what it refuses leaves no folder here
+            store = held.enter_context(contextlib.closing(_open_store(request)))
+            agree_with_others(request, store)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not config.join:
+            held.enter_context(lock_folder(folder, instead="work beside it with sweep.join=true"))
         keep_request(request)
-        with contextlib.closing(_open_store(request)) as store:
-            finished, results = _run(request, workers, store)
+        if store is None:
+            store = held.enter_context(contextlib.closing(_open_store(request)))
+        finished, results = _run(request, workers, store)
     print(summary(results, folder / "sweep.html"))
     if not finished:
         raise Interrupted(f"stopped by {STOP.asked()}; to resume: {request.command}")
@@ -68,7 +76,6 @@ def _open_store(request: Request) -> Store:
 
 def _run(request: Request, workers: Sequence[Worker], store: Store) -> tuple[bool, Results]:
     """Run what is left of a sweep and write its report; return whether it is complete, and what was found."""
-    agree_with_others(request, store)
     line = ProgressLine(request.metric, len(workers))
     line.say(header(request, workers))
     ledger = Ledger(request, store)

@@ -75,8 +75,6 @@ def compare_with_stored(request: Request) -> None:
 
 def agree_with_others(request: Request, store: "Store") -> None:
     """Raise UserError naming the settings in which this machine differs from the first in the database."""
-    if request.storage == JOURNAL:
-        return
     if "fixed" not in store.search.user_attrs:
         store.search.set_user_attr("fixed", request.fixed)
     _compare(store.search.user_attrs["fixed"], request.fixed, FIXED, without_password(request.storage))
