@@ -283,7 +283,7 @@ def test_data_are_checked_before_a_model_is_built(
     def no_model(*_: object, **__: object) -> None:
         raise AssertionError("a model was built")
 
-    monkeypatch.setattr("imclass.training.build.build_model", no_model)
+    monkeypatch.setattr("imclass.training.start.build_model", no_model)
     (tmp_path / "empty").mkdir()
     make_cifar("cifar10", tmp_path / "wrong", monkeypatch)
     batch = tmp_path / "wrong/cifar-10-batches-py/test_batch"

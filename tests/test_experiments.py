@@ -164,7 +164,7 @@ def test_keras_checkpoint_is_loaded_at_the_start_when_it_exists(imclass, tmp_pat
     assert figures[0] == figures[1] != figures[2]
     logs = [(tmp_path / f"outputs/{name}/train.log").read_text() for name in ("again", "fresh")]
     assert "weights  from outputs/fashion_mnist_resnet18_keras/best.safetensors\n" in logs[0]
-    assert "weights  new ones; none.pt: no such file\n" in logs[1]
+    assert "weights  new ones; none.pt: no such file or run\n" in logs[1]
 
 
 # What the tutorials say of themselves, by the names of our settings.

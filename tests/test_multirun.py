@@ -49,7 +49,7 @@ def test_values_that_look_alike_in_a_name_stay_apart(imclass, tmp_path: Path) ->
     [
         (["optimizer.lr=0.1,-1"], "optimizer.lr=-1: expected a number above 0"),
         (["optimizer.lr=0.1,x"], "optimizer.lr=x: expected a number"),
-        (["model=lenet,lenett"], "model=lenett: no such choice"),
+        (["model=lenet,lenett"], "model=lenett: no such model"),
         (["train.batch_size=8,9000"], "train.batch_size=9000: larger than the training split"),
         (["optimizer=sgd,adam", "optimizer.nesterov=true"], "no effect with optimizer=adam"),
     ],

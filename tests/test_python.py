@@ -66,7 +66,7 @@ def test_a_notebook_trains_loads_and_predicts(imclass, tmp_path: Path) -> None:
     for line, expected in zip(
         lines[start : start + 6],
         [
-            "model=resnet19: no such choice",
+            "model=resnet19: no such model",
             "outputs/note: has other settings (seed: 0 -> 1)",
             "model=lenet: expected a list of settings such as",
             "['-m', 'seed=0,1']: expected a list of settings such as",

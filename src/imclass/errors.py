@@ -104,7 +104,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x' or 'y'?` for the nearest of `known`, or an empty string."""
     import difflib  # not at the top: until the imports are done, no signal is answered
 
-    near = difflib.get_close_matches(str(word), list(known), n=2, cutoff=0.6)
+    near = difflib.get_close_matches(str(word), sorted(set(known)), n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

@@ -49,7 +49,7 @@ def composing(
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    _register_schema(overrides)
+    _register_schema(overrides, config_dirs)
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     with tempfile.TemporaryDirectory() as temporary:
@@ -162,7 +162,7 @@ def _problems(error: UserError) -> Sequence[str]:
     return error.problems if isinstance(error, ConfigError) else [str(error)]
 
 
-def _register_schema(overrides: Sequence[str]) -> None:
+def _register_schema(overrides: Sequence[str], config_dirs: Sequence[Path]) -> None:
     """Give Hydra every key with its default, as plain values: types are checked by `check_config`.
 
     And the choices without a YAML file: those of plug-ins, and models of torchvision and timm.
@@ -178,7 +178,7 @@ def _register_schema(overrides: Sequence[str]) -> None:
     named = {name for text in typed for name in re.findall(r"[\w./]+", text)}
     if any(key_of(text) == "experiment" for text in overrides):  # may choose any
         named |= torchvision_models()
-    for name in named - set(group_choices("model")):
+    for name in named - set(group_choices("model", *config_dirs)):
         folder, _, choice = f"model/{name}".rpartition("/")
         store.store(group=folder, name=choice, package="model", node={"name": name})
 

@@ -45,7 +45,7 @@ def model_problem(name: str, choices: Iterable[str] = ()) -> str | None:
     if name in known or name in torchvision_models():
         return None
     return (
-        f"no such model{did_you_mean(name, [*known, *torchvision_models()]) or '; see imclass list models'}"
+        f"no such model{did_you_mean(name, known | torchvision_models()) or '; see imclass list models'}"
     )
 
 
