@@ -44,9 +44,7 @@ def model_problem(name: str, choices: Iterable[str] = ()) -> str | None:
     known = {*group_choices("model"), *choices}
     if name in known or name in torchvision_models():
         return None
-    return (
-        f"no such model{did_you_mean(name, known | torchvision_models()) or '; see imclass list models'}"
-    )
+    return f"no such model{did_you_mean(name, known | torchvision_models()) or '; see imclass list models'}"
 
 
 def _timm_problem(name: str) -> str | None:
