@@ -225,8 +225,8 @@ def facts(**known: object) -> Facts:
             {"augment": "text", "dataset.centre": None},
         ),
         ({"counts": {"left_hand": {"train": 9}, "hand": {"train": 9}}}, False, {"augment": "text"}),
-        ({"counts": {"a": {"train": 900}, "bb": {"train": 90}}}, False, {"train.class_weights": "auto"}),
-        ({"counts": {"a": {"train": 800}, "bb": {"train": 90}}}, False, {"train.class_weights": None}),
+        ({"counts": {"a": {"train": 900}, "bb": {"train": 90}}}, False, {"dataset.balance": "true"}),
+        ({"counts": {"a": {"train": 800}, "bb": {"train": 90}}}, False, {"dataset.balance": None}),
         (
             {"counts": {"ab": {"train": 30_000}, "bb": {"train": 30_000}}},
             False,

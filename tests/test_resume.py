@@ -102,7 +102,7 @@ def test_killed_after_the_last_word_a_run_is_finished(here: Path, whole: Path) -
             "augment.flip=alternating",
         ),
         ("optimizer=muon", "optimizer.normalize_weights=true", "scheduler=plateau"),
-        ("checkpoint.every=null",),
+        ("checkpoint.every=null", "dataset.folds=10", "dataset.fold=3"),
         ("dataset.balance=true", "train.class_weights=[1,2,3,4]", "train.focal_gamma=1.5"),
         ("augment.resized_crop=true", "augment.crop=0", "augment.flip=alternating", "augment.contrast=0.4"),
     ],

@@ -55,7 +55,7 @@ def suggest(facts: Facts, data: str, path: Path | None, root: str | None, *, gpu
     choices.append(Choice("train.epochs", str(epochs), f"{epochs * images // batch:,} steps, to begin with"))
     if facts.uneven >= UNEVEN:
         why = f"the largest class has {facts.uneven:.0f} times as many images as the smallest"
-        choices.append(Choice("train.class_weights", "auto", why))
+        choices.append(Choice("dataset.balance", "true", why))
         choices.append(Choice("checkpoint.metric", "balanced_accuracy", "every class counts the same"))
     side = next((int(choice.value) for choice in sizes if choice.key == "dataset.resize"), facts.shorter_side)
     shape = (1 if facts.grey else 3, side, side)
