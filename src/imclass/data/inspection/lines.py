@@ -78,7 +78,7 @@ def experiment(data: str, file: str, facts: Facts, suggestion: Suggestion) -> st
     """Return the settings as a commented YAML file for `imclass train experiment=FILE`."""
     about = f"{data}: {counted(facts.images, 'image')} in {counted(len(facts.counts), 'class')}."
     about += f" Written by imclass data inspect; not measured yet: {_time(suggestion)}."
-    lines = ["# @package _global_", f"# imclass train experiment={shlex.quote(file)}"]
+    lines = ["# @package _global_", f"# imclass train experiment={_printable(shlex.quote(file))}"]
     for paragraph in (about, *suggestion.remarks, FLIPS):
         lines += textwrap.wrap(_printable(paragraph), 110, initial_indent="# ", subsequent_indent="# ")
     choices = suggestion.choices
@@ -115,6 +115,8 @@ def _row(name: str, text: str, further: int = 0) -> list[str]:
 
     further: spaces before the second line and those after it.
     """
+    if len(name) >= COLUMN:
+        return [name, *_row("", text)]
     width = min(shutil.get_terminal_size().columns, WIDTH)
     start, indent = f"{name:{COLUMN - 1}} ", " " * (COLUMN + further)
     wrapped = textwrap.wrap(
