@@ -28,8 +28,8 @@ class ModelConfig:
     )
     freeze: int | Literal["none", "backbone"] = setting(
         "none",
-        "not trained: all but the last layer, or the first N blocks; batch norm keeps its statistics there; "
-        "with backbone and augment=none, features are computed once, and training takes seconds",
+        "backbone: train the last layer alone; N: all but the first N blocks; what is frozen keeps its batch "
+        "norm statistics; with backbone and augment=none, features are computed once: that takes seconds",
         at_least=1,
         allowed="none, backbone, or a number of blocks from 1",
     )
@@ -226,7 +226,7 @@ class OptimizerConfig:
     lr: float = setting(0.0, "peak learning rate", above=0, also_called=("learning_rate",))
     weight_decay: float = setting(0.0, "weight decay of all matrices and kernels", at_least=0)
     backbone_lr_scale: float = setting(
-        1.0, "rate of all but the last layer, as a fraction of its own", above=0, at_most=1
+        1.0, "rate of all but the last layer, as a fraction of the last layer's", above=0, at_most=1
     )
     layer_decay: float = setting(
         1.0,
