@@ -53,12 +53,12 @@ def test_every_pair_is_compared_however_many_there_are(monkeypatch: pytest.Monke
     monkeypatch.setattr(copies, "AT_ONCE", 32)
     rng = np.random.default_rng(0)
     some = rng.integers(0, 256, (200, 3, 3, 3)).repeat(4, 1).repeat(4, 2)
-    again = some[:90] + rng.normal(0, 12, (90, 12, 12, 3))
+    again = some[:90] + rng.normal(0, 5, (90, 12, 12, 3))
     noisy = np.concatenate([some, again]).clip(0, 255).astype(np.uint8)
     flat = noisy.reshape(len(noisy), -1).astype(float)
     contrast = flat.std(1)
     distance = np.sqrt(np.square(flat[:200, None] - flat[None, 200:]).mean(2))
-    pairs = np.argwhere(distance <= 0.3 * np.minimum(contrast[:200, None], contrast[None, 200:]))
+    pairs = np.argwhere(distance <= copies.NEAR * np.minimum(contrast[:200, None], contrast[None, 200:]))
     expected = {(int(first), int(second) + 200) for first, second in pairs}
     found = near_copies(noisy)
     assert {(group[0], other) for group in found for other in group[1:]} == expected

@@ -12,7 +12,7 @@ from imclass.data.folder.decode import decode_image, open_image
 from imclass.errors import UserError
 from imclass.runs.regular import open_regular
 
-SIDE = 12  # pixels of a thumbnail
+SIDE = 16  # pixels of a thumbnail
 EVEN = 8  # largest difference within a border of one colour
 STEP = 32  # colours of borders are told apart by
 
@@ -55,7 +55,7 @@ def look_at_pixels(pixels: NDArray[np.uint8]) -> Look:
 def _seen(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, int, str]:
     """Return thumbnail, width, height and border of an image (3, H, W)."""
     image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    small = image.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(small), image.width, image.height, _border(pixels)
 
 
