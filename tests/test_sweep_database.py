@@ -45,8 +45,8 @@ class Host:
         """Start `imclass sweep`, with stubs for trainings, as a process."""
         path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         given = {word.split("=")[0] for word in argv}
-        base = [word for word in BASE if word.split("=")[0] not in given]
-        words = ["sweep", *base, f"sweep.storage={self.storage}", "sweep.lost_after=2s", *argv]
+        base = [word for word in (*BASE, "sweep.lost_after=3s") if word.split("=")[0] not in given]
+        words = ["sweep", *base, f"sweep.storage={self.storage}", *argv]
         return subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *words],
             stdout=subprocess.PIPE,
@@ -177,7 +177,8 @@ def test_of_two_that_create_the_same_trial_at_once_one_trains_it(tmp_path: Path)
 def test_many_processes_claim_every_trial_once(tmp_path: Path) -> None:
     """On SQLite, which Optuna's own transactions do not suffice for."""
     hosts = [Host(tmp_path / name, f"sqlite:///{tmp_path}/trials.db") for name in "abc"]
-    processes = [host.start("sweep.trials=12", "sweep.workers=2") for host in hosts]
+    argv = ("sweep.trials=12", "sweep.workers=2", "sweep.lost_after=5min")  # nobody is lost
+    processes = [host.start(*argv) for host in hosts]
     for process in processes:
         finish(process)
     assert Counter(name for host in hosts for name in host.starts()) == Counter(
