@@ -8,6 +8,11 @@ one thread, evaluated once, at the end: what differs is the training alone. over
 
   macro recall  mean over classes, of the test images; they are even, so that it is the accuracy
   rare, many    recall of the three smallest classes, and of the three largest
+
+Measured on JPEGs with `model=lenet optimizer.lr=0.03 train.epochs=15`, 3 seeds, in %, macro recall first:
+nothing 40.6 ± 1.1, rare 0.3; balance 44.0 ± 1.1, 15.0; class_weights=auto 38.8 ± 2.8, 22.6; inverse
+35.5 ± 0.8, 36.1; focal_gamma=2 40.9 ± 0.5, 0.8, with weights 37.5 ± 2.2, 19.0. Weights move recall from the
+large classes to the small ones; balanced drawing alone raised its mean.
 """
 
 import argparse
