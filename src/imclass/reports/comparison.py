@@ -1,4 +1,4 @@
-"""Several runs side by side: which settings differ, and mean and standard deviation over seeds.
+"""Several runs side by side: which settings differ, and mean and standard deviation over seeds or folds.
 
 Ranked are runs on the same images, split by the same rule; other runs are a group of their own.
 """
