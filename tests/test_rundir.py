@@ -100,6 +100,19 @@ def test_a_longer_training_continues_a_finished_run(imclass, run) -> None:
     assert len(records(run, split="test")) == 1
 
 
+def test_a_longer_training_that_ends_while_it_begins_is_continued(imclass, run, monkeypatch) -> None:
+    def ends(*args: object, **options: object) -> None:
+        raise UserError("killed")
+
+    argv = ("train", "resume=outputs/run", "train.epochs=3")
+    with monkeypatch.context() as patch:
+        patch.setattr("imclass.training.build.RunLogger", ends)
+        assert imclass(*argv).err == "imclass: killed\n"
+    assert imclass(*argv).code == 0
+    assert [r["step"] for r in records(run, split="val")] == [9, 18, 27]
+    assert json.loads((run / "summary.json").read_text())["test_readings"] == 2
+
+
 def test_each_reading_of_the_test_set_is_counted_and_shown(imclass, run) -> None:
     """Over all sessions; a run that is only concluded again has read nothing new."""
 

@@ -115,6 +115,8 @@ class RunFolder:
                 raise UserError(
                     f"{self.path}: another job began this run just now; wait for it, or choose another name="
                 )
+        elif self.lengthened and (summary := self.summary).get("status") == "finished":
+            self.write_summary({**summary, "status": "running"})  # it is not, with the settings that follow
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.settings))
         self.checkpoints.mkdir(exist_ok=True)
         for folder in (
