@@ -181,28 +181,32 @@ UNEVEN = ["dataset.balance=true", "train.class_weights=[1,2,3,4]", "train.focal_
 
 
 @pytest.mark.parametrize(
-    "more", [[], [*UNEVEN, "device.micro_batch=3", "train.ema=0.9", "train.grad_clip=0.5"]]
+    ("size", "more"),
+    [
+        pytest.param(2, [], marks=pytest.mark.soak),
+        (3, []),
+        (2, [*UNEVEN, "device.micro_batch=3", "train.ema=0.9", "train.grad_clip=0.5"]),
+    ],
 )
-def test_two_and_three_processes_repeat_the_curve_of_one(here: Path, imclass, more: list[str]) -> None:
+def test_several_processes_repeat_the_curve_of_one(here: Path, imclass, size: int, more: list[str]) -> None:
     """Batches of 16 and 65 test images over 3 processes are uneven. To rounding; accuracies exactly."""
     settings = [*MIXED, "dataset.synthetic.test=65", *more]
     assert imclass("train", "name=one", *merged(QUICK, settings)).code == 0
     one, expected = here / "one", records(here / "one")
-    for size in (2, 3):
-        run = train(size, f"by{size}", *settings)
-        got = records(run)
-        assert [(r["split"], r["step"], r["images"]) for r in got] == [
-            (r["split"], r["step"], r["images"]) for r in expected
-        ]
-        for mine, theirs in zip(got, expected, strict=True):
-            assert mine["loss"] == pytest.approx(theirs["loss"], rel=2e-6)
-            assert mine["accuracy"] == theirs["accuracy"]
-            assert mine.get("grad_norm", 0) == pytest.approx(theirs.get("grad_norm", 0), rel=1e-4)
-        weights = [read_checkpoint(r / "checkpoints/last.pt")["model"] for r in (run, one)]
-        torch.testing.assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-6)
-        scores = [json.loads((r / "evaluation.json").read_text()) for r in (run, one)]
-        assert scores[0]["accuracy"] == scores[1]["accuracy"]
-        assert scores[0]["classes"] == scores[1]["classes"]
+    run = train(size, f"by{size}", *settings)
+    got = records(run)
+    assert [(r["split"], r["step"], r["images"]) for r in got] == [
+        (r["split"], r["step"], r["images"]) for r in expected
+    ]
+    for mine, theirs in zip(got, expected, strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=2e-6)
+        assert mine["accuracy"] == theirs["accuracy"]
+        assert mine.get("grad_norm", 0) == pytest.approx(theirs.get("grad_norm", 0), rel=1e-4)
+    weights = [read_checkpoint(r / "checkpoints/last.pt")["model"] for r in (run, one)]
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-6)
+    scores = [json.loads((r / "evaluation.json").read_text()) for r in (run, one)]
+    assert scores[0]["accuracy"] == scores[1]["accuracy"]
+    assert scores[0]["classes"] == scores[1]["classes"]
 
 
 def save_what_was_learned() -> None:
