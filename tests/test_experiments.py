@@ -112,7 +112,12 @@ def test_models_of_experiments_fit_their_data(choice: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "choice", ["cifar10_resnet18_plain", "cifar10_resnet50_finetune", "cifar100_vgg_keras"]
+    "choice",
+    [
+        pytest.param("cifar10_resnet18_plain", marks=pytest.mark.soak),
+        pytest.param("cifar10_resnet50_finetune", marks=pytest.mark.soak),
+        "cifar100_vgg_keras",
+    ],
 )
 def test_tutorials_on_cifar_run_on_files_in_its_exact_format(
     imclass, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: str

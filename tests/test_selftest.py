@@ -105,6 +105,7 @@ def test_mistakes(imclass, argv: list[str], expected: str) -> None:
     assert outcome.err.startswith(f"imclass: {expected}")
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc to find what is left over")
 def test_ctrl_c_ends_it_with_nothing_left_over(tmp_path: Path, scratch: Path) -> None:
     process = subprocess.Popen(

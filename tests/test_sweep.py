@@ -207,7 +207,7 @@ def test_a_grid_runs_every_point_once(imclass, stubs) -> None:
     assert points == [(rate, crop) for rate in ("1", "0.1", "0.01") for crop in ("0", "2")]
 
 
-@pytest.mark.parametrize("sampler", ["cmaes", "tpe"])
+@pytest.mark.parametrize("sampler", [pytest.param("cmaes", marks=pytest.mark.soak), "tpe"])
 def test_samplers_continue_from_what_was_found(imclass, stubs, sampler: str) -> None:
     argv = ("sweep.name=c", f"sweep.sampler={sampler}", RATE, "optimizer.momentum=interval(0.5,0.9)")
     argv = (*argv, "augment.crop=0,4", "sweep.workers=2", "sweep.pruner=none")

@@ -119,6 +119,7 @@ def test_two_hosts_share_a_database_and_one_is_killed(server: Server, tmp_path: 
     assert not any(b"s3cret" in text for text in [out.encode(), *(file.read_bytes() for file in files)])
 
 
+@pytest.mark.soak
 @pytest.mark.fault("F3")
 def test_trials_go_on_while_the_database_is_away(server: Server, tmp_path: Path) -> None:
     host = Host(tmp_path / "a", server.url)

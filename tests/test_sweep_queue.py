@@ -263,6 +263,7 @@ def test_two_machines_share_a_budget(sweep) -> None:
     assert set(starts().values()) == {1}
 
 
+@pytest.mark.soak
 def test_all_of_several_may_join_from_the_beginning(sweep) -> None:
     plan(all=["hold"])
     processes = [start("sweep.trials=9", "sweep.join=true") for _ in range(3)]
@@ -278,6 +279,7 @@ def test_all_of_several_may_join_from_the_beginning(sweep) -> None:
     assert len(rows()) == 9
 
 
+@pytest.mark.soak
 def test_who_has_joined_stays_and_takes_over_from_one_that_is_killed(sweep) -> None:
     plan(trial_0000=["wait", ""])
     argv = ("sweep.trials=1", "sweep.seeds=2", "sweep.join=true")
