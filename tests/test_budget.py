@@ -4,15 +4,20 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 import yaml
+from conftest import QUICK, merged
+from torch import nn
 
 from imclass.config.budget import with_steps
 from imclass.config.compose import compose_config
 from imclass.config.plan import Plan
 from imclass.runs.same_run import differences
-from imclass.training.pace import Pace
+from imclass.training.pace import Pace, _seconds_of_evaluation
 from imclass.training.trainer import Trainer
 
 PACE = Pace({None: 0.05}, evaluation=0.1)  # with nine steps between evaluations, 16 steps take 1 s
@@ -95,3 +100,29 @@ def test_a_larger_budget_trains_longer_and_a_smaller_one_is_refused(train, imcla
 def test_in_a_sweep_trials_have_no_known_length(imclass) -> None:
     outcome = imclass("check", "sweep.name=s", "optimizer.lr=0.1,0.2", BUDGET)
     assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_times_are_checked_against_the_measured_length(train, imclass, monkeypatch) -> None:
+    pace = Pace({None: 0.05, 12: 0.05}, evaluation=0.1)
+    monkeypatch.setattr("imclass.training.budget.measure_pace", lambda setup: pace)
+    run = train("fits", BUDGET, "train.epochs=1", "train.resolutions=[12:1.5ep]")
+    assert steps_of(run) == 16  # 9 in an epoch
+    late = merged(QUICK, [BUDGET, "scheduler.warmup=2ep", "train.resolutions=[12:2ep]"])
+    outcome = imclass("train", "name=late", *late)
+    assert outcome.code == 2
+    assert "scheduler.warmup=2ep: longer than training (16 steps)" in outcome.err
+    assert "train.resolutions=[12:2ep]: expected rising times within training (16 steps)" in outcome.err
+    assert not run.with_name("late").exists()
+
+
+def test_a_rank_without_validation_images_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Empty(list[tuple[torch.Tensor, torch.Tensor]]):
+        processes = SimpleNamespace(size=2)
+
+    monkeypatch.setattr("imclass.training.pace.logits_of", lambda model, images, device: images)
+    learner = SimpleNamespace(model=nn.Identity(), trained=None)
+    device = SimpleNamespace(device=torch.device("cpu"))
+    setup: Any = SimpleNamespace(
+        learner=learner, val=Empty([(torch.empty(0, 1), torch.empty(0))]), device=device
+    )
+    assert _seconds_of_evaluation(setup) >= 0

@@ -62,6 +62,11 @@ def test_a_folder_may_have_the_name_of_a_group(imclass, tmp_path: Path) -> None:
             ["dataset.root=flat"],
             "dataset.root=flat: no class folders with pictures; for a data set: dataset=",
         ),
+        (
+            ["pictures", "resume=mine"],
+            "pictures: resume=mine takes its pictures from the run; leave it out",
+        ),
+        ([""], "'': expected"),
         (["dataset.root=none"], "dataset.root=none: no such folder"),
         (["empty"], "0 class folders"),
         (["picturs"], "no such folder or file; expected one of pictures, key=value or group=choice; did you"),

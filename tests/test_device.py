@@ -95,3 +95,15 @@ def test_hardware_and_memory_are_named() -> None:
     device = resolve_device(DeviceConfig(type="cpu"), steps=1)
     assert device.hardware.endswith(f"({torch.backends.cpu.get_cpu_capability()})")
     assert device.peak_memory_bytes() > 50e6
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_resumed_run_compiles_as_before_whatever_its_length_is_now(monkeypatch, compiled: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    for steps in (1, COMPILE_STEPS):
+        assert resolve_device(DeviceConfig(), steps=steps, compiled=compiled).compile is compiled
+    asked = DeviceConfig(compile=not compiled)
+    assert resolve_device(asked, steps=1, compiled=compiled).compile is not compiled
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device(DeviceConfig(type="cpu"), steps=1, compiled=compiled).compile is False

@@ -1,5 +1,6 @@
 """imclass evaluate: training's figure again, other splits, weights, views and data, from the run alone."""
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from conftest import records
 from pictures import make_folder, save
 
+from imclass.commands.evaluate import _renamed
 from imclass.config.components import SyntheticConfig
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Split
@@ -375,3 +377,10 @@ def test_a_run_without_checkpoint_and_a_damaged_one(imclass, run) -> None:
     assert evaluated(imclass, "run", "--weights", str(run / "best.safetensors"))["loss"] == whole["loss"]
     outcome = imclass("evaluate", "run")
     assert "best.pt: no such file" in outcome.err
+
+
+def test_a_map_of_a_thousand_folders_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "map.yaml"
+    file.write_text("".join(f"n{i:08}: class {i}\n" for i in range(2_000)))
+    options = argparse.Namespace(map=str(file), renamed=[], data="pictures")
+    assert len(_renamed(options)) == 2_000

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -364,3 +365,21 @@ def test_position_embeddings_are_resized_to_the_images(tmp_path: Path) -> None:
     assert model.pos_embed.shape != theirs["pos_embed"].shape
     transfer(model, source(theirs), VEHICLES, "auto")
     assert model(torch.zeros(1, 3, 96, 96)).shape == (1, 2)
+
+
+def test_a_run_that_has_moved_resumes_without_what_it_started_from(run: Path, train, imclass) -> None:
+    tuned = train("tuned", "model.weights=run", "train.epochs=0.5")
+    again = imclass("train", "resume=tuned", "model.weights=run")
+    assert (again.code, again.err) == (0, "")
+    shutil.rmtree(run)
+    moved = shutil.move(tuned, run.parent.parent / "archive")
+    outcome = imclass("train", f"resume={moved}", "train.epochs=1")
+    assert outcome.code == 0, outcome.err
+
+
+def test_random_weights_are_not_frozen_where_those_to_start_from_are_missing(imclass) -> None:
+    typed = ("model.weights=gone", "model.weights_required=false")
+    assert imclass("check", *typed).code == 0
+    outcome = imclass("check", *typed, "model.freeze=backbone")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "model.freeze=backbone: of random weights, as model.weights=outputs/gone: no such" in outcome.err

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import QUICK
 
 from imclass.training.lr_range import HIGHEST, LOWEST, STEPS, RangeTest, smoothed
@@ -57,3 +58,12 @@ def test_both_rates_of_muon_keep_their_ratio(imclass, monkeypatch: pytest.Monkey
     words = [word for word in QUICK if not word.startswith("optimizer")]
     outcome = imclass("lr-find", *words, "optimizer=muon", "optimizer.lr=0.06", "optimizer.adamw_lr=0.002")
     assert outcome.out.endswith("optimizer=muon optimizer.lr=0.03 optimizer.adamw_lr=0.001\n")
+
+
+def test_a_network_without_a_finite_loss_is_one_line(imclass, monkeypatch: pytest.MonkeyPatch) -> None:
+    nan = torch.tensor(math.nan)
+    monkeypatch.setattr("imclass.training.step.Learner.backward", lambda *_: (nan, nan))
+    outcome = imclass("lr-find", *QUICK)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "the first loss is nan" in outcome.err
+    assert "imclass data inspect" in outcome.err

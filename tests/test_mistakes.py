@@ -73,7 +73,7 @@ MISTAKES = [
     (["dataset.val_split=6000"], ["dataset.val_split=6000"]),
     (["train.budget=5min", "train.steps=9"], ["train.budget, train.steps: two lengths", "keep one"]),
     (["train.budget=5ep"], ["train.budget=5ep", "10min"]),
-    (["train.epochs=null"], ["train.epochs=null, train.steps=null", "one of the two"]),
+    (["train.epochs=null"], ["train.epochs, train.steps, train.budget: all null; set one"]),
     (["--epochs", "3"], ["--epochs", "did you mean 'train.epochs'"]),
     (
         ["scheduler=multistep", "scheduler.milestones=[1ep,1ep]"],

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import QUICK, merged
 
+from imclass.commands.drawn_file import new_file
 from imclass.config.compose import compose_config
+from imclass.config.schema import Config, ModelConfig
 from imclass.training.forecast import LOGS, disk_bytes, forecast
 
 
@@ -55,3 +57,10 @@ def test_a_mistake_is_answered_as_in_training(imclass, tmp_path: Path, command: 
     for typed in (["optimizer.lrr=1"], ["no_such_folder"], ["dataset=image_folder"]):
         assert imclass(command, *typed) == imclass("train", *typed)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_with_a_slash_makes_no_folder(tmp_path: Path) -> None:
+    config = Config(model=ModelConfig(name="timm/resnet18"), output_dir=str(tmp_path))
+    file = new_file(config, "plans", "html")
+    assert file.parent == tmp_path / "plans"
+    assert file.name.endswith("_timm-resnet18_fashion_mnist_mini.html")

@@ -10,6 +10,9 @@ from conftest import QUICK, merged
 from pictures import save
 
 import imclass as package
+import imclass.train
+from imclass.config.invocation import Invocation
+from imclass.errors import UserError
 
 # Each text is a cell; `settings` is there.
 NOTEBOOK = [
@@ -84,3 +87,12 @@ def test_names_are_listed_and_others_are_errors() -> None:
         assert getattr(package, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'fit'"):
         package.fit  # noqa: B018
+
+
+def test_a_path_is_a_folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(task: object, invocation: Invocation) -> None:
+        raise UserError(" ".join(invocation.words))
+
+    monkeypatch.setattr("imclass.config.app.run_app", stop)
+    with pytest.raises(UserError, match=f"^{tmp_path} seed=1$"):
+        imclass.train([tmp_path, "seed=1"])

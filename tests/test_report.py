@@ -15,7 +15,10 @@ import pytest
 from conftest import QUICK, merged
 from pictures import make_folder
 
+from imclass.config.schema import Config, values_of
+from imclass.reports.comparison import differing_settings
 from imclass.reports.html import brief_path, brief_paths
+from imclass.runs.records import RunRecord
 
 VOID = {"meta", "img", "br"}
 
@@ -398,3 +401,19 @@ def test_paths_are_shortened_as_far_as_they_stay_apart() -> None:
     found = brief_paths(["/a/best.pt", "/b/best.pt", "/a/last.pt", 3])
     assert [*found.values()] == ["/a/best.pt", "/b/best.pt", "last.pt", "3"]
     assert [*brief_paths(["/a/../a/best.pt", "/a/best.pt"]).values()] == ["best.pt", "best.pt"]
+
+
+def record(**settings: Any) -> RunRecord:
+    return RunRecord(Path("run"), values_of(Config()) | settings, {}, {}, [], {})
+
+
+def test_measured_steps_are_no_difference_and_typed_ones_are() -> None:
+    measured = [record(**{"train.budget": "1min", "train.steps": steps}) for steps in (70, 80)]
+    assert differing_settings(measured) == []
+    assert differing_settings([record(**{"train.steps": steps}) for steps in (70, 80)]) == ["train.steps"]
+
+
+def test_folds_leave_the_test_images_alone() -> None:
+    assert not record().validates_on_test
+    assert record(**{"dataset.val_split": "test"}).validates_on_test
+    assert not record(**{"dataset.val_split": "test", "dataset.folds": 5}).validates_on_test

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK, merged, records
+from omegaconf import OmegaConf
 
 from imclass.config.schema import Config
 from imclass.errors import UserError
@@ -463,3 +464,16 @@ def test_a_finished_run_names_what_makes_it_longer(train, imclass) -> None:
     other = imclass("train", "resume=outputs/short", "train.epochs=8")
     assert other.code == 2
     assert "(train.epochs: 2 -> 8); a run can only be made longer, by train.steps=; " in other.err
+
+
+def test_a_setting_that_is_newer_than_the_run_has_its_default_there(imclass, run: Path) -> None:
+    settings = OmegaConf.load(run / "config.yaml")
+    del settings.train["class_weights"], settings.logger["wandb"]
+    OmegaConf.save(settings, run / "config.yaml")
+    typed = ("train", "name=run", *merged(QUICK, ["logger.plots=true"]))
+    before = (run / "config.yaml").read_bytes()
+    assert imclass(*typed).code == 0
+    outcome = imclass(*typed, "train.class_weights=auto")
+    assert outcome.code == 2
+    assert "has other settings (train.class_weights: null -> auto)" in outcome.err
+    assert (run / "config.yaml").read_bytes() == before

@@ -58,7 +58,8 @@ def test_a_few_images_of_all_classes_the_same_each_time() -> None:
     data, again = load_dataset(config), load_dataset(config)
     assert data.train.labels.bincount().tolist() == [5, 5, 5, 5]
     assert len(data.test) == 10
-    assert data.fingerprint == again.fingerprint != load_dataset(dataclasses.replace(config, at_most=21))
+    others = load_dataset(dataclasses.replace(config, at_most=21))
+    assert data.fingerprint == again.fingerprint != others.fingerprint
     whole = load_dataset(dataclasses.replace(config, at_most=None))
     picked = chosen(whole.train.labels, 20)
     assert data.train.images.equal(whole.train.images[picked])
@@ -74,3 +75,8 @@ def test_of_a_folder_the_others_are_not_decoded(tmp_path: Path) -> None:
         if file.relative_to(root).as_posix() not in used:
             file.write_bytes(b"no picture any more")
     assert load(root, at_most=6).train.files == few.train.files
+
+
+def test_a_smoke_run_of_a_fold_needs_no_image_of_each_class_in_each_fold() -> None:
+    config = compose_config(["dataset.folds=5", "dataset.fold=2", "train.smoke=true"], [])
+    assert (config.dataset.folds, config.dataset.fold, config.dataset.val_split) == (None, 0, 0.25)

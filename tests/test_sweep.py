@@ -6,6 +6,7 @@ import shlex
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -15,10 +16,13 @@ from test_cli import run_python
 from test_report import Page
 
 from imclass.config.check import flatten
+from imclass.config.compose import compose_config
 from imclass.config.groups import group_choices
 from imclass.config.overrides import quoted
+from imclass.config.schema import values_of
 from imclass.config.stored import read_settings
 from imclass.sweeps import workers
+from imclass.sweeps.best import write_best
 from imclass.sweeps.study import build_sampler
 from imclass.sweeps.workers import divide, find_gpus
 
@@ -345,3 +349,17 @@ def test_real_trainings_from_end_to_end(imclass: Callable[..., Outcome], train, 
     assert repeated["best"] == summary["best"]
     command = json.loads((tmp_path / "outputs/again/provenance.json").read_text())["command"]
     assert "experiment=outputs/sweeps/real/best.yaml" in command
+
+
+def test_the_best_of_trials_with_a_budget_is_measured_anew(imclass, tmp_path: Path) -> None:
+    trial = SimpleNamespace(
+        settings_of_run=values_of(compose_config(["optimizer.lr=0.07", "train.budget=1min"], []))
+        | {"train.steps": 77},
+        folder="trial_000", number=0, value=0.5, repeats=[],
+    )  # fmt: skip
+    results = SimpleNamespace(
+        folder=tmp_path, rows=[trial], stored={"metric": "val.accuracy", "name": "s"}, show=str, count=len
+    )
+    write_best(results, trial, tmp_path / "best.yaml")
+    config = compose_config([f"experiment={tmp_path / 'best.yaml'}"], [])
+    assert (config.optimizer.lr, config.train.budget, config.train.steps) == (0.07, "1min", None)

@@ -254,6 +254,7 @@ def test_other_settings_in_one_database_are_refused(sweep, tmp_path: Path, monke
         ("mysql://me:s3cret@h/d", "expected journal, sqlite:///FILE or postgresql://"),
         ("sqlite:///:memory:", "expected journal, sqlite:///FILE"),
         ("sqlite:///no/such/folder/x.db", "cannot be opened (unable to open database file)"),
+        ("postgresql://me:s3cret@host:abc/d", "cannot be opened ("),
         ("postgresql://me:s3cret@127.0.0.1:1/d", "cannot be opened (connection failed: "),
     ],
 )
@@ -292,6 +293,8 @@ def test_a_wrong_password_is_one_line(server: Server, imclass) -> None:
         ("postgresql:/me:pw@host/db", "postgresql:/me@host/db"),
         ("postgresql://host:5432/db", "postgresql://host:5432/db"),
         ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+        ("https://TOKEN@host:5000/x", "https://host:5000/x"),
+        ("http://me:pw@host", "http://host"),
     ],
 )
 def test_passwords_are_taken_out(text: str, expected: str) -> None:

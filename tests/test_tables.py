@@ -16,7 +16,8 @@ from pictures import fails, load, make_folder, save
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset
 from imclass.data.datasets import prepare_data
-from imclass.errors import ConfigError
+from imclass.data.folder.table import read_table
+from imclass.errors import ConfigError, UserError
 
 pytestmark = pytest.mark.usefixtures("cache")
 Rows = Sequence[Sequence[object]]
@@ -252,3 +253,13 @@ def test_a_table_is_trained_evaluated_and_resumed(imclass, root: Path) -> None:
         2,
         "imclass: --split val: pictures/other.csv is not divided into parts; leave it out\n",
     )
+
+
+def test_images_to_evaluate_need_no_training_rows(root: Path) -> None:
+    rows = [row for row in rows_of(root) if row[2] == "test"]
+    table = write(root / "test.csv", rows)
+    classes, parts = read_table(table, "--data test.csv", least=1)
+    assert classes == tuple(sorted({label for _, label, _ in rows}))
+    assert [*parts] == ["test"] and len(parts["test"]) == len(rows)
+    with pytest.raises(UserError, match="0 different labels in its training rows"):
+        read_table(table, "dataset.root=test.csv")

@@ -11,6 +11,7 @@ from test_cli import run_python
 
 from imclass.commands.selftest.points import At
 from imclass.commands.selftest.trainings import finish, overrides
+from imclass.config.trackers import _is_installed
 from imclass.runs.same_run import differences
 from imclass.runs.trackers import Ids, Tracked, Tracker
 
@@ -177,3 +178,21 @@ def test_ids_that_are_damaged_count_as_none(tmp_path: Path) -> None:
     for text in ("", "[1]", '{"wandb": "../x"}', '{"wandb": 3.5}'):
         (tmp_path / "trackers.json").write_text(text)
         assert Ids(tmp_path)["wandb"] is None
+
+
+def test_a_warning_names_no_password() -> None:
+    warnings: list[str] = []
+
+    def refuse() -> Tracker:
+        raise ConnectionError("no answer from https://me:s3cret@host/api and https://TOKEN@host/api")
+
+    Tracked("mlflow", refuse, [], warnings.append)
+    (warning,) = warnings
+    assert warning.startswith("mlflow: no answer from https://host/api and https://host/api; training")
+
+
+def test_a_folder_of_its_name_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wandb_runs").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not _is_installed("wandb_runs")
+    assert _is_installed("json")

@@ -241,3 +241,11 @@ def test_a_run_folders_settings_are_read_with_the_same_care(imclass, tmp_path: P
         outcome = imclass(*argv)
         assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
         assert "config.yaml: cannot be read as YAML settings (an anchor" in outcome.err
+
+
+@pytest.mark.parametrize("first", ["# yaml-language-server: $schema=x.json", "# our best", ""])
+def test_comments_may_stand_before_the_package(imclass, tmp_path: Path, first: str) -> None:
+    text = f"{first}\n# @package _global_\noptimizer: {{lr: 0.02}}\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    outcome = imclass("check", "experiment=mine.yaml")
+    assert (outcome.code, outcome.err) == (0, "")

@@ -71,7 +71,7 @@ def train_command(argv: Sequence[str]) -> None:
 
 
 def train_from_python(
-    overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
+    overrides: Sequence[str | Path] = (), *, config_dir: str | Path | None = None
 ) -> "FinishedRun":
     """Train as `imclass train` does; return the run with its `summary`, `path` and `model`.
 
@@ -83,14 +83,15 @@ def train_from_python(
     from imclass.config.invocation import Invocation
     from imclass.evaluation.model import FinishedRun
 
-    if isinstance(overrides, str) or any(word.startswith("-") for word in overrides):
+    words = [] if isinstance(overrides, str) else [str(word) for word in overrides]  # a Path is a folder
+    if isinstance(overrides, str) or any(word.startswith("-") for word in words):
         raise UserError(
             f"{overrides}: expected a list of settings such as ['model=resnet18', 'train.epochs=1']"
         )
     folder = [] if config_dir is None else [f"--config-dir={config_dir}"]
     paths: list[Path] = []
     with _catching_signals():
-        invocation = Invocation.read("train", [*folder, *overrides])
+        invocation = Invocation.read("train", [*folder, *words])
         run_app(lambda config, invocation: paths.append(train(config, invocation)), invocation)
     return FinishedRun(*paths)
 

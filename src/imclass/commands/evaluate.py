@@ -14,16 +14,18 @@ from typing import Any
 
 from imclass.commands.arguments import Arguments
 from imclass.config.data_root import is_table
+from imclass.config.schema import values_of
 from imclass.config.setting import show
 from imclass.config.yaml_file import read_yaml
 from imclass.errors import UserError, counted
 from imclass.folding import folded
 from imclass.machine.signals import cleaning_up
 from imclass.runs.contents import require_own_folders
-from imclass.runs.records import find_run, read_run
+from imclass.runs.records import find_run, read_run, validates_on_test
 
 SHOWN = 30  # classes in the table, the worst first; evaluation.json has all of them
 CONFUSIONS = 5
+MAX_MAP = 50_000  # keys and values of --map
 
 
 def evaluate_command(argv: Sequence[str]) -> None:
@@ -57,7 +59,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
             folder, split, loader.images, predictions, trained.classes, about, trained.model
         )
         if folder == run and not all((run / f"plots/{name}.png").exists() for name in OF_THE_DATA):
-            names = ("train",) if trained.config.dataset.val_split == "test" else ("train", "val")
+            names = ("train",) if validates_on_test(values_of(trained.config)) else ("train", "val")
             others = {name: trained.split(name, options.data)[0] for name in names}
             batches = trained.train_loader(others["train"])
             draw_data(batches, {**others, "test": split}, trained.classes, run / "plots")
@@ -101,7 +103,7 @@ def _renamed(options: argparse.Namespace) -> dict[str, str]:
         option = f"--map {options.map}" if options.map else f"--class {options.renamed[0]}"
         raise UserError(f"{option}: goes with --data FOLDER")
     if options.map:
-        content = read_yaml(Path(options.map))
+        content = read_yaml(Path(options.map), most=MAX_MAP)
         texts = [*content.keys(), *content.values()] if isinstance(content, dict) else [None]
         if not all(isinstance(text, str | int) and not isinstance(text, bool) for text in texts):
             raise UserError(f"--map {options.map}: expected a YAML file of lines FOLDER: CLASS")

@@ -77,7 +77,10 @@ def checked(composed: Any, overrides: Sequence[str], *, to_train: bool = True) -
     plain: Any = OmegaConf.to_container(composed, resolve=True)
     resume = _name_runs(plain)
     if resume not in ("auto", "never"):
-        config = stored_with(Path(resume), {**_typed(overrides), "resume": resume})
+        typed = _typed(overrides) | {"resume": resume}
+        if "model.weights" in typed:
+            typed["model.weights"] = plain["model"]["weights"]
+        config = stored_with(Path(resume), typed)
     else:
         config = check_config(plain, to_train=to_train)
     config = smoke_run(config) if config.train.smoke else config

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.data_root import is_table
-from imclass.config.durations import parse_duration
 from imclass.config.groups import group_choices, is_shipped, plugins
 from imclass.config.model_names import model_problem
-from imclass.config.plan import Plan
 from imclass.config.run_names import is_run, similar_runs, weights_file
 from imclass.config.schema import SETTINGS, SWEEP_SETTINGS, Config, SweepConfig, values_of
 from imclass.config.setting import Setting, show
+from imclass.config.times import problems_of_times
 from imclass.config.trackers import missing_trackers
 from imclass.errors import UserError, counted, did_you_mean
 
@@ -118,33 +117,11 @@ def unused(config: Config | SweepConfig) -> list[str]:
 
 
 def _length(config: Config) -> Iterator[str]:
-    train, scheduler = config.train, config.scheduler
+    train, images = config.train, train_images(config)
     if train.epochs is None and train.steps is None and train.budget is None:
-        yield "train.epochs=null, train.steps=null: expected one of the two to say how long to train"
-        return
-    if train.budget is not None and train.steps is None:  # measured once the data are there
-        return
-    images = train_images(config)
-    if images is None or images < train.batch_size:
-        return
-    steps_per_epoch = images // train.batch_size
-    plan = Plan.of(config, steps_per_epoch)
-    total = plan.steps
-    shown = f"training ({counted(total, 'step')})"
-    warmup = parse_duration(scheduler.warmup).steps(steps_per_epoch, total)
-    if warmup > total:
-        yield f"scheduler.warmup={scheduler.warmup}: longer than {shown}; shorten it, or train longer"
-    if problem := plan.problem_of_resolutions(train.resolutions):
-        yield problem
-    previous = -1.0
-    milestones = scheduler.milestones or []
-    for milestone in milestones:
-        at = parse_duration(milestone).steps(steps_per_epoch, total)
-        if at < previous or milestones.count(milestone) > 1:  # in so few steps, others may fall together
-            yield f"scheduler.milestones=[{','.join(milestones)}]: expected rising values"
-        elif at > total:
-            yield f"scheduler.milestones: {milestone} is after the end of {shown}; remove it, or train longer"
-        previous = at
+        yield "train.epochs, train.steps, train.budget: all null; set one to say how long to train"
+    elif images is not None and images >= train.batch_size:
+        yield from problems_of_times(config, images // train.batch_size)
 
 
 def _sizes(config: Config) -> Iterator[str]:
@@ -189,6 +166,8 @@ def _frozen(config: Config) -> Iterator[str]:
     model, optimizer = config.model, config.optimizer
     if model.freeze != "none" and model.weights is None and not model.pretrained:
         yield f"model.freeze={model.freeze}: of random weights; add model.weights=RUN or FILE"
+    elif model.freeze != "none" and not model.weights_required and _missing_weights(config):
+        yield f"model.freeze={model.freeze}: of random weights, as {_missing_weights(config)}"
     if model.freeze == "backbone":
         for key in ("backbone_lr_scale", "layer_decay"):
             if getattr(optimizer, key) != 1:
@@ -212,11 +191,8 @@ def _device(config: Config) -> Iterator[str]:
 
 def _files(config: Config) -> Iterator[str]:
     weights, root = config.model.weights, config.dataset.root
-    if weights is not None and config.model.weights_required and not _is_begun(config):
-        try:
-            weights_file(weights)
-        except UserError as error:
-            yield f"{error} (model.weights_required=false starts without it)"
+    if config.model.weights_required and (problem := _missing_weights(config)):
+        yield f"{problem} (model.weights_required=false starts without it)"
     if weights is not None and config.model.pretrained:
         yield "model.weights, model.pretrained: two sources of initial weights; choose one"
     if root is not None and config.dataset.name == "image_folder" and is_table(root):
@@ -234,8 +210,20 @@ def _files(config: Config) -> Iterator[str]:
         yield f"output_dir={config.output_dir}: {existing} is not a writable folder"
 
 
+def _missing_weights(config: Config) -> str:
+    """Return what is wrong with the file that model.weights of a new run names, "" if nothing is."""
+    if config.model.weights is not None and not _is_begun(config):
+        try:
+            weights_file(config.model.weights)
+        except UserError as error:
+            return str(error)
+    return ""
+
+
 def _is_begun(config: Config) -> bool:
-    """Return whether the run exists: its checkpoints then have its weights."""
+    """Return whether the run exists, in the folder of its name or moved: its checkpoints have its weights."""
+    if config.resume not in ("auto", "never"):
+        return is_run(Path(config.resume))
     return config.name is not None and is_run(Path(config.output_dir, config.name))
 
 

@@ -33,7 +33,7 @@ _CHOOSE_DATASET = ("dataset", "dataset.name", "experiment", "resume")
 def is_data_word(word: str) -> bool:
     """Return whether a word is no override but the path of something that is there."""
     known = "=" in word and key_of(word) in (*SETTINGS, *SWEEP_SETTINGS, *GROUPS, "sweep")
-    return not known and os.path.lexists(_path(word))
+    return bool(word) and not known and os.path.lexists(_path(word))
 
 
 def data_overrides(word: str, overrides: Sequence[str]) -> list[str]:
@@ -53,6 +53,9 @@ def data_overrides(word: str, overrides: Sequence[str]) -> list[str]:
     typed = {key_of(text): text for text in overrides}
     if "dataset.root" in typed:
         raise UserError(f"{word}, {typed['dataset.root']}: two places of pictures; keep one")
+    if typed.get("resume", "resume=auto") not in ("resume=auto", "resume=never"):
+        moved = f"leave it out, or type dataset.root={shown} where they have moved"
+        raise UserError(f"{word}: {typed['resume']} takes its pictures from the run; {moved}")
     chosen = typed.get("dataset", typed.get("dataset.name"))
     if chosen is None:
         return ["dataset=image_folder", f"dataset.root={quoted(word)}"]

@@ -23,6 +23,8 @@ def smoke_run(config: Config) -> Config:
             data,
             at_most=min(IMAGES, data.at_most or IMAGES),
             fraction=1.0,
+            folds=None,
+            fold=0,
             val_split=0.25 if by_file or isinstance(data.val_split, float | int) else data.val_split,
         ),
         train=dataclasses.replace(

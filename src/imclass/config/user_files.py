@@ -73,11 +73,12 @@ def checked_copy(file: Path, group: str) -> str:
 
 
 def _package(text: str, file: Path) -> str | None:
-    """Return the package that the first lines of a file name, None where they name none."""
+    """Return the package that the comments before all else in a file name, None where they name none."""
     package = None
-    for line in filter(None, map(str.strip, text.splitlines())):
+    lines = [line for line in map(str.strip, text.splitlines()) if line]
+    for line in itertools.takewhile(lambda line: line.startswith("#"), lines):
         if not re.match(r"#\s*@", line):
-            break
+            continue
         match = re.fullmatch(r"#\s*@package +(\S+)", line)
         if match is None:
             raise UserError(f"{file}: {line}: expected # @package _global_")

@@ -15,13 +15,14 @@ MAX_ENTRIES = 2_000  # keys and values; each costs Hydra half a millisecond
 MAX_LENGTH = 2_000  # characters of one of them
 
 
-def read_yaml(file: Path) -> Any:
+def read_yaml(file: Path, *, most: int = MAX_ENTRIES) -> Any:
     """Return the content of a YAML file as plain data; interpolations stay text.
 
     Raises UserError, in one line, for anything but a text file of at most 1 MB without tags, anchors and
     aliases (these could call code, or blow up to gigabytes), and with no more in it than settings need.
+    most: keys and values.
     """
-    return parse_yaml(read_text(file), str(file))
+    return parse_yaml(read_text(file), str(file), most=most)
 
 
 def read_text(file: Path) -> str:
@@ -39,14 +40,14 @@ def read_text(file: Path) -> str:
         raise UserError(f"{file}: {error.strerror or error}") from error
 
 
-def parse_yaml(text: str, source: str) -> Any:
+def parse_yaml(text: str, source: str, *, most: int = MAX_ENTRIES) -> Any:
     """Return what `read_yaml` does, for YAML that came from `source`: a file, or part of one."""
     from omegaconf import OmegaConf
 
     if len(text) > MAX_BYTES:
         raise UserError(f"{source}: more than 1 MB of settings")
     try:
-        _check_events(text)
+        _check_events(text, most)
         return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
     except yaml.MarkedYAMLError as error:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -55,7 +56,7 @@ def parse_yaml(text: str, source: str) -> Any:
         raise UserError(f"{source}: cannot be read as YAML settings ({first_line(error)})") from error
 
 
-def _check_events(text: str) -> None:
+def _check_events(text: str, most: int) -> None:
     """Raise ValueError unless `text` is plain YAML: nothing of it is built yet."""
     depth = entries = 0
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -68,7 +69,7 @@ def _check_events(text: str) -> None:
         if depth > MAX_DEPTH:
             raise ValueError(f"nested deeper than {MAX_DEPTH} levels in line {line}")
         entries += isinstance(event, yaml.NodeEvent)
-        if entries > MAX_ENTRIES:
-            raise ValueError(f"more than {MAX_ENTRIES:,} keys and values in line {line}")
+        if entries > most:
+            raise ValueError(f"more than {most:,} keys and values in line {line}")
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_LENGTH:
             raise ValueError(f"a key or value of {len(event.value):,} characters in line {line}")

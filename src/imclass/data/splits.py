@@ -67,7 +67,8 @@ def hold_out(
     held = partition(labels, groups, [share, 1 - share], generator) == 0
     if not held.any():
         few = f"{counted(len(groups.unique()), 'group')} of {counted(len(labels), 'image')}"
-        raise UserError(f"dataset: no group of {few} is small enough to hold out {count}; name the splits")
+        way = "add a column split (train, val or test) to the table"
+        raise UserError(f"dataset: no group of {few} is small enough to hold out {count}; {way}")
     _require_every_class(labels, ~held, classes, "dataset")
     return held
 

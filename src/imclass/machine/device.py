@@ -77,12 +77,17 @@ class Device:
 
 
 def resolve_device(
-    config: DeviceConfig, *, steps: int, threads: int | None = None, processes: Processes = ALONE
+    config: DeviceConfig,
+    *,
+    steps: int,
+    threads: int | None = None,
+    compiled: bool | None = None,
+    processes: Processes = ALONE,
 ) -> Device:
     """Resolve the device and every `auto`, and set the allocator and torch's number of threads.
 
-    steps: length of the run, decides `compile: auto`. threads: of the run to resume, kept under
-    `auto` because another number of threads rounds differently.
+    steps: length of the run, decides `compile: auto`. threads, compiled: of the run to resume, kept under
+    `auto` because other threads, and compiled kernels, round differently.
     Raises UserError if the device is missing or does not support a setting.
     """
     reasons: list[str] = []
@@ -95,18 +100,13 @@ def resolve_device(
     precision = _choose_precision(config.precision, device, reasons)
     if config.channels_last == "auto":
         reasons.append("channels_last: true, the fastest layout for convolutions")
-    compiled = config.compile
-    if compiled == "auto":
-        compiled = device.type == "cuda" and steps >= COMPILE_STEPS
-        why = f"pays on CUDA from {COMPILE_STEPS} steps" if not compiled else f"{steps} steps on CUDA"
-        reasons.append(f"compile: {str(compiled).lower()}, {why}")
     return Device(
         device=device,
         precision=precision,
         memory_format=torch.channels_last
         if config.channels_last in (True, "auto")
         else torch.contiguous_format,
-        compile=compiled,
+        compile=_choose_compile(config.compile, compiled, device, steps, reasons),
         threads=chosen_threads,
         micro_batch=None if config.micro_batch == "auto" else config.micro_batch,
         reasons=tuple(reasons),
@@ -165,6 +165,20 @@ def _choose_threads(
         return free
     reasons.append(f"threads: {threads}, the cores of this process")
     return threads
+
+
+def _choose_compile(
+    wanted: object, earlier: bool | None, device: torch.device, steps: int, reasons: list[str]
+) -> bool:
+    if isinstance(wanted, bool):
+        return wanted
+    on_cuda = device.type == "cuda"
+    chosen = on_cuda and (steps >= COMPILE_STEPS if earlier is None else earlier)
+    why = f"{steps} steps on CUDA" if chosen else f"pays on CUDA from {COMPILE_STEPS} steps"
+    if on_cuda and earlier is not None:
+        why = "as before the interruption"
+    reasons.append(f"compile: {str(chosen).lower()}, {why}")
+    return chosen
 
 
 def _choose_precision(wanted: str, device: torch.device, reasons: list[str]) -> str:

@@ -146,7 +146,9 @@ def differing_settings(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _value(run: RunRecord, key: str) -> Any:
-    """Return a setting of a run; of one that is newer than the run, the default."""
+    """Return a setting of a run; of one that is newer than the run, and of measured steps, the default."""
+    if key == "train.steps" and run.settings.get("train.budget"):
+        return None
     return run.settings.get(key, SETTINGS[key].default if key in SETTINGS else None)
 
 
@@ -196,7 +198,7 @@ def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
             for name, run in zip(row.names, row.runs, strict=True)
         ],
         count=len(runs),
-        on_test=any(run.settings.get("dataset.val_split") == "test" for run in runs),
+        on_test=any(run.validates_on_test for run in runs),
     )
     write_atomically(file, page)
     write_csv(file.with_suffix(".csv"), table(rows))

@@ -201,9 +201,10 @@ def _resume(path: Path, config: Config) -> RunFolder:
     """Compare with what the run was started with; differences that are safe are applied and noted."""
     settings = read_settings(path)
     require_valid(settings, path)
-    config = with_steps_of_run(config, stored := flatten(settings))
+    stored = values_of(Config()) | flatten(settings)  # of a setting newer than the run, the default
+    config = with_steps_of_run(config, stored)
     wanted = values_of(config)
-    differing = [k for k in wanted if k in stored and stored[k] != wanted[k] and k not in ("name", "resume")]
+    differing = [k for k in wanted if stored[k] != wanted[k] and k not in ("name", "resume")]
     changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
     refused = {key: line for key, line in changes.items() if not _may_change(key, stored, wanted)}
     if refused:

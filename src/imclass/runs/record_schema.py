@@ -123,7 +123,12 @@ POSITIONS = {  # a logger's part of a checkpoint
     "events": Optional(Entry("sizes of files by name", _are_counts)),
     "unwritten": Optional({"metrics": Optional(Listed(BYTES)), "events": Optional(Listed(BYTES))}),
 }
-HEADER = {"step": COUNT, "threads": Optional(SIZE), "processes": Optional(SIZE)}  # of a checkpoint
+HEADER = {  # of a checkpoint
+    "step": COUNT,
+    "threads": Optional(SIZE),
+    "processes": Optional(SIZE),
+    "compile": Optional(FLAG),
+}
 COMPUTED = {  # the header of a checkpoint, to evaluate as its run did
     "data_fingerprint": TEXT,
     "hardware": TEXT,

@@ -131,8 +131,17 @@ class RunRecord:
         return self.path.name
 
     @property
+    def validates_on_test(self) -> bool:
+        return validates_on_test(self.settings)
+
+    @property
     def status(self) -> str:
         return str(self.summary["status"] or "failed")
+
+
+def validates_on_test(settings: Mapping[str, Any]) -> bool:
+    """Return whether the best model was chosen on the test images; folds leave these alone."""
+    return settings["dataset.val_split"] == "test" and settings.get("dataset.folds") is None
 
 
 def find_run(text: str) -> Path:

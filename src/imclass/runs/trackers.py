@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.check import flatten
+from imclass.config.urls import without_password
 from imclass.errors import UserError, first_line
 from imclass.runs.atomic import write_atomically
 from imclass.runs.folder import RunFolder
@@ -100,7 +101,8 @@ class Tracked:
         except Exception as error:  # of anything between here and a server
             if not self._warned:
                 self._warned = True
-                self._warn(f"{self.name}: {first_line(error)}; training continues; it is sent again later")
+                reason = without_password(first_line(error))
+                self._warn(f"{self.name}: {reason}; training continues; it is sent again later")
 
 
 def open_trackers(run: RunFolder, points: Sequence[Record], warn: Warn) -> list[Tracked]:

@@ -35,7 +35,8 @@ def write_best(results: Results, row: Row, file: Path) -> None:
     choices = {g: wanted[key] for g, key in GROUPS.items() if wanted.get(key) in group_choices(g)}
     typed = [f"{group}={choice}" for group, choice in choices.items()]
     basis = values_of(compose_config(typed, [], to_train=False))
-    differing = {k: v for k, v in wanted.items() if not k.startswith(LEFT_OUT) and basis.get(k) != v}
+    left_out = (*LEFT_OUT, *(["train.steps"] if wanted.get("train.budget") else []))  # measured anew
+    differing = {k: v for k, v in wanted.items() if not k.startswith(left_out) and basis.get(k) != v}
     content: dict[str, Any] = {"defaults": [{f"override /{g}": c} for g, c in choices.items()]}
     values = OmegaConf.create()
     for key, value in differing.items():

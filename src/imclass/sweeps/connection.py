@@ -53,7 +53,7 @@ def errors_named(url: str) -> Iterator[None]:
         raise UserError(
             f"sweep.storage needs psycopg here: pip install 'imclass[postgres]' ({error})"
         ) from error
-    except (SQLAlchemyError, StorageInternalError, RuntimeError, OSError) as error:
+    except (SQLAlchemyError, StorageInternalError, RuntimeError, OSError, ValueError) as error:
         shown = without_password(url)
         hint = "; its password comes from ~/.pgpass or PGPASSWORD" if "password" in reason_of(error) else ""
         raise UserError(f"sweep.storage={shown}: cannot be opened ({reason_of(error)}){hint}") from error

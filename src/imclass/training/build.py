@@ -26,7 +26,7 @@ from imclass.runs.folder import RunFolder
 from imclass.runs.logger import RunLogger
 from imclass.runs.trackers import open_trackers
 from imclass.training.budget import within_budget
-from imclass.training.checks import check_augmentation, check_batch, check_resolutions
+from imclass.training.checks import check_augmentation, check_batch, check_resolutions, check_times
 from imclass.training.class_weights import class_weights
 from imclass.training.ema import Ema
 from imclass.training.losses import build_loss
@@ -70,7 +70,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     STOP.nothing_to_save = False  # the ranks stop together from here on
     state, old, warnings = processes.broadcast(partial(saved_state, run))
     threads = old.get("threads") if old.get("processes") == processes.size else None
-    device = find_device(config, data, threads=threads, processes=processes)
+    device = find_device(config, data, threads=threads, compiled=old.get("compile"), processes=processes)
     header = header_of(config, data, device)
     warnings += [*compare_headers(old, header, run.path), *unused(config)]
     notes: list[str] = []
@@ -111,11 +111,16 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
 
 
 def find_device(
-    config: Config, data: Data, *, threads: int | None = None, processes: Processes = ALONE
+    config: Config,
+    data: Data,
+    *,
+    threads: int | None = None,
+    compiled: bool | None = None,
+    processes: Processes = ALONE,
 ) -> Device:
     """Return what `resolve_device` does for a training on `data`."""
     steps = Plan.of(config, len(data.train) // config.train.batch_size).steps
-    return resolve_device(config.device, steps=steps, threads=threads, processes=processes)
+    return resolve_device(config.device, steps=steps, threads=threads, compiled=compiled, processes=processes)
 
 
 def build_setup(config: Config, data: Data, device: Device, *, resumed: bool = False) -> Setup:
@@ -124,6 +129,7 @@ def build_setup(config: Config, data: Data, device: Device, *, resumed: bool = F
     Raises ConfigError for what the data and the model do not allow.
     """
     steps_per_epoch = len(data.train) // config.train.batch_size
+    check_times(config, steps_per_epoch)
     plan = Plan.of(config, steps_per_epoch)
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch, resumed=resumed)
     check_batch(config, learner)

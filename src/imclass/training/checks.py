@@ -1,8 +1,8 @@
 """What a configuration asks of its data and model that they do not allow: known once both are there."""
 
-from imclass.config.plan import Plan
 from imclass.config.resolutions import parse_resolution
 from imclass.config.schema import Config
+from imclass.config.times import problems_of_times
 from imclass.data.dataset import Data
 from imclass.errors import ConfigError, UserError
 from imclass.models.dry_run import check_fits
@@ -38,11 +38,14 @@ def check_batch(config: Config, learner: Learner) -> None:
         raise ConfigError([f"train.batch_size={batch}: {share}{why}"])
 
 
+def check_times(config: Config, steps_per_epoch: int) -> None:
+    """Raise ConfigError for times that do not fit into the training: its data, or its pace, decide these."""
+    if problems := [*problems_of_times(config, steps_per_epoch)]:
+        raise ConfigError(problems)
+
+
 def check_resolutions(config: Config, learner: Learner, data: Data) -> None:
-    """Raise ConfigError for a resolution that is not lower, is never used, or does not suit the model."""
-    plan = Plan.of(config, len(data.train) // config.train.batch_size)
-    if problem := plan.problem_of_resolutions(config.train.resolutions):
-        raise ConfigError([problem])
+    """Raise ConfigError for a resolution that is not lower, or does not suit the model."""
     channels, size, _ = data.shape
     for entry in config.train.resolutions:
         side, _ = parse_resolution(entry)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from imclass.errors import UserError
 from imclass.training.schedules import Schedule
 from imclass.training.setup import Setup
 
@@ -44,7 +45,7 @@ class RangeTest:
 
 
 def range_test(setup: Setup) -> RangeTest:
-    """Train at rising rates; the model is of no use afterwards."""
+    """Train at rising rates; the model is of no use afterwards. Raises UserError without a finite loss."""
     learner, rates = setup.learner, [LOWEST * (HIGHEST / LOWEST) ** (i / (STEPS - 1)) for i in range(STEPS)]
     learner.schedule = Schedule(lambda step: rates[step] / setup.config.optimizer.lr)
     learner.model.train()
@@ -57,6 +58,11 @@ def range_test(setup: Setup) -> RangeTest:
             break
         losses.append(loss)
         learner.step(setup.plan.max_norm)
+    if not losses:
+        raise UserError(
+            f"the first loss is {loss}, before any step: look at the images (imclass data inspect), at "
+            "dataset.mean and dataset.std, and at model.weights; or try device.precision=fp32"
+        )
     return RangeTest(rates[: len(losses)], losses, smoothed(losses))
 
 

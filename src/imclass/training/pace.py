@@ -66,7 +66,7 @@ def _seconds_of_evaluation(setup: Setup) -> float:
     for images, _ in itertools.islice(loader, BATCHES):
         logits_of(model, images, setup.device)
         seen += len(images)
-    return (_now(setup.device) - start) / seen * len(loader) / loader.processes.size
+    return (_now(setup.device) - start) / max(seen, 1) * len(loader) / loader.processes.size
 
 
 def _now(device: Device) -> float:

@@ -50,7 +50,8 @@ def read_table(
         more = [f"{file}: and {len(problems) - SHOWN:,} more bad rows"] if len(problems) > SHOWN else []
         raise ConfigError([*(f"{file}: {problem}" for problem in problems[:SHOWN]), *more])
     labels = {part: {row.label for row in rows if row.part == part} for part in PART_NAMES}
-    classes = tuple(sorted(labels["train"], key=_natural))
+    only_test = least == 1 and not labels["train"]  # what is not trained on needs no training rows
+    classes = tuple(sorted(set().union(*labels.values()) if only_test else labels["train"], key=_natural))
     if len(classes) < least:
         count = counted(len(classes), "different label")
         raise UserError(f"{given}: {count} in its training rows; expected {least} or more")
