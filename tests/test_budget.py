@@ -50,6 +50,7 @@ def test_the_time_of_a_plan_is_that_of_its_steps_and_evaluations() -> None:
     words = ["train.eval_every=10st", "train.resolutions=[20:50%]"]
     plan = Plan.of(with_steps(compose_config(words, []), 40), steps_per_epoch=100)
     assert Pace({20: 0.25, None: 1.0}, evaluation=3.0).seconds(plan) == 20 * 0.25 + 20 * 1.0 + 4 * 3.0
+    assert Pace({20: 0, None: 0}, evaluation=3.0, features=7.0).seconds(plan) == 7 + 4 * 3.0
 
 
 @pytest.mark.usefixtures("paced")

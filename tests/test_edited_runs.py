@@ -305,6 +305,8 @@ def expected_codes(command: Command, file: Path, original: dict[str, Any]) -> se
     settings = settings_in(file)
     assert settings is not None
     changed = [key for key, value in settings.items() if original[key] != value]
+    if command.reads != REPORTED and command != RESUME:  # what is gone has its default
+        changed += [k for k in original.keys() - settings.keys() if original[k] != SETTINGS[k].default]
     if command.reads == REPORTED:  # a page needs these
         return {0} if {"model.name", "dataset.name", "dataset.val_split"} <= settings.keys() else {2}
     if command == RESUME and any(is_fixed(key) for key in changed):

@@ -25,6 +25,8 @@ from imclass.runs.same_run import differences
 from imclass.runs.sources import Source, read_source
 from imclass.training.optimizers import build_optimizer
 from imclass.training.probe import probed_part
+from imclass.training.rates import lines_on_rates
+from imclass.training.start import lines_on_frozen
 
 ANIMALS, VEHICLES = ("cat", "dog", "horse"), ("car", "ship")
 
@@ -383,3 +385,22 @@ def test_random_weights_are_not_frozen_where_those_to_start_from_are_missing(imc
     outcome = imclass("check", *typed, "model.freeze=backbone")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "model.freeze=backbone: of random weights, as model.weights=outputs/gone: no such" in outcome.err
+
+
+def test_what_timm_drops_before_its_last_layer_is_no_probe() -> None:
+    model = ModelConfig(name="timm/test_resnet", freeze="backbone", dropout=0.5)
+    assert probed_part(Config(model=model), build(model.name, size=64, dropout=0.5), (3, 64, 64)) == ""
+
+
+@pytest.mark.parametrize(("name", "drops"), [("vgg11", False), ("resnet18", True)])
+def test_dropout_that_is_frozen_is_said(name: str, drops: bool) -> None:
+    model = on_meta(name, dropout=0.5)
+    lines = lines_on_frozen(ModelConfig(name=name, dropout=0.5), model, freeze(model, "backbone"))
+    assert any("model.dropout has no effect" in line for line in lines) is not drops
+
+
+def test_the_header_has_the_rates_of_muon() -> None:
+    config = OptimizerConfig(name="muon", lr=0.1, adamw_lr=0.01, backbone_lr_scale=0.5)
+    (line,) = lines_on_rates(build("lenet"), config)
+    assert line.startswith("rates    0.01 in classifier.4, 0.05 in ")
+    assert "down to 0.005 in " in line

@@ -122,7 +122,7 @@ def test_mlflow_has_every_point_once_after_a_kill(here: Path) -> None:
 
 
 class Flaky(Tracker):
-    """A service that answers from the third time on."""
+    """A service that answers from the second time on."""
 
     where = "here"
 
@@ -131,7 +131,7 @@ class Flaky(Tracker):
 
     def points(self, records: Any) -> None:
         self.calls += 1
-        if self.calls < 3:
+        if self.calls < 2:
             raise ConnectionError("no route\nto host")
         self.sent += records
 
@@ -196,3 +196,18 @@ def test_a_folder_of_its_name_is_no_package(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.syspath_prepend(tmp_path)
     assert not _is_installed("wandb_runs")
     assert _is_installed("json")
+
+
+def test_a_service_that_does_not_answer_is_asked_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, asked = [0.0], list[float]()
+    monkeypatch.setattr("imclass.runs.trackers.time.monotonic", lambda: clock[0])
+
+    def refuse() -> Tracker:
+        asked.append(clock[0])
+        raise TimeoutError("no answer")
+
+    tracked = Tracked("mlflow", refuse, [], lambda warning: None)
+    for second in range(1, 100):
+        clock[0] = second
+        tracked.add({"step": second, "split": "val"})
+    assert asked == [0, 21, 62]

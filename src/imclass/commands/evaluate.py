@@ -37,7 +37,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
     options = _parse(argv)
     run = find_run(options.run)
     if options.data is not None and not (is_table(options.data) or Path(options.data).expanduser().is_dir()):
-        raise UserError(f"--data {options.data}: no such folder")
+        raise UserError(f"--data {options.data}: no such folder; expected one of class folders, or FILE.csv")
     renamed = _renamed(options)
     if _is_training_evaluation(options):
         read_run(run)  # its page is written again at the end: nothing is, unless that can be
@@ -81,7 +81,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--data",
-        help="another root of the data, or a folder with the same class folders ('_' for '/' in a name)",
+        metavar="FOLDER|FILE.csv",
+        help="another root of the data, a folder with the same class folders ('_' for '/' in a name), or a "
+        "table of files and labels",
     )
     parser.add_argument(
         "--class",

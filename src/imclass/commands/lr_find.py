@@ -4,6 +4,7 @@ imclass lr-find [the same as imclass train]
 """
 
 import shlex
+import sys
 from collections.abc import Sequence
 
 from imclass.commands.drawn_file import new_file
@@ -13,6 +14,7 @@ from imclass.config.overrides import key_of
 from imclass.config.schema import Config
 from imclass.config.setting import show
 from imclass.errors import counted
+from imclass.folding import folded
 
 
 def lr_find_command(argv: Sequence[str]) -> None:
@@ -32,13 +34,19 @@ def _find(config: Config, invocation: Invocation) -> None:
     plot_range_test(found.rates, found.losses, found.smoothed, rate, file)
     ended = ", where the loss exploded" if found.exploded else ""
     tried = f"{found.rates[0]:.2g} to {found.rates[-1]:.2g}{ended}"
-    print(f"tried    {counted(len(found.rates), 'rate')} from {tried}")
-    print(f"curve    {show(str(file))}")
+    lines = [
+        f"tried    {counted(len(found.rates), 'rate')} from {tried}",
+        f"curve    {show(str(file))}",
+    ]
     if rate is None:
-        print("none     of them lowers the loss much; try a larger train.batch_size, or another optimizer")
-        return
-    print(f"suggests optimizer.lr={rate:.2g}, halfway down the fall of the loss; now {config.optimizer.lr:g}")
-    print(f"next     {_command(config, invocation, rate)}")
+        lines.append(
+            "none     of them lowers the loss much; try a larger train.batch_size, or another optimizer"
+        )
+    else:
+        why = f"halfway down the fall of the loss; now {config.optimizer.lr:g}"
+        lines.append(f"suggests optimizer.lr={rate:.2g}, {why}")
+        lines.append(f"next     {_command(config, invocation, rate)}")
+    print(folded("\n".join(lines), sys.stdout))
 
 
 def _command(config: Config, invocation: Invocation, rate: float) -> str:

@@ -4,6 +4,7 @@ imclass plan [the same as imclass train]
 """
 
 import shlex
+import sys
 from collections.abc import Sequence
 
 from imclass.commands.drawn_file import new_file
@@ -11,6 +12,7 @@ from imclass.config.app import run_app
 from imclass.config.invocation import Invocation
 from imclass.config.schema import Config
 from imclass.config.setting import show
+from imclass.folding import folded
 
 
 def plan_command(argv: Sequence[str]) -> None:
@@ -26,4 +28,5 @@ def _plan(config: Config, invocation: Invocation) -> None:
     setup, command = found.setup, shlex.join(["imclass", "train", *invocation.words])
     page = new_file(config, "plans", "html")
     write_plan_page(page, found.lines, command, setup.loader, setup.data, found.rates, found.evaluated)
-    print("\n".join([*found.lines, f"page     {show(str(page))}", f"next     {command}"]))
+    lines = [*found.lines, f"page     {show(str(page))}", f"next     {command}"]
+    print(folded("\n".join(lines), sys.stdout))

@@ -60,7 +60,7 @@ Every other setting holds for all trials; see imclass train --help.
 
 
 def train_help(command: str = "train") -> str:
-    """Return the help of `imclass train` or `imclass check`."""
+    """Return the help of `imclass train`, `check`, `plan` or `lr-find`."""
     chosen = _default_choices()
     lines = [TRAIN.format(command=command, does=DOES[command])]
     lines += ["Groups, typed as group=choice. * marks the default.", ""]

@@ -71,7 +71,7 @@ class TrainLoader:
     ):
         assert batch_size <= len(images)
         self.images, self.batch_size, self.augment, self.seed = images, batch_size, augment, seed
-        self.steps_per_epoch = len(images) // batch_size
+        self.balance, self.steps_per_epoch = balance, len(images) // batch_size
         self._part = images.device.processes.slice_of(batch_size)
         count, labels = len(images), images.labels
         self._order = partial(balanced_order, labels.cpu()) if balance else partial(torch.randperm, count)

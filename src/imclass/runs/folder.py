@@ -5,7 +5,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import math
 import os
 import re
 import stat
@@ -17,12 +16,12 @@ from omegaconf import OmegaConf
 
 from imclass.config.budget import with_steps_of_run
 from imclass.config.check import flatten
-from imclass.config.durations import parse_duration
 from imclass.config.schema import RUN_NAME, RUN_NAME_IN_WORDS, SETTINGS, Config, values_of
 from imclass.config.setting import show
 from imclass.config.stored import read_settings, require_settings, require_valid
 from imclass.errors import UserError
 from imclass.runs.atomic import TEMPORARY, sweep_debris, sync, write_atomically
+from imclass.runs.changes import is_longer, may_change, refusal
 from imclass.runs.contents import promised_files, require_own_folders
 from imclass.runs.locks import LOCK, lock_folder
 from imclass.runs.records import read_summary
@@ -206,40 +205,13 @@ def _resume(path: Path, config: Config) -> RunFolder:
     wanted = values_of(config)
     differing = [k for k in wanted if stored[k] != wanted[k] and k not in ("name", "resume")]
     changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
-    refused = {key: line for key, line in changes.items() if not _may_change(key, stored, wanted)}
+    refused = {key: line for key, line in changes.items() if not may_change(key, stored, wanted)}
     if refused:
-        raise UserError(_refusal(path, refused, "train.steps" if stored["train.steps"] else "train.epochs"))
+        raise UserError(refusal(path, refused, "train.steps" if stored["train.steps"] else "train.epochs"))
     run = RunFolder(path, config, exists=True, named=True, changes=changes)
     if run.summary.get("status") == "finished":
-        run.changes = {k: line for k, line in changes.items() if _is_longer(k, stored, wanted)}
+        run.changes = {k: line for k, line in changes.items() if is_longer(k, stored, wanted)}
     return run
-
-
-def _refusal(path: Path, refused: Mapping[str, str], length: str) -> str:
-    """Return the message on settings that a run does not take. length: the key of what sets its length."""
-    lines = [*refused.values()]
-    listed = "; ".join(lines[:8] + ([f"and {len(lines) - 8} more"] if len(lines) > 8 else []))
-    to_last = any(SETTINGS[key].lengthens for key in refused)
-    how = f"a run can only be made longer, by {length}=; " if to_last else ""
-    ways = f"choose another name=, or repeat its settings; model.weights={path} starts from its weights"
-    return f"{path}: has other settings ({listed}); {how}{ways}"
-
-
-def _may_change(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Return whether a continuation may differ from its run in this; all else would make a silent hybrid."""
-    setting = SETTINGS[key]
-    return setting.free_on_resume or not setting.affects_results or _is_longer(key, stored, wanted)
-
-
-def _is_longer(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Return whether a setting makes the training longer; `train.epochs` does not where steps are set."""
-    if SETTINGS[key].unit and SETTINGS[key].lengthens:
-        unset = math.inf if key == "train.max_time" else math.nan  # nothing is longer than no budget
-        before, now = (parse_duration(s[key]).value if s[key] else unset for s in (stored, wanted))
-        return now > before
-    if not SETTINGS[key].lengthens or (key == "train.epochs" and stored["train.steps"] is not None):
-        return False
-    return None not in (stored[key], wanted[key]) and wanted[key] > stored[key]
 
 
 def _make_unique(path: Path, *, exact: bool) -> Path:

@@ -62,6 +62,7 @@ class Tracked:
         self.name, self._open, self._warn = name, open_it, warn
         self._tracker: Tracker | None = None
         self._waiting, self._warned = list(points), False
+        self._pause, self._sent_at = PAUSE_SECONDS, time.monotonic()  # doubled by each failure
         self._try(self._send)
 
     @property
@@ -69,12 +70,14 @@ class Tracked:
         return self._tracker.where if self._tracker else "not reached so far"
 
     def add(self, record: Record) -> None:
-        """Send a point, at the latest with the next evaluation."""
+        """Send a point, at the latest with the next evaluation; after a failure, once the pause is over."""
         self._waiting.append(record)
-        if record["split"] != "train" or time.monotonic() - self._sent_at > PAUSE_SECONDS:
+        evaluated = record["split"] != "train" and self._pause == PAUSE_SECONDS
+        if evaluated or time.monotonic() - self._sent_at > self._pause:
             self._try(self._send)
 
     def result(self, figures: Mapping[str, float], plots: Iterable[Path], step: int) -> None:
+        self._try(self._send)
         self._try(lambda: self._opened().figures(figures, step))
         self._try(lambda: self._opened().plots(plots, step))
 
@@ -84,9 +87,9 @@ class Tracked:
             self._try(lambda: self._opened().close(status))
 
     def _send(self) -> None:
-        self._sent_at = time.monotonic()
         self._opened().points(self._waiting)
         self._waiting = []
+        self._pause, self._sent_at = PAUSE_SECONDS, time.monotonic()
 
     def _opened(self) -> Tracker:
         if self._tracker is None:
@@ -98,7 +101,8 @@ class Tracked:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the services' libraries, about themselves
                 act()
-        except Exception as error:  # of anything between here and a server
+        except Exception as error:  # of anything between here and a server, which may take its timeout
+            self._pause, self._sent_at = 2 * self._pause, time.monotonic()
             if not self._warned:
                 self._warned = True
                 reason = without_password(first_line(error))

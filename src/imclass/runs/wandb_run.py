@@ -20,7 +20,7 @@ _HOST = "https://api.wandb.ai"
 class WandbRun(Tracker):
     """A run in $WANDB_PROJECT, or in the project imclass; offline without an API key, or with WANDB_MODE.
 
-    Online, the service tells at which step it is; older points are not sent. An offline session begins the
+    Online, points up to the service's last step are not sent again. An offline session begins the
     series anew, and replaces those before: `wandb sync` uploads the last one, which has all points.
     """
 

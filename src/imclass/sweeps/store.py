@@ -12,7 +12,9 @@ import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from imclass.config.durations import parse_duration
 from imclass.config.metric import Metric
+from imclass.config.schema import SweepConfig
 from imclass.config.urls import without_password
 from imclass.errors import StorageError, first_line
 from imclass.sweeps.request import JOURNAL
@@ -109,7 +111,13 @@ def reason_of(error: BaseException) -> str:
 
 
 def open_store(
-    storage: str, name: str, metric: Metric, *, folder: Path, lost_after: float = 120.0, create: bool = True
+    storage: str,
+    name: str,
+    metric: Metric,
+    *,
+    folder: Path,
+    lost_after: float = parse_duration(SweepConfig().lost_after).value,
+    create: bool = True,
 ) -> Store:
     """Open the studies of the sweep `name`. storage: JOURNAL, or the URL of a database.
 

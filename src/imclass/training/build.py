@@ -73,10 +73,8 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     device = find_device(config, data, threads=threads, compiled=old.get("compile"), processes=processes)
     header = header_of(config, data, device)
     warnings += [*compare_headers(old, header, run.path), *unused(config)]
-    notes: list[str] = []
-    if config.train.budget is not None and config.train.steps is None:
-        config, notes = within_budget(build_setup(config, data, device))
-        run.config = config
+    run.config, notes = with_measured_steps(config, data, device)
+    config = run.config
     setup = build_setup(config, data, device, resumed=bool(state))
     learner = setup.learner
     if state:
@@ -121,6 +119,13 @@ def find_device(
     """Return what `resolve_device` does for a training on `data`."""
     steps = Plan.of(config, len(data.train) // config.train.batch_size).steps
     return resolve_device(config.device, steps=steps, threads=threads, compiled=compiled, processes=processes)
+
+
+def with_measured_steps(config: Config, data: Data, device: Device) -> tuple[Config, list[str]]:
+    """Return what `within_budget` does where train.budget has yet to be measured."""
+    if config.train.budget is None or config.train.steps is not None:
+        return config, []
+    return within_budget(build_setup(config, data, device))
 
 
 def build_setup(config: Config, data: Data, device: Device, *, resumed: bool = False) -> Setup:
@@ -198,7 +203,7 @@ def build_learner(
         part=part,
         about=(
             *adapted,
-            *lines_on_frozen(model, frozen),
+            *lines_on_frozen(config.model, model, frozen),
             *lines_on_probe(config, part),
             *lines_on_rates(model, config.optimizer),
         ),

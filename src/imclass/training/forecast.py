@@ -12,8 +12,7 @@ from imclass.config.plan import Plan
 from imclass.config.schema import Config
 from imclass.errors import counted
 from imclass.training.banner import about
-from imclass.training.budget import within_budget
-from imclass.training.build import build_data, build_setup, find_device
+from imclass.training.build import build_data, build_setup, find_device, with_measured_steps
 from imclass.training.pace import Pace, measure_pace
 from imclass.training.setup import Setup
 
@@ -34,9 +33,7 @@ def forecast(config: Config) -> Forecast:
     """Build what `config` trains, and measure some steps of it. Raises UserError as a training does."""
     data = build_data(config)
     device = find_device(config, data)
-    notes: list[str] = []
-    if config.train.budget is not None and config.train.steps is None:
-        config, notes = within_budget(build_setup(config, data, device))
+    config, notes = with_measured_steps(config, data, device)
     setup = build_setup(config, data, device)
     rates = [config.optimizer.lr * setup.learner.schedule.factor(step) for step in range(setup.plan.steps)]
     pace = measure_pace(setup)

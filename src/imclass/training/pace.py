@@ -20,14 +20,18 @@ SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds of a step, by the side in pixels of its images as in `Plan.side`, and of an evaluation."""
+    """Seconds of a step, by the side in pixels of its images as in `Plan.side`, and of an evaluation.
+
+    features: seconds for those that are computed once.
+    """
 
     step: Mapping[int | None, float]
     evaluation: float
+    features: float = 0.0
 
     def seconds(self, plan: Plan) -> float:
-        """Return the time of a whole training: of its steps and its evaluations."""
-        total, start = plan.evaluations * self.evaluation, 0
+        """Return the time of a whole training: of its features, its steps and its evaluations."""
+        total, start = self.features + plan.evaluations * self.evaluation, 0
         for until, side in plan.resolutions:
             total += (until - start) * self.step[side]
             start = until
@@ -37,8 +41,20 @@ class Pace:
 def measure_pace(setup: Setup) -> Pace:
     """Take some steps at each side, and evaluate some batches; trains the model, but not to any use."""
     sides = [None, *sorted({side for _, side in setup.plan.resolutions})]  # in one order on all ranks
+    features = _seconds_of_features(setup)
     setup.learner.model.train()
-    return Pace({side: _seconds_of_step(setup, side) for side in sides}, _seconds_of_evaluation(setup))
+    steps = {side: _seconds_of_step(setup, side) for side in sides}
+    return Pace(steps, _seconds_of_evaluation(setup), features)
+
+
+def _seconds_of_features(setup: Setup) -> float:
+    """Return the seconds for what a probe computes when it asks for its first batches."""
+    if not setup.learner.part:
+        return 0.0
+    start = _now(setup.device)
+    setup.loader.batch(0)
+    next(iter(setup.val))
+    return _now(setup.device) - start
 
 
 def _seconds_of_step(setup: Setup, side: int | None) -> float:

@@ -13,6 +13,7 @@ from imclass.config.schema import AugmentConfig, Config
 from imclass.data.loader import EvalLoader, Images, TrainLoader
 from imclass.evaluation.evaluate import logits_of
 from imclass.machine.signals import STOP
+from imclass.models.from_timm import is_timm
 from imclass.models.head import find_head
 from imclass.training.step import Learner
 
@@ -26,6 +27,8 @@ def probed_part(config: Config, model: nn.Module, shape: tuple[int, int, int]) -
     model: on the CPU. shape: of an image.
     """
     if config.model.freeze != "backbone" or config.augment != AugmentConfig() or config.train.resolutions:
+        return ""
+    if config.model.dropout and is_timm(model):  # which drops before the last layer, not inside it
         return ""
     name, was_training = find_head(model), model.training
     head, model = model.get_submodule(name), model.eval()
@@ -78,7 +81,8 @@ class FeatureLoader(TrainLoader):
     """The batches of `loader` as features; `samples` still shows its images."""
 
     def __init__(self, loader: TrainLoader, learner: Learner):
-        vars(self).update(vars(loader))
+        size, balance = loader.batch_size, loader.balance
+        super().__init__(loader.images, size, loader.augment, loader.seed, balance=balance)
         self._features = Features(loader.images, learner)
 
     def batch(self, step: int, side: int | None = None) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from imclass.machine.device import Device
 from imclass.runs.atomic import write_atomically
 from imclass.runs.records import read_provenance
 
-PACKAGES = ("imclass", "torch", "torchvision", "numpy", "hydra-core", "omegaconf")
+PACKAGES = ("imclass", "torch", "torchvision", "timm", "pillow", "numpy", "hydra-core", "omegaconf")
 
 
 def provenance(device: Device, data: Data, weights: Path | None, invocation: Invocation) -> dict[str, Any]:

@@ -25,7 +25,10 @@ def lines_on_rates(model: nn.Module, config: OptimizerConfig) -> list[str]:
     if not _differ(config):
         return []
     labels = [*labels_of(model), find_head(model)]
-    rates = [config.lr * scale for scale in block_scales(config, len(labels) - 1)]
+    rates = [config.lr] * len(labels)
+    if config.name == "muon" and config.adamw_lr is not None:
+        rates[0] = rates[-1] = config.adamw_lr  # of the first and the last kernel
+    rates = [r * scale for r, scale in zip(rates, block_scales(config, len(labels) - 1), strict=True)]
     text = f"{rates[-1]:.3g} in {labels[-1]}, {rates[-2]:.3g} in {labels[-2]}"
     return [f"rates    {text}" + (f", down to {rates[0]:.3g} in {labels[0]}" if len(rates) > 2 else "")]
 

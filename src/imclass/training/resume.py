@@ -1,6 +1,6 @@
 """Resuming: the newest checkpoint, what it records of how its run computes, and back to where it was.
 
-Which settings a resumed run may change: `runs/folder.py`. The files: `runs/checkpoint.py`.
+Which settings a resumed run may change: `runs/changes.py`. The files: `runs/checkpoint.py`.
 """
 
 from collections.abc import Mapping

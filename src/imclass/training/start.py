@@ -12,6 +12,7 @@ from imclass.data.augment import normalize
 from imclass.data.dataset import Data, centre_of
 from imclass.errors import UserError
 from imclass.models import InitFromImages, build_model, build_trained_model
+from imclass.models.from_timm import is_timm
 from imclass.models.transfer import transfer
 from imclass.runs.sources import read_source
 
@@ -59,11 +60,19 @@ def _lines_on_weights(named: str, file: Path | None, adapted: Sequence[str]) -> 
     return [first, *(f"         {line}" for line in adapted)]
 
 
-def lines_on_frozen(model: nn.Module, frozen: Sequence[str]) -> list[str]:
-    """Return the header's line on what is not trained. frozen: what `freeze` returns."""
+def lines_on_frozen(config: ModelConfig, model: nn.Module, frozen: Sequence[str]) -> list[str]:
+    """Return the header's lines on what is not trained. frozen: what `freeze` returns."""
     if not frozen:
         return []
+    drops = is_timm(model) or any(isinstance(part, nn.Dropout) and part.training for part in model.modules())
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     names = ", ".join(frozen) if len(frozen) <= SHOWN else f"{frozen[0]} to {frozen[-1]}"
-    return [f"frozen   {names}; {trained:,} of {total:,} parameters are trained"]
+    return [
+        f"frozen   {names}; {trained:,} of {total:,} parameters are trained",
+        *(
+            []
+            if drops or not config.dropout
+            else ["         model.dropout has no effect: its layer is frozen"]
+        ),
+    ]
