@@ -5,6 +5,7 @@ imclass export RUN --format onnx|pt2|torchscript|safetensors [--out FILE]
 
 import argparse
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from imclass.commands.arguments import Arguments
 from imclass.config.setting import show
 from imclass.errors import UserError, counted, first_line
+from imclass.folding import folded
 from imclass.machine.signals import cleaning_up
 from imclass.runs.records import find_run
 
@@ -70,7 +72,7 @@ def export_command(argv: Sequence[str]) -> None:
             raise UserError(_refusal(out, agreement, where, split.files))
         sync(temporary)
         size = temporary.stat().st_size
-    print(_report(out, size, agreement, where))
+    print(folded(_report(out, size, agreement, where), sys.stdout))
     if trained.device.precision != "fp32":
         own = compare(probabilities_of(trained, split), expected)
         print(f"{trained.device.precision:12} {_equal(own)} to those in the precision of the run")
@@ -120,7 +122,7 @@ def _pictures(trained: "Trained", data: str | None) -> tuple["Split", bool, str]
 
 
 def _metadata(trained: "Trained", weights: str) -> dict[str, str]:
-    """Return what the file says of itself, as text."""
+    """Return the metadata of the file, as text."""
     import dataclasses
     import json
 

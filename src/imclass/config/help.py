@@ -28,8 +28,8 @@ imclass {command} [FOLDER] [group=choice ...] [key=value ...] [-m]
   resume=RUN           resume a run; its settings need not be repeated
 
 FOLDER, or --data FOLDER, has a folder of pictures for each class, or such
-folders below train/, val/ and test/; it stands for dataset=image_folder
-dataset.root=FOLDER.
+folders below train/, val/ and test/, or is a table of files and labels,
+FILE.csv; it stands for dataset=image_folder dataset.root=FOLDER.
 Durations have a unit: 2ep (epochs), 500st (steps), 90s, 10min, 2h; in schedules
 also 10% (of the training). Only train.epochs and train.steps have none.
 """

@@ -59,12 +59,12 @@ def classifier_of(trained: Trained) -> Classifier:
 
 
 def probabilities_of(trained: Trained, split: Split) -> Tensor:
-    """Return what the model says of a split through its own pipeline: float32 (N, classes)."""
+    """Return the probabilities of a split through the run's own pipeline: float32 (N, classes)."""
     return predictions_of(trained.model, trained.loader(split), trained.device).probabilities
 
 
 def answers(run: Callable[[Tensor], Tensor], pictures: Iterator[Tensor]) -> Tensor:
-    """Return what an exported model says of pictures, uint8 (H, W, C), in batches of one size each."""
+    """Return what an exported model returns for pictures, uint8 (H, W, C), in batches of one size each."""
     found: list[Tensor] = []
     batch: list[Tensor] = []
     with torch.inference_mode():
