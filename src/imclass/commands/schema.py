@@ -16,7 +16,7 @@ def schema_command(argv: Sequence[str]) -> None:
     parser = Arguments(
         prog="imclass schema",
         description="Print the JSON Schema of a kind of YAML file. An editor with a YAML language server "
-        "completes and checks a file whose first comment is: "
+        "completes and checks a file that begins with the comment "
         "# yaml-language-server: $schema=FOLDER/experiment.json",
     )
     parser.add_argument(

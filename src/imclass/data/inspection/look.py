@@ -14,7 +14,7 @@ from imclass.runs.regular import open_regular
 
 SIDE = 16  # pixels of a thumbnail
 EVEN = 8  # largest difference within a border of one colour
-STEP = 32  # colours of borders are told apart by
+STEP = 32  # border colours are rounded to multiples of this
 
 
 class Look(NamedTuple):
