@@ -19,7 +19,9 @@ cases=( # expected exit code, arguments of imclass
   "0 sweep --help"
   "0 evaluate --help"
   "0 completion bash"
+  "0 completion zsh"
   "0 schema"
+  "0 export --help"
   "0 list datasets"
   "0 list experiments"
   "0 train --cfg job"
@@ -42,10 +44,17 @@ cases=( # expected exit code, arguments of imclass
 if [[ ${TORCH:-} ]]; then
   cases+=(
     "0 list models"
+    "0 plan name=here model=lenet train.epochs=1"
+    "0 lr-find name=here model=lenet"
+    "0 data inspect fashion_mnist_mini"
     "0 train name=here model=lenet train.steps=20 train.epochs=null"
     "0 evaluate here"
-    "0 predict here outputs/here/plots/samples.png"
+    "0 predict here outputs/here/plots/samples.png --explain"
     "0 report here"
+    "0 export here --format pt2"
+    "0 export here --format safetensors"
+    "0 verify here"
+    "2 export here --format onnx"
   )
 fi
 
