@@ -14,5 +14,5 @@ ruff check .
 ruff format --check .
 lint-imports
 mypy & types=$!  # beside the tests, which leave cores idle
-pytest -n 3 "$@"
+pytest -n 4 "$@"
 wait "$types"
