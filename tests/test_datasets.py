@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from imclass.config.components import SyntheticConfig
+from imclass.config.dataset import SyntheticConfig
 from imclass.config.groups import config_dir
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split, fingerprint

@@ -11,7 +11,7 @@ from conftest import records
 from pictures import make_folder, save
 
 from imclass.commands.evaluate import _renamed
-from imclass.config.components import SyntheticConfig
+from imclass.config.dataset import SyntheticConfig
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Split
 from imclass.data.datasets import load_dataset

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from imclass.config.components import SyntheticConfig
+from imclass.config.dataset import SyntheticConfig
 from imclass.config.schema import AugmentConfig, DatasetConfig, DeviceConfig, TrainConfig
 from imclass.data.augment import Augment
 from imclass.data.crops import flip

@@ -12,7 +12,7 @@ from pictures import colours, make_folder, save
 from PIL import Image
 
 from imclass.commands import predict
-from imclass.config.components import SyntheticConfig
+from imclass.config.dataset import SyntheticConfig
 from imclass.config.schema import DatasetConfig
 from imclass.data.datasets import load_dataset
 from imclass.evaluation.prediction_rows import Prediction

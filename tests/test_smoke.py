@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pictures import load, make_folder
 
-from imclass.config.components import DatasetConfig, SyntheticConfig
 from imclass.config.compose import compose_config
+from imclass.config.dataset import DatasetConfig, SyntheticConfig
 from imclass.config.smoke import smoke_run
 from imclass.data.datasets import load_dataset
 from imclass.data.few import chosen

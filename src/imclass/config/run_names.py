@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from imclass.config.schema import RUN_NAME
 from imclass.errors import UserError, did_you_mean
 
+RUN_NAME = r"(?!\.)[A-Za-z0-9._-]{1,100}"
+RUN_NAME_IN_WORDS = "1 to 100 letters, digits, dots, dashes and underscores, no leading dot"
 BEST = (
     "checkpoints/best.pt",
     "best.safetensors",

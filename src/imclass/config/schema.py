@@ -1,4 +1,4 @@
-"""The configuration: every setting is declared once, here or in `components.py`.
+"""The configuration: every setting is declared once, here, in `components.py`, `dataset.py` or `sweep.py`.
 
 `configs/` composes the settings; `check.py` turns the result into a `Config` and reports everything that is
 wrong with it. To add a setting: one field, and the code that uses it. What a field can declare: `Setting` in
@@ -10,18 +10,12 @@ import typing
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
-from imclass.config.components import (
-    AugmentConfig,
-    DatasetConfig,
-    ModelConfig,
-    OptimizerConfig,
-    SchedulerConfig,
-)
+from imclass.config.components import AugmentConfig, ModelConfig, OptimizerConfig, SchedulerConfig
+from imclass.config.dataset import DatasetConfig
 from imclass.config.resolutions import are_resolutions
+from imclass.config.run_names import RUN_NAME, RUN_NAME_IN_WORDS
 from imclass.config.setting import Setting, setting
-
-RUN_NAME = r"(?!\.)[A-Za-z0-9._-]{1,100}"
-RUN_NAME_IN_WORDS = "1 to 100 letters, digits, dots, dashes and underscores, no leading dot"
+from imclass.config.sweep import SweepConfig
 
 
 @dataclass(slots=True, kw_only=True)
@@ -202,47 +196,6 @@ class Config:
     def components(self) -> str:
         """Return model and data set as a part of a folder's name; names of timm have a slash."""
         return f"{self.model.name}_{self.dataset.name}".replace("/", "-")
-
-
-@dataclass(slots=True, kw_only=True)
-class SweepConfig:
-    """Settings of `imclass sweep`, typed as `sweep.trials=50`; `configs/sweep/*.yaml` hold choices."""
-
-    name: str | None = setting(
-        None,
-        "folder under <output_dir>/sweeps; null: the choice's name",
-        pattern=RUN_NAME,
-        allowed=RUN_NAME_IN_WORDS,
-    )
-    trials: int | None = setting(None, "null: 20, or with sampler=grid the whole grid", at_least=1)
-    workers: int | None = setting(
-        None, "trials at the same time; null: per_gpu for each GPU, else 1", at_least=1, at_most=1000
-    )
-    per_gpu: int = setting(1, "trials that share a GPU", at_least=1, at_most=100)
-    sampler: Literal["tpe", "random", "grid", "cmaes"] = setting("tpe", "how trials are chosen")
-    pruner: Literal["hyperband", "median", "none"] = setting("hyperband", "how hopeless trials are stopped")
-    metric: Literal["val.accuracy", "val.loss", "val.balanced_accuracy", "val.macro_f1"] = setting(
-        "val.accuracy", "what is searched for, of the best model of each trial"
-    )
-    seed: int = setting(0, "seed of the sampler", at_least=0, at_most=2**32 - 1)
-    seeds: int = setting(0, "fresh seeds on which the best configurations are repeated", at_least=0)
-    top: int = setting(3, "how many of the best configurations are repeated", at_least=1, needs="sweep.seeds")
-    retries: int = setting(1, "further attempts at a trial that failed", at_least=0)
-    join: bool = setting(False, "several machines that share the folder may run this sweep at once")
-    storage: str = setting(
-        "journal",
-        "where trials are recorded: journal is a file in the sweep's folder; machines that share only a "
-        "database name its URL; the password comes from ~/.pgpass or PGPASSWORD",
-        pattern=r"journal|sqlite:///(?!:memory:).+|postgres(ql)?://.+",
-        allowed="journal, sqlite:///FILE or postgresql://USER@HOST/DATABASE",
-    )
-    lost_after: str = setting(
-        "2min",
-        "with a database: a machine that is silent for so long has lost its trials to the others",
-        unit=("s",),
-    )
-    overrides: list[str] = setting([], "overrides of every trial; in a YAML file only")
-    space: dict[str, str] = setting({}, "key: search space of it; in a YAML file only")
 
 
 def _settings(owner: type, prefix: str = "") -> dict[str, Setting]:

@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 
 from imclass.config.budget import with_steps_of_run
 from imclass.config.check import flatten
-from imclass.config.schema import RUN_NAME, RUN_NAME_IN_WORDS, SETTINGS, Config, values_of
+from imclass.config.run_names import RUN_NAME, RUN_NAME_IN_WORDS
+from imclass.config.schema import SETTINGS, Config, values_of
 from imclass.config.setting import show
 from imclass.config.stored import read_settings, require_settings, require_valid
 from imclass.errors import UserError
