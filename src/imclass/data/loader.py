@@ -1,18 +1,23 @@
 """Batches on the device, gathered from one uint8 tensor: no worker processes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from imclass.config.schema import Config
 from imclass.data.augment import Augment, normalize
 from imclass.data.dataset import Split, centre_of, resize_images
 from imclass.data.draws import SliceGenerator
 from imclass.data.order import balanced_order
 from imclass.machine.device import Device
 from imclass.machine.randomness import derive_seed, generator
+
+# Int64 indices (n,) into a split -> what the network is given, (n, ...), and int64 labels (n,); on the device
+Inputs = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Images:
@@ -42,6 +47,11 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def inputs(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `gather` does, the images normalised."""
+        images, labels = self.gather(indices)
+        return self.normalize(images), labels
+
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return uint8 images (n, C, *size) and int64 labels (n,) at int64 `indices` (n,), on the device."""
         images, labels = self.gather_stored(indices)
@@ -64,13 +74,22 @@ class TrainLoader:
 
     Each epoch is a new permutation, or with `balance` draws every class equally often; an incomplete last
     batch is dropped. A rank gets its slice of the global batch, augmented as in one process.
+    inputs: what `batch` returns in place of the images, which are then not augmented.
     """
 
     def __init__(
-        self, images: Images, batch_size: int, augment: Augment, seed: int, *, balance: bool = False
+        self,
+        images: Images,
+        batch_size: int,
+        augment: Augment,
+        seed: int,
+        *,
+        balance: bool = False,
+        inputs: Inputs | None = None,
     ):
         assert batch_size <= len(images)
         self.images, self.batch_size, self.augment, self.seed = images, batch_size, augment, seed
+        self.inputs = inputs
         self.balance, self.steps_per_epoch = balance, len(images) // batch_size
         self._part = images.device.processes.slice_of(batch_size)
         count, labels = len(images), images.labels
@@ -89,6 +108,8 @@ class TrainLoader:
 
         n: this rank's share of the batch. side: of the images in pixels, if not that of the data set.
         """
+        if self.inputs is not None:
+            return self.inputs(self.indices(step)[self._part])
         images, labels, draws = self._augmented(step, self._part)
         if side is not None:
             images = resize_images(images, (side, side))
@@ -130,11 +151,12 @@ class EvalLoader:
     """All images of a split once, in order, not augmented; the last batch may be smaller.
 
     Each rank gets a contiguous slice of the split in the same number of batches, so that all can stop at
-    the same one; where slices are uneven, the last batch of some ranks may be empty.
+    the same one; where slices are uneven, the last batch of some ranks may be empty. inputs: in
+    place of the images.
     """
 
-    def __init__(self, images: Images, batch_size: int):
-        self.images, self.batch_size = images, batch_size
+    def __init__(self, images: Images, batch_size: int, inputs: Inputs | None = None):
+        self.images, self.batch_size, self.inputs = images, batch_size, inputs or images.inputs
         self.processes = images.device.processes
 
     def __len__(self) -> int:
@@ -145,5 +167,37 @@ class EvalLoader:
         longest = math.ceil(len(self.images) / self.processes.size)
         for start in range(part.start, part.start + longest, self.batch_size):
             indices = torch.arange(start, max(start, min(start + self.batch_size, part.stop)))
-            images, labels = self.images.gather(indices)
-            yield self.images.normalize(images), labels
+            yield self.inputs(indices)
+
+
+class Preprocessing(Protocol):
+    """How images become what a network sees, as the data of a run and a trained model know it."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...  # channels, height, width as the network sees them
+
+    @property
+    def mean(self) -> list[float]: ...  # per channel, on a scale of 0 to 1
+
+    @property
+    def std(self) -> list[float]: ...
+
+
+def build_train_loader(split: Split, seen: Preprocessing, config: Config, device: Device) -> TrainLoader:
+    """Return a split in the batches that `config` trains on."""
+    augment = Augment(config.augment, len(seen.classes))
+    size, balance = config.train.batch_size, config.dataset.balance
+    return TrainLoader(_images(split, seen, config, device), size, augment, config.seed, balance=balance)
+
+
+def build_eval_loader(split: Split, seen: Preprocessing, config: Config, device: Device) -> EvalLoader:
+    """Return a split in the batches in which a run of `config` evaluates."""
+    size = device.micro_batch or config.train.batch_size
+    return EvalLoader(_images(split, seen, config, device), size)
+
+
+def _images(split: Split, seen: Preprocessing, config: Config, device: Device) -> Images:
+    return Images(split, device, seen.shape[1:], seen.mean, seen.std, config.dataset.centre)

@@ -15,11 +15,10 @@ from imclass.config.check import check_config
 from imclass.config.schema import Config, DeviceConfig
 from imclass.config.stored import as_of_today
 from imclass.config.yaml_file import parse_yaml
-from imclass.data.augment import Augment
 from imclass.data.dataset import Data, Split
 from imclass.data.datasets import WITHOUT_ROOT, prepare_data
 from imclass.data.folder.pictures import require_classes, split_of_class_folders
-from imclass.data.loader import EvalLoader, Images, TrainLoader
+from imclass.data.loader import EvalLoader, TrainLoader, build_eval_loader, build_train_loader
 from imclass.errors import UserError
 from imclass.machine.device import Device, resolve_device
 from imclass.models import build_trained_model
@@ -53,17 +52,11 @@ class Trained:
 
     def loader(self, split: Split) -> EvalLoader:
         """Return a split in batches as the run's validation had them."""
-        return EvalLoader(self._images(split), self.device.micro_batch or self.config.train.batch_size)
+        return build_eval_loader(split, self, self.config, self.device)
 
     def train_loader(self, split: Split) -> TrainLoader:
         """Return a split in batches as the run's training had them."""
-        augment = Augment(self.config.augment, len(self.classes))
-        size, balance = self.config.train.batch_size, self.config.dataset.balance
-        return TrainLoader(self._images(split), size, augment, self.config.seed, balance=balance)
-
-    def _images(self, split: Split) -> Images:
-        centre = self.config.dataset.centre
-        return Images(split, self.device, self.shape[1:], self.mean, self.std, centre)
+        return build_train_loader(split, self, self.config, self.device)
 
     def split(
         self, name: str, root: str | None = None, renamed: Mapping[str, str] = MappingProxyType({})

@@ -9,10 +9,9 @@ from torch import nn
 from imclass.config.conflicts import unused
 from imclass.config.plan import Plan
 from imclass.config.schema import Config
-from imclass.data.augment import Augment
 from imclass.data.dataset import Data
 from imclass.data.datasets import prepare_data
-from imclass.data.loader import EvalLoader, Images, TrainLoader
+from imclass.data.loader import EvalLoader, build_eval_loader, build_train_loader
 from imclass.errors import ConfigError
 from imclass.evaluation.evaluate import evaluate
 from imclass.machine.device import Device, resolve_device
@@ -139,7 +138,8 @@ def build_setup(config: Config, data: Data, device: Device, *, resumed: bool = F
     learner = build_learner(config, data, device, plan.steps, steps_per_epoch, resumed=resumed)
     check_batch(config, learner)
     check_resolutions(config, learner, data)
-    train, val, test = build_loaders(config, data, device)
+    train = build_train_loader(data.train, data, config, device)
+    val, test = (build_eval_loader(split, data, config, device) for split in (data.val, data.test))
     if learner.part:
         train, val = on_features(learner, train, val)
     return Setup(config, data, plan, learner, train, val, test)
@@ -156,18 +156,6 @@ def _build_logger(run: RunFolder, state: State, *, enabled: bool) -> RunLogger:
         trackers=partial(open_trackers, run),
         enabled=enabled,
     )
-
-
-def build_loaders(config: Config, data: Data, device: Device) -> tuple[TrainLoader, EvalLoader, EvalLoader]:
-    """Return the training, validation and test images in batches, on the device."""
-    splits = (data.train, data.val, data.test)
-    centre = config.dataset.centre
-    images = [Images(split, device, data.shape[1:], data.mean, data.std, centre) for split in splits]
-    augment = Augment(config.augment, len(data.classes))
-    size, balance = config.train.batch_size, config.dataset.balance
-    train = TrainLoader(images[0], size, augment, config.seed, balance=balance)
-    val, test = (EvalLoader(part, device.micro_batch or size) for part in images[1:])
-    return train, val, test
 
 
 def build_data(config: Config) -> Data:

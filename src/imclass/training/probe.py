@@ -49,19 +49,16 @@ def lines_on_probe(config: Config, part: str) -> list[str]:
     return []
 
 
-class Features(Images):
-    """What the backbone makes of images, in their place: (n, features) in its precision, not normalised."""
+class Features:
+    """What the backbone makes of images, in their place: computed when the first are asked for, and kept."""
 
     def __init__(self, images: Images, learner: Learner):
-        self.device, self.labels = images.device, images.labels
-        self._source, self._learner = images, learner
+        self._images, self._learner = images, learner
 
-    def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        at, target = indices.to(self._features.device), self.device.device
-        return self._features[at], self.labels[at.to(self.labels.device)].to(target)
-
-    def normalize(self, images: Tensor) -> Tensor:
-        return images
+    def inputs(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (n, features) in the backbone's precision and int64 labels (n,), on the device."""
+        at, labels = indices.to(self._features.device), self._images.labels
+        return self._features[at], labels[at.to(labels.device)].to(self._images.device.device)
 
     @cached_property
     def _features(self) -> Tensor:
@@ -69,26 +66,22 @@ class Features(Images):
         model, part, kept = self._learner.model, self._learner.part, list[Tensor]()
         was_training, model = model.training, model.eval()
         with model.get_submodule(part).register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0])):
-            for indices in torch.arange(len(self)).split(BATCH):
+            for indices in torch.arange(len(self._images)).split(BATCH):
                 STOP.raise_if_set()
-                images, _ = self._source.gather(indices)
-                logits_of(model, self._source.normalize(images), self.device)
+                images, _ = self._images.inputs(indices)
+                logits_of(model, images, self._images.device)
         model.train(was_training)
         return torch.cat(kept)
 
 
-class FeatureLoader(TrainLoader):
-    """The batches of `loader` as features; `samples` still shows its images."""
-
-    def __init__(self, loader: TrainLoader, learner: Learner):
-        size, balance = loader.batch_size, loader.balance
-        super().__init__(loader.images, size, loader.augment, loader.seed, balance=balance)
-        self._features = Features(loader.images, learner)
-
-    def batch(self, step: int, side: int | None = None) -> tuple[Tensor, Tensor]:
-        return self._features.gather(self.indices(step)[self._part])
-
-
 def on_features(learner: Learner, train: TrainLoader, val: EvalLoader) -> tuple[TrainLoader, EvalLoader]:
-    """Return the loaders of a probe: `train` and `val` with features in place of images."""
-    return FeatureLoader(train, learner), EvalLoader(Features(val.images, learner), val.batch_size)
+    """Return the loaders of a probe: `train` and `val` with features in place of images.
+
+    The train loader still shows its images as samples.
+    """
+    of_train, of_val = Features(train.images, learner), Features(val.images, learner)
+    size, balance = train.batch_size, train.balance
+    on_train = TrainLoader(
+        train.images, size, train.augment, train.seed, balance=balance, inputs=of_train.inputs
+    )
+    return on_train, EvalLoader(val.images, val.batch_size, of_val.inputs)
