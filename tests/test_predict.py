@@ -190,13 +190,14 @@ def test_the_true_class_and_the_accuracy_are_printed_where_folders_name_it(
 def test_a_list_of_pictures_with_and_without_labels(imclass, run, tmp_path: Path) -> None:
     for number in range(3):
         save(tmp_path / f"list/in/{number}.png", (16, 16))
-    (tmp_path / "list/plain.csv").write_text("file\nin/0.png\nin/2.png\n")
+    (tmp_path / "list/plain.csv").write_text("File\nin/0.png\nin/2.png\n./in/0.png\n")
     outcome = imclass("predict", "run", "list/plain.csv", "--format", "csv")
     assert (outcome.code, outcome.err) == (0, "")
     rows = list(csv.DictReader(io.StringIO(outcome.out)))
     assert [row["file"] for row in rows] == ["list/in/0.png", "list/in/2.png"]
     said = rows[0]["class"]
-    text = f"label,file\n{said},in/0.png\nzebra,in/1.png\n,in/2.png\nclass0,in/gone.png\n"
+    lines = f"{said};in/0.png;\nzebra;in/1.png;\n;in/2.png;test\nclass0;in/gone.png;test\n"
+    text = f"label;file;split\n{lines}"  # as a spreadsheet writes it, or a table to train on
     (tmp_path / "list/labels.csv").write_text(text)
     code, out, err = imclass("predict", "run", "list/labels.csv", "--format", "csv")
     assert code == 2
@@ -209,10 +210,13 @@ def test_a_list_of_pictures_with_and_without_labels(imclass, run, tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "labels.csv: expected the columns file and, if known, label in its first line; found no rows"),
-        ("path,label\n1.png,a\n", "in its first line; found path, label"),
-        ("file,label\n1.png,a\n,b\n", "labels.csv: row 3: expected the name of a picture"),
-        ("file\n\udcff.png\n", "labels.csv: cannot be read as CSV in UTF-8"),
+        ("", "labels.csv: has no column 'file'; its columns: none; expected file, and perhaps label, in the"),
+        ("path,label\n1.png,a\n", "its columns: path, label; expected file"),
+        ("file,label\n", "labels.csv: has no rows below its header"),
+        ("file,label\n1.png,a\n,b\n", "labels.csv: line 3: has no file"),
+        ("file,label\n1.png\n", "labels.csv: line 2: has 1 field; expected 2"),
+        ("file,label\n1.png,a\n1.png,b\n", "labels.csv: line 3: 1.png is also in line 2, as a"),
+        ("file\n\udcff.png\n", "labels.csv: cannot be read as a table ('utf-8' codec"),
     ],
 )
 def test_a_faulty_list_is_one_line(imclass, run, tmp_path: Path, text: str, expected: str) -> None:
@@ -220,7 +224,8 @@ def test_a_faulty_list_is_one_line(imclass, run, tmp_path: Path, text: str, expe
     outcome = imclass("predict", "run", "labels.csv")
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1), outcome.err
     assert expected in outcome.err
-    assert "labels.csv: No such file" in imclass("predict", "run", "no/labels.csv").err
+    missing = imclass("predict", "run", "no/labels.csv").err
+    assert "no/labels.csv: cannot be read as a table (No such file or directory)" in missing
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ imclass predict RUN FILE|DIR|FILE.csv ... [--top-k 3] [--format table|json|csv] 
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
 from imclass.commands.sheets import ON_SHEET, check_sheets, draw_sheet, explained, require_maps
+from imclass.config.data_root import is_table
 from imclass.config.setting import show
 from imclass.endings import say
 from imclass.errors import UserError, counted
@@ -23,15 +23,13 @@ from imclass.runs.records import find_run
 if TYPE_CHECKING:
     from imclass.reports.plots import Picture
 
-COLUMNS = "file", "label"  # of a list of pictures
-
 
 def predict_command(argv: Sequence[str]) -> None:
     """Print file, class, probability and the next likely classes for each picture, as they are predicted.
 
     Where folders or labels name the true class, that and the accuracy are printed, too. A file that cannot be
-    read costs a line on stderr, and a UserError at the end. Raises UserError for a folder without images, and
-    whatever `open_trained` does.
+    read costs a line on stderr, and a UserError at the end. Raises UserError for a folder without images and
+    a table that cannot be read, and whatever `open_trained` does.
     """
     options = _parse(argv)
     run = find_run(options.run)
@@ -83,7 +81,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         nargs="+",
         type=Path,
         metavar="FILE|DIR|FILE.csv",
-        help="pictures, folders of them, or lists of them: columns file (relative to the list) and, if the "
+        help="pictures, folders of them, or tables of them: columns file (relative to the table) and, if the "
         "true class is known, label",
     )
     parser.add_argument("--top-k", type=_count, default=3, help="classes to print of each (default 3)")
@@ -106,14 +104,15 @@ def _count(text: str) -> int:
 
 
 def _files(arguments: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
-    """Return the pictures that were named, each once, and the labels that lists of pictures give them."""
+    """Return the pictures that were named, each once, and the labels that tables of pictures give them."""
     from imclass.data.folder.scan import image_files
+    from imclass.data.folder.table import read_pictures
 
     files: list[Path] = []
     labels: dict[Path, str] = {}
     for argument in arguments:
-        if argument.suffix.lower() == ".csv":
-            listed = _listed(argument)
+        if is_table(argument):
+            listed = read_pictures(argument, str(argument))
             files += listed
             labels |= {file: label for file, label in listed.items() if label}
             continue
@@ -127,25 +126,6 @@ def _files(arguments: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
             )
         files += found
     return list(dict.fromkeys(files)), labels
-
-
-def _listed(path: Path) -> dict[Path, str]:
-    """Return {file: label} of a CSV file with the column `file` and perhaps `label`, else "".
-
-    Raises UserError for anything else.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from error
-    if not rows or COLUMNS[0] not in rows[0]:
-        found = f"found {', '.join(map(str, rows[0]))}" if rows else "found no rows"
-        raise UserError(f"{path}: expected the columns file and, if known, label in its first line; {found}")
-    named = {number: row["file"] for number, row in enumerate(rows, 2)}
-    if nameless := [number for number, name in named.items() if not name]:
-        raise UserError(f"{path}: row {nameless[0]}: expected the name of a picture in the column file")
-    return {path.parent / row["file"]: row.get("label") or "" for row in rows}
 
 
 def _truths(files: Sequence[Path], labels: Mapping[Path, str], classes: Sequence[str]) -> dict[Path, str]:

@@ -44,11 +44,8 @@ def read_table(
     for messages. least: number of classes. Raises UserError for what is no table, and ConfigError with all
     its bad rows.
     """
-    rows, problems = _checked(_cells(file, given), file)
-    problems = problems or [*_groups_in_two_parts(rows)]
-    if problems:
-        more = [f"{file}: and {len(problems) - SHOWN:,} more bad rows"] if len(problems) > SHOWN else []
-        raise ConfigError([*(f"{file}: {problem}" for problem in problems[:SHOWN]), *more])
+    rows, problems = _checked(_cells(file, given, NEEDED))
+    _refuse(problems or [*_groups_in_two_parts(rows)], file)
     labels = {part: {row.label for row in rows if row.part == part} for part in PART_NAMES}
     only_test = least == 1 and not labels["train"]  # what is not trained on needs no training rows
     classes = tuple(sorted(set().union(*labels.values()) if only_test else labels["train"], key=_natural))
@@ -68,6 +65,27 @@ def read_table(
     return classes, parts
 
 
+def read_pictures(file: Path, given: str) -> dict[Path, str]:
+    """Return the pictures of a table that are to be predicted, each with its label, "" where it has none.
+
+    No column `label` is needed; `split` and `group` are ignored. Raises what `read_table` does.
+    """
+    cells = [
+        (where, {name: text for name, text in columns.items() if name not in OPTIONAL})
+        for where, columns in _cells(file, given, NEEDED[:1])
+    ]
+    rows, problems = _checked(cells, labelled=False)
+    _refuse(problems, file)
+    return {file.parent / row.file: row.label for row in rows}
+
+
+def _refuse(problems: Sequence[str], file: Path) -> None:
+    """Raise ConfigError with the first problems and the number of the others, unless there are none."""
+    more = [f"{file}: and {len(problems) - SHOWN:,} more bad rows"] if len(problems) > SHOWN else []
+    if problems:
+        raise ConfigError([*(f"{file}: {problem}" for problem in problems[:SHOWN]), *more])
+
+
 def _natural(label: str) -> tuple[bool, int, str]:
     """Return a key that sorts whole numbers by their size, before all other labels."""
     number = label.isascii() and label.isdigit()
@@ -83,16 +101,16 @@ def _image_file(folder: Path, row: Row, label: int) -> ImageFile:
     return ImageFile(row.file, label, size, status.st_mtime_ns, row.group)
 
 
-def _checked(cells: Sequence[Cells], file: Path) -> tuple[list[Row], list[str]]:
+def _checked(cells: Sequence[Cells], *, labelled: bool = True) -> tuple[list[Row], list[str]]:
     """Return the sound rows, and what is wrong with the others."""
     divided = any(columns.get("split") for _, columns in cells)
     grouped = any(columns.get("group") for _, columns in cells)
     rows: dict[str, Row] = {}
     problems: list[str] = []
     for where, columns in cells:
-        row, problem = _row(where, columns, divided=divided, grouped=grouped)
+        row, problem = _row(where, columns, divided=divided, grouped=grouped, labelled=labelled)
         before = rows.setdefault(row.file, row)
-        if not problem and before is not row:
+        if not problem and before is not row and (labelled or before.label != row.label):
             problem = f"{brief(row.file)} is also in {before.where}, as {brief(before.label)}"
             problem += f" of {before.part}" if divided else ""
         if problem:
@@ -100,14 +118,16 @@ def _checked(cells: Sequence[Cells], file: Path) -> tuple[list[Row], list[str]]:
     return list(rows.values()), problems
 
 
-def _row(where: str, columns: Mapping[str, str], *, divided: bool, grouped: bool) -> tuple[Row, str]:
+def _row(
+    where: str, columns: Mapping[str, str], *, divided: bool, grouped: bool, labelled: bool
+) -> tuple[Row, str]:
     """Return a row and the problem with it, "" if none."""
     name, label, split = (columns.get(key, "") for key in ("file", "label", "split"))
     part = next((part for part, names in PART_NAMES.items() if split.lower() in names), "")
     problem = ""
     if "" in columns:
         problem = columns[""]
-    elif not name or not label:
+    elif not name or (labelled and not label):
         problem = f"has no {'label' if name else 'file'}"
     elif divided and not part:
         problem = f"split={brief(split)}: expected train, val or test{did_you_mean(split, PART_NAMES)}"
@@ -125,10 +145,14 @@ def _groups_in_two_parts(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{row.where}: group {brief(row.group)} is {both}; keep a group in one split"
 
 
-def _cells(file: Path, given: str) -> list[Cells]:
-    """Return the text in each row's known columns; under "" what is wrong with the row itself."""
+def _cells(file: Path, given: str, needed: Sequence[str]) -> list[Cells]:
+    """Return the text in each row's known columns; under "" what is wrong with the row itself.
+
+    Raises UserError for what is no table, or lacks a column of `needed`.
+    """
+    read = _parquet_cells if file.suffix.lower() == ".parquet" else _csv_cells
     try:
-        cells = [*(_parquet_cells(file) if file.suffix.lower() == ".parquet" else _csv_cells(file))]
+        cells = [*read(file, needed)]
     except (OSError, csv.Error, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{given}: cannot be read as a table ({brief(reason)})") from error
@@ -137,21 +161,21 @@ def _cells(file: Path, given: str) -> list[Cells]:
     return cells
 
 
-def _csv_cells(file: Path) -> Iterator[Cells]:
+def _csv_cells(file: Path, needed: Sequence[str]) -> Iterator[Cells]:
     with open_regular(file) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
         header = text.readline()
         delimiter = max(DELIMITERS, key=header.count)
-        names = _known_columns(next(csv.reader([header], delimiter=delimiter), []), file)
+        names = _known_columns(next(csv.reader([header], delimiter=delimiter), []), file, needed)
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         for values in reader:
             if values:  # not an empty line
                 columns = {name: value.strip() for name, value in zip(names, values, strict=False) if name}
                 if len(values) != len(names):
-                    columns[""] = f"has {len(values)} fields; expected {len(names)}"
+                    columns[""] = f"has {counted(len(values), 'field')}; expected {len(names)}"
                 yield f"line {reader.line_num + 1}", columns
 
 
-def _parquet_cells(file: Path) -> Iterator[Cells]:
+def _parquet_cells(file: Path, needed: Sequence[str]) -> Iterator[Cells]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -161,7 +185,7 @@ def _parquet_cells(file: Path) -> Iterator[Cells]:
         with open_regular(file) as raw:
             table = parquet.ParquetFile(raw)
             present = table.schema_arrow.names
-            names = _known_columns(present, file)
+            names = _known_columns(present, file, needed)
             chosen = [column for column, name in zip(present, names, strict=True) if name]
             columns = table.read(chosen).to_pydict()
     except pyarrow.ArrowException as error:
@@ -172,15 +196,16 @@ def _parquet_cells(file: Path) -> Iterator[Cells]:
         yield f"row {number}", dict(zip(known, texts, strict=True))
 
 
-def _known_columns(header: Sequence[str], file: Path) -> list[str]:
+def _known_columns(header: Sequence[str], file: Path, needed: Sequence[str]) -> list[str]:
     """Return the name of each column that is read, "" for others. Raises UserError where one is missing."""
     names = [name.strip().lower() for name in header]
-    for name in NEEDED:
+    for name in needed:
         if name not in names:
             shown = ", ".join(brief(column) for column in header[:SHOWN]) or "none"
+            optional = OPTIONAL if "label" in needed else NEEDED[1:]
             raise UserError(
-                f"{file}: has no column {name!r}; its columns: {shown}; "
-                "expected file and label, and perhaps split and group, in the first line"
+                f"{file}: has no column {name!r}; its columns: {shown}; expected "
+                f"{' and '.join(needed)}, and perhaps {' and '.join(optional)}, in the first line"
             )
     known = [name if name in (*NEEDED, *OPTIONAL) else "" for name in names]
     for name in filter(None, known):
