@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
+from imclass.commands.export import _part_in
 from imclass.config.schema import DatasetConfig, ModelConfig
 from imclass.data.folder.decode import colour_of, decode_unresized
 from imclass.data.folder.pictures import read_picture
@@ -156,12 +157,38 @@ def test_all_formats_agree_with_the_run_and_say_what_they_are(imclass, folder_ru
     make_folder(folder_run.parents[1] / "others", {"": 3}, size=(41, 17))
     (folder_run.parents[1] / "pictures").rename(folder_run.parents[1] / "moved")
     assert "(if the run's data have moved, add --data" in imclass("export", "mine", "--format", "pt2").err
-    for folder, expected in (("moved", "6, on the validation"), ("others", "6, on the images of others")):
-        code, out, err = imclass("export", "mine", "--format", "torchscript", "--data", folder)
+    rows = [f"{label}/{number}.png,{label},test" for label in "ab" for number in range(2)]
+    (folder_run.parents[1] / "others/test.csv").write_text("\n".join(["file,label,split", *rows]))
+    for data, count, where in (
+        ("moved", 6, "the validation images"),
+        ("others", 6, "the images of others"),
+        ("others/test.csv", 4, "the images of others/test.csv"),
+    ):
+        code, out, err = imclass("export", "mine", "--format", "torchscript", "--data", data)
         assert (code, err) == (0, "")
-        assert f"6 of {expected}".replace("6,", "6 predictions equal,") in out
+        assert f"{count} of {count} predictions equal, on {where}\n" in out
     (folder_run.parents[1] / "moved").rename(folder_run.parents[1] / "pictures")
     _use_in_ten_lines(imclass, folder_run)
+
+
+@pytest.mark.parametrize(
+    ("parts", "chosen"),
+    [
+        (["train"], "test"),  # not divided: all of it
+        (["train", "val", "test"], "val"),
+        (["train", "test"], "test"),
+        (["test"], "test"),
+        (["val"], "val"),
+    ],
+)
+def test_the_pictures_to_compare_on_need_no_part_of_their_own(
+    tmp_path: Path, parts: list[str], chosen: str
+) -> None:
+    rows = [f"{name}/a/0.png,a,{name}" for name in parts]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label,split", *rows]))
+    assert _part_in(str(tmp_path / "labels.csv")) == chosen
+    make_folder(tmp_path / "pictures", dict.fromkeys([""] if parts == ["train"] else parts, 1))
+    assert _part_in(str(tmp_path / "pictures")) == chosen
 
 
 def _use_in_ten_lines(imclass, run: Path) -> None:

@@ -86,7 +86,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--out", type=Path, metavar="FILE", help="a new file; default: in the run folder, named after the run"
     )
     parser.add_weights()
-    parser.add_argument("--data", metavar="FOLDER", help="where the run's data are now, or class folders")
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER|FILE.csv",
+        help="where the run's data are now, or other pictures: class folders, or a table of files and labels",
+    )
     return parser.parse_args(argv)
 
 
@@ -105,20 +109,29 @@ def _check_out(out: Path | None, suffix: str) -> None:
 def _pictures(trained: "Trained", data: str | None) -> tuple["Split", bool, str]:
     """Return what both models are to see, whether it is the run's own, and its name: validation images.
 
-    data: where they are now; or any class folders, all of them if these are not divided into parts.
+    data: where they are now; or other pictures, see `_part_in`.
+    """
+    if data is None or trained.has_data_in(data):
+        return *trained.split("val", data), "the validation images"
+    return *trained.split(_part_in(data), data), f"the images of {show(data)}"
+
+
+def _part_in(data: str) -> str:
+    """Return which pictures of a folder or a table to take: the first of val, test and train that is there.
+
+    Where it is not divided, all are taken, which is what `Trained.split` does for `test`.
     """
     from imclass.data.folder.listing import list_images
     from imclass.data.folder.scan import part_folders
 
-    if data is None or trained.has_data_in(data):
-        return *trained.split("val", data), "the validation images"
     root = Path(data).expanduser()
     if root.is_dir():
-        undivided = part_folders(root) == {"train": root}
+        folders = part_folders(root)
+        parts, undivided = [*folders], folders == {"train": root}
     else:
-        undivided = [*list_images(root, f"--data {data}", least=1).parts] == ["train"]
-    part = "test" if undivided else "val"
-    return *trained.split(part, data), f"the images of {show(data)}"
+        parts = [*list_images(root, f"--data {data}", least=1).parts]
+        undivided = parts == ["train"]
+    return "test" if undivided else next(part for part in ("val", "test", "train") if part in parts)
 
 
 def _metadata(trained: "Trained", weights: str) -> dict[str, str]:
