@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 from pictures import make_folder, save
 
+from imclass.config.data_root import problem_of_runs
 from imclass.config.invocation import Invocation
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -58,6 +59,18 @@ def test_a_folder_may_have_the_name_of_a_group(imclass, tmp_path: Path) -> None:
         (["one.png"], "one.png: expected a folder of class folders, or a file .csv or .parquet"),
         (["mine.yaml"], "mine.yaml: a file of settings; type experiment=mine.yaml"),
         (["outputs/mine"], "outputs/mine: a run folder; to resume it, type resume=outputs/mine"),
+        (["outputs"], "dataset.root=outputs: holds runs, such as outputs/mine; expected class folders of"),
+        (
+            ["dataset.root=outputs"],
+            "outputs/mine; expected class folders of pictures alone; to resume it, type",
+        ),
+        (["outputs/sweeps"], "outputs/sweeps: holds sweeps, such as outputs/sweeps/quick; expected class"),
+        (["outputs/sweeps/quick"], "a sweep folder; to look at it, type imclass report outputs/sweeps/quick"),
+        (["dataset.root=outputs/mine"], "a run folder; to resume it, type resume=outputs/mine"),
+        (
+            ["dataset=image_folder", "dataset.root=outputs/mine"],
+            "dataset.root=outputs/mine: a run folder; to resume it, type resume=outputs/mine",
+        ),
         (
             ["dataset.root=flat"],
             "dataset.root=flat: no class folders with pictures; for a data set: dataset=",
@@ -70,7 +83,7 @@ def test_a_folder_may_have_the_name_of_a_group(imclass, tmp_path: Path) -> None:
         (["dataset.root=none"], "dataset.root=none: no such folder"),
         (["empty"], "0 class folders"),
         (["picturs"], "no such folder or file; expected one of pictures, key=value or group=choice; did you"),
-        (["outputs/min"], "did you mean 'outputs/mine'?"),
+        (["outputs/min"], "did you mean 'outputs/mine'"),
         (["none/here"], "'none/here': no such folder or file"),
         (["~nobody"], "nobody: no such setting"),
         (["--data", "~nobody/pictures"], "~nobody/pictures: no such folder or file of pictures"),
@@ -83,11 +96,24 @@ def test_what_is_refused(imclass, tmp_path: Path, typed: list[str], message: str
     save(tmp_path / "flat" / "one.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "outputs/mine").mkdir(parents=True)
-    for file in ("mine.yaml", "outputs/mine/config.yaml"):
+    (tmp_path / "outputs/sweeps/quick").mkdir(parents=True)
+    for file in ("mine.yaml", "outputs/mine/config.yaml", "outputs/sweeps/quick/sweep.yaml"):
         (tmp_path / file).touch()
     code, out, err = imclass("check", *typed)
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert message in err
+
+
+def test_runs_beside_the_parts_are_not_in_the_way(imclass, tmp_path: Path) -> None:
+    pictures = make_folder(tmp_path / "pictures", {"train": 4, "test": 2})
+    save(tmp_path / "pictures/outputs/four/lr-0.1/plots/curves.png")
+    (tmp_path / "pictures/outputs/four/lr-0.1/config.yaml").touch()
+    assert problem_of_runs(pictures) == ""
+    assert imclass("check", "pictures", "train.batch_size=4").code == 0
+    for command in ("inspect", "verify"):
+        outcome = imclass("data", command, "pictures/outputs")
+        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+        assert "pictures/outputs: holds runs, such as pictures/outputs/four/lr-0.1" in outcome.err
 
 
 def test_other_choices_of_the_data_set_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from imclass.config.data_root import is_table
+from imclass.config.data_root import is_table, problem_of_runs
 from imclass.config.groups import group_choices
 from imclass.errors import UserError, did_you_mean
 
@@ -26,7 +26,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 def find_data(data: str, root: str | None) -> Path | None:
     """Return the path of a folder or a table, None for the name of a data set.
 
-    Raises UserError for what is neither, and for a `root` beside a path.
+    Raises UserError for what is neither, for a folder of runs, and for a `root` beside a path.
     """
     names = [name for name in group_choices("dataset") if name != "image_folder"]
     if data in names:
@@ -37,6 +37,8 @@ def find_data(data: str, root: str | None) -> Path | None:
     if not (path.is_dir() or (is_table(path) and path.is_file())):
         near = did_you_mean(data, names)
         raise UserError(f"{data}: no such folder or data set; data sets: {', '.join(names)}{near}")
+    if path.is_dir() and (problem := problem_of_runs(path)):
+        raise UserError(f"{data}: {problem}")
     return path
 
 

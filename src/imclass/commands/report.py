@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
-from imclass.config.run_names import is_run
+from imclass.config.run_names import is_run, is_sweep
 from imclass.config.setting import show
 from imclass.endings import say
 from imclass.errors import PartialFailure, UserError, counted
@@ -37,7 +37,7 @@ def report_command(argv: Sequence[str]) -> None:
     if options.out is not None:
         _check_out(options.out)
     folders = [_find(name) for name in options.runs]
-    if len(folders) == 1 and _is_sweep(folders[0]):
+    if len(folders) == 1 and is_sweep(folders[0]):
         _report_sweep(folders[0], options.out)
         return
     runs = list({run.resolve(): run for folder in folders for run in _runs_in(folder)}.values())
@@ -117,14 +117,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _find(name: str) -> Path:
     """Return the run, sweep or folder of runs with this name."""
     folders = [place / name for place in PLACES]
-    found = next((folder for folder in folders if _is_sweep(folder) or _runs_in(folder)), None)
+    found = next((folder for folder in folders if is_sweep(folder) or _runs_in(folder)), None)
     if found is None:
         raise UserError(f"{name}: no run, and no folder with runs, here or in outputs/")
     return found
-
-
-def _is_sweep(folder: Path) -> bool:
-    return (folder / "sweep.yaml").is_file()
 
 
 def _runs_in(path: Path, *, nested: bool = True) -> list[Path]:
@@ -135,7 +131,7 @@ def _runs_in(path: Path, *, nested: bool = True) -> list[Path]:
     for folder in sorted(path.glob("*")):
         if is_run(folder):
             runs.append(folder)
-        elif nested and folder.is_dir() and not _is_sweep(folder):
+        elif nested and folder.is_dir() and not is_sweep(folder):
             runs += _runs_in(folder, nested=False)
     return runs
 

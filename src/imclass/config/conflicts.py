@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from imclass.config.data_root import is_table
+from imclass.config.data_root import is_table, problem_of_runs
 from imclass.config.groups import group_choices, is_shipped, plugins
 from imclass.config.model_names import model_problem
 from imclass.config.run_names import is_run, similar_runs, weights_file
@@ -201,6 +201,9 @@ def _files(config: Config) -> Iterator[str]:
     elif root is not None and not Path(root).expanduser().is_dir():
         what = "not a folder" if Path(root).expanduser().exists() else "no such folder"
         yield f"dataset.root={root}: {what}"
+    elif root is not None and config.dataset.name == "image_folder" and not _is_begun(config):
+        problem = problem_of_runs(Path(root).expanduser())
+        yield from [f"dataset.root={root}: {problem}"] if problem else []
     if config.resume not in ("auto", "never") and not Path(config.resume).is_dir():
         yield f"resume={config.resume}: expected auto, never, or a run{similar_runs(config.resume)}"
     existing = next(

@@ -3,30 +3,14 @@
 import os
 import shlex
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
-from imclass.config.data_root import TABLES
+from imclass.config.data_root import TABLES, holds_class_folders, problem_of_runs
 from imclass.config.overrides import key_of, parse, quoted, sweep_values
+from imclass.config.run_names import is_run
 from imclass.config.schema import GROUPS, SETTINGS, SWEEP_SETTINGS
 from imclass.errors import UserError
 
-# Enough to recognize a folder of them; which files are read, `data.folder.decode` knows, which needs Pillow.
-PICTURES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".gif",
-    ".webp",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".avif",
-    ".jp2",
-    ".pgm",
-    ".ppm",
-)
-SEARCHED = 1_000  # folders that are looked into for the first picture
 _CHOOSE_DATASET = ("dataset", "dataset.name", "experiment", "resume")
 
 
@@ -44,7 +28,7 @@ def data_overrides(word: str, overrides: Sequence[str]) -> list[str]:
     path, shown = _path(word), shlex.quote(word)
     if not path.exists():
         raise UserError(f"{word}: no such folder or file of pictures")
-    if (path / "config.yaml").is_file():
+    if is_run(path):
         raise UserError(f"{word}: a run folder; to resume it, type resume={shown}")
     if path.suffix.lower() in (".yaml", ".yml"):
         raise UserError(f"{word}: a file of settings; type experiment={shown}")
@@ -76,18 +60,10 @@ def dataset_of_root(overrides: Sequence[str]) -> list[str]:
     values = sweep_values(override, ()) if override.is_sweep_override() else [override.value()]
     for root in values:
         path = _path(str(root).strip("'\""))
-        if path.is_dir() and not holds_class_folders(path):
+        if path.is_dir() and not holds_class_folders(path) and not problem_of_runs(path):
             name = f"dataset=cifar10 dataset.root={shlex.quote(str(root))}"
             raise UserError(f"dataset.root={root}: no class folders with pictures; for a data set: {name}")
     return ["dataset=image_folder"] if None not in values else []
-
-
-def holds_class_folders(root: Path) -> bool:
-    """Return whether a folder below `root` holds what is named like a picture."""
-    below = (
-        files for folder, _, files in islice(os.walk(root, followlinks=True), SEARCHED) if folder != str(root)
-    )
-    return any(name.lower().endswith(PICTURES) for files in below for name in files)
 
 
 def _path(word: str) -> Path:

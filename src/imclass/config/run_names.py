@@ -18,6 +18,10 @@ def is_run(path: Path) -> bool:
     return (path / "config.yaml").is_file()
 
 
+def is_sweep(path: Path) -> bool:
+    return (path / "sweep.yaml").is_file()
+
+
 def run_path(text: str, output_dir: str = "outputs") -> str:
     """Return what was typed for a run as a path: a name becomes that of its folder.
 

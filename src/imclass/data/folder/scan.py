@@ -14,14 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from imclass.config.data_root import PART_NAMES
 from imclass.data.folder.decode import extensions, read_header
 from imclass.errors import UserError, counted
-
-PART_NAMES = {
-    "train": ("train", "training"),
-    "test": ("test", "testing"),
-    "val": ("val", "valid", "validation"),
-}
 
 LAYOUT = "expected at least 2 folders with images of one class each, or train/, val/ and test/ that hold them"
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from imclass.config.data_root import PART_NAMES
 from imclass.config.setting import brief
-from imclass.data.folder.scan import PART_NAMES, ImageFile
+from imclass.data.folder.scan import ImageFile
 from imclass.errors import ConfigError, UserError, counted, did_you_mean
 from imclass.runs.regular import open_regular
 
