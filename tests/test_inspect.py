@@ -10,14 +10,26 @@ import pytest
 from pictures import make_folder, save
 from PIL import Image
 
+from imclass.config.compose import compose_config
+from imclass.config.schema import DeviceConfig
 from imclass.data.inspection import copies
 from imclass.data.inspection.copies import exact_copies, near_copies
 from imclass.data.inspection.giveaways import giveaways
 from imclass.data.inspection.inspect import Facts
 from imclass.data.inspection.look import look_at_file, look_at_pixels
 from imclass.data.inspection.suggestion import suggest
+from imclass.machine.device import resolve_device
+from imclass.training.estimate import seconds_of_training
+from imclass.training.pace import Pace
+from imclass.training.setup import Setup
 
 pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture(autouse=True)
+def _short_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WARM_UP", "LEAST", "STEPS"):
+        monkeypatch.setattr(f"imclass.training.pace.{name}", 1)
 
 
 def smooth(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
@@ -239,6 +251,35 @@ def test_settings_follow_the_facts(known: dict, gpu: bool, chosen: dict) -> None
     made = suggest(facts(**known), "pictures", Path("pictures"), None, gpu=gpu)
     settings = {choice.key: choice.value for choice in made.choices}
     assert {key: settings.get(key) for key in chosen} == chosen
+
+
+@pytest.mark.parametrize(
+    ("counts", "images"),
+    [
+        ({"a": {"train": 100}, "b": {"train": 100}}, {"train": 162, "val": 18, "test": 20}),
+        ({"a": {"train": 50, "test": 9}, "b": {"train": 50, "val": 4}}, {"train": 100, "val": 4, "test": 9}),
+    ],
+)
+def test_what_is_held_out_is_not_trained_on(counts: dict, images: dict) -> None:
+    assert suggest(facts(counts=counts), "p", Path("p"), None, gpu=False).images == images
+
+
+def test_the_time_is_that_of_all_steps_evaluations_and_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second for a step of 8 images, 0.3 s for the 24 of an evaluation."""
+    sizes: list[tuple[int, ...]] = []
+
+    def measured(setup: Setup, seconds: float) -> Pace:
+        sizes.extend((tuple(setup.loader.batch(0)[0].shape), tuple(next(iter(setup.val))[0].shape)))
+        return Pace({None: 0.5}, evaluation=0.3)
+
+    monkeypatch.setattr("imclass.training.estimate.measure_pace", measured)
+    words = ["model=lenet", "augment=photo", "dataset.centre=0.875", "train.batch_size=16", "train.epochs=2"]
+    config = compose_config(words, [], to_train=False)
+    device = resolve_device(DeviceConfig(type="cpu", threads=1), steps=1)
+    images = {"train": 100, "val": 48, "test": 80}
+    seconds = seconds_of_training(config, device, (3, 20, 20), 5, images)
+    assert seconds == pytest.approx(2 * 6 * 1.0 + 2 * 0.6 + 1.0)
+    assert sizes == [(8, 3, 20, 20)] * 2
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from imclass.data.inspection.inspect import Facts, Inspection
     from imclass.data.inspection.suggestion import Suggestion
 
+TIMED = ("augment", "dataset.centre", "train.batch_size", "train.epochs")  # what decides how long it takes
+
 
 def inspect_command(argv: Sequence[str]) -> None:
     """Print what is known of a data set and the command to begin with. Raises UserError."""
@@ -78,14 +80,19 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 def _suggestion(options: argparse.Namespace, path: Path | None, facts: "Facts") -> "Suggestion":
     """Return the settings to begin with, and what they take on this machine."""
+    from imclass.config.compose import compose_config
     from imclass.data.inspection.suggestion import suggest
     from imclass.machine.device import resolve_device
-    from imclass.training.throughput import seconds_per_image
+    from imclass.training.estimate import seconds_of_training
 
-    device = resolve_device(DeviceConfig(), steps=1).device.type
-    suggestion = suggest(facts, options.data, path, options.root, gpu=device != "cpu")
-    each = seconds_per_image(suggestion.shape, len(facts.counts), suggestion.batch, device)
-    return dataclasses.replace(suggestion, device=device, seconds=round(each * suggestion.images_trained, 1))
+    device = resolve_device(DeviceConfig(), steps=1)
+    kind = device.device.type
+    suggestion = suggest(facts, options.data, path, options.root, gpu=kind != "cpu")
+    timed = [f"{choice.key}={choice.value}" for choice in suggestion.choices if choice.key in TIMED]
+    config = compose_config(timed, [], to_train=False)
+    classes = max(len(facts.counts), 2)
+    seconds = seconds_of_training(config, device, suggestion.shape, classes, suggestion.images)
+    return dataclasses.replace(suggestion, device=kind, seconds=round(seconds, 1))
 
 
 def _write_sheet(inspection: "Inspection", file: Path) -> None:

@@ -13,9 +13,9 @@ from imclass.machine.device import Device
 from imclass.training.setup import Setup
 
 WARM_UP = 2  # steps; the first sets up kernels and memory
-STEPS, LEAST = 20, 3  # that are measured: fewer, but not below LEAST, where they take longer than SECONDS
+STEPS, LEAST = 20, 3  # that are measured: fewer, but not below LEAST, where they take too long
 BATCHES = 3  # that are evaluated
-SECONDS = 10.0
+SECONDS = 10.0  # too long for the steps of a side
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,15 @@ class Pace:
         return total + (plan.steps - start) * self.step[None]
 
 
-def measure_pace(setup: Setup) -> Pace:
-    """Take some steps at each side, and evaluate some batches; trains the model, but not to any use."""
+def measure_pace(setup: Setup, seconds: float = SECONDS) -> Pace:
+    """Take some steps at each side, and evaluate some batches; trains the model, but not to any use.
+
+    seconds: after which no more steps are taken.
+    """
     sides = [None, *sorted({side for _, side in setup.plan.resolutions})]  # in one order on all ranks
     features = _seconds_of_features(setup)
     setup.learner.model.train()
-    steps = {side: _seconds_of_step(setup, side) for side in sides}
+    steps = {side: _seconds_of_step(setup, side, seconds) for side in sides}
     return Pace(steps, _seconds_of_evaluation(setup), features)
 
 
@@ -57,7 +60,7 @@ def _seconds_of_features(setup: Setup) -> float:
     return _now(setup.device) - start
 
 
-def _seconds_of_step(setup: Setup, side: int | None) -> float:
+def _seconds_of_step(setup: Setup, side: int | None, seconds: float) -> float:
     learner, processes = setup.learner, setup.device.processes
     start = 0.0
     for step in itertools.count():
@@ -65,7 +68,7 @@ def _seconds_of_step(setup: Setup, side: int | None) -> float:
             start = _now(setup.device)
         taken = step - WARM_UP
         if taken >= LEAST:
-            slow = int(_now(setup.device) - start > SECONDS)  # ranks must take the same steps
+            slow = int(_now(setup.device) - start > seconds)  # ranks must take the same steps
             if taken >= STEPS or processes.all_reduce_max(slow) == [1]:
                 break
         learner.backward(*setup.loader.batch(step, side), step)

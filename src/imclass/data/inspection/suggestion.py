@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from imclass.config.schema import TrainConfig
-from imclass.data.inspection.inspect import Facts
+from imclass.config.schema import DatasetConfig, TrainConfig
+from imclass.data.inspection.inspect import PARTS, Facts
 
 STEPS = 2_000  # a training to begin with, unless that is fewer or more epochs than these
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 60
@@ -30,10 +30,10 @@ class Suggestion:
     remarks: list[str]  # what to think of before figures are believed
     shape: tuple[int, int, int]  # channels, height, width that the network sees
     batch: int
-    images_trained: int  # over all epochs
+    images: dict[str, int]  # of train, val and test, once the last two are held out
     word: str  # the folder or table as typed; "" of a named data set
     device: str = ""
-    seconds: float = 0.0  # of training on this machine
+    seconds: float = 0.0  # of training on this machine, with its evaluations
 
 
 def suggest(facts: Facts, data: str, path: Path | None, root: str | None, *, gpu: bool) -> Suggestion:
@@ -60,7 +60,19 @@ def suggest(facts: Facts, data: str, path: Path | None, root: str | None, *, gpu
     side = next((int(choice.value) for choice in sizes if choice.key == "dataset.resize"), facts.shorter_side)
     shape = (1 if facts.grey else 3, side, side)
     word = data if path is not None else ""
-    return Suggestion(choices, _remarks(facts, images), shape, batch, epochs * images, word)
+    return Suggestion(choices, _remarks(facts, images), shape, batch, _held_out(facts), word)
+
+
+def _held_out(facts: Facts) -> dict[str, int]:
+    """Return the images of train, val and test; where one of the last two is missing, it is held out."""
+    counts = {part: sum(own.get(part, 0) for own in facts.counts.values()) for part in PARTS}
+    default = DatasetConfig()
+    assert isinstance(default.val_split, float)
+    for part, share in (("test", default.test_split), ("val", default.val_split)):
+        if not counts[part]:
+            counts[part] = round(share * counts["train"])
+            counts["train"] -= counts[part]
+    return counts
 
 
 def _data(facts: Facts, data: str, path: Path | None, root: str | None) -> list[Choice]:
