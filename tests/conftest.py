@@ -112,6 +112,17 @@ def run(imclass: Callable[..., Outcome], finished: Path, tmp_path: Path) -> Path
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations and pages come without new plots: drawing takes most of their time."""
+    from imclass.reports import run_page, split_report
+
+    for name in ("pictures", "classes", "confusion_matrix", "calibration"):
+        monkeypatch.setattr(split_report, f"plot_{name}", lambda *_: None)
+    monkeypatch.setattr(split_report, "heat_maps", lambda *_: None)
+    monkeypatch.setattr(run_page, "plot_curves", lambda *_: None)
+
+
+@pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of decoded images, empty: the user's own stays as it is."""
     monkeypatch.setenv("IMCLASS_CACHE", str(tmp_path / "cache"))

@@ -44,7 +44,7 @@ SAME = ("train", "name=run", *merged(QUICK, ["logger.plots=true"]))  # the comma
 REPORT = Command(("report", "run"), REPORTED, ("report.html", "plots/curves.png"))
 EVALUATE = Command(("evaluate", "run"), REPORTED, ("evaluation.json", "report.html", "plots/*"))
 RESUME = Command(
-    ("train", "resume=outputs/run", "train.epochs=2.2"),
+    ("train", "resume=outputs/run", "train.epochs=2.2", "logger.plots=false"),
     ("config.yaml", "summary.json", "provenance.json"),  # and repairs or refuses metrics.jsonl
     ("*",),
     ("summary.json",),
@@ -382,6 +382,7 @@ def test_records_larger_than_any_that_imclass_writes_are_not_parsed(imclass, run
         (run / name).write_bytes(content)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("name", "argv"), [("summary.json", REPORT.argv), ("evaluation.json", REPORT.argv)])
 def test_a_record_without_one_of_its_entries(imclass, run: Path, name: str, argv: Sequence[str]) -> None:
     """Is refused where runs always write the entry, and used where some do not."""

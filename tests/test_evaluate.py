@@ -1,8 +1,10 @@
 """imclass evaluate: training's figure again, other splits, weights, views and data, from the run alone."""
 
 import argparse
+import functools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from conftest import records
 from pictures import make_folder, save
 
+from imclass import cli
 from imclass.commands.evaluate import _renamed
 from imclass.config.dataset import SyntheticConfig
 from imclass.config.schema import DatasetConfig
@@ -21,7 +24,15 @@ from imclass.reports import split_report
 from imclass.reports.split_report import a_few_of_each_class
 from imclass.runs.checkpoint import read_checkpoint
 
-NAMES = ["confusion_matrix.png", "calibration.png", "mistakes.png", "predictions.png"]
+pytestmark = pytest.mark.usefixtures("undrawn")  # with plots: test_report.py
+SMALL = [
+    "dataset=image_folder",
+    "dataset.root=pictures",
+    "model=lenet",
+    "train.batch_size=4",
+    "train.epochs=1",
+]
+SMALL += ["device.threads=1", "device.precision=fp32", "logger.plots=false"]
 
 
 def evaluated(imclass, *argv: str) -> dict:
@@ -51,32 +62,6 @@ def test_last_weights_are_those_of_the_last_evaluation(imclass, train) -> None:
     assert (val["loss"], val["accuracy"]) == (final["loss"], final["accuracy"])
     exported = evaluated(imclass, "run", "--weights", str(run / "best.safetensors"))
     assert exported["loss"] == records(run)[-1]["loss"]
-
-
-def test_other_evaluations_do_not_replace_that_of_training(imclass, run) -> None:
-    before = {name: (run / "plots" / name).read_bytes() for name in NAMES}
-    text = (run / "evaluation.json").read_text()
-    evaluated(imclass, "run", "--split", "train", "--tta", "flip_shift")
-    folder = run / "evaluations/train_flip_shift"
-    assert json.loads((folder / "evaluation.json").read_text())["tta"] == "flip_shift"
-    assert sorted(p.name for p in (folder / "plots").iterdir()) == sorted(NAMES)
-    assert {name: (run / "plots" / name).read_bytes() for name in NAMES} == before
-    assert (run / "evaluation.json").read_text() == text
-
-
-def test_all_plots_of_the_end_of_training_can_be_made_again(imclass, train) -> None:
-    run = train("run", "augment.mixup=0.2", "logger.plots=true")
-    before = {file.name: file.read_bytes() for file in (run / "plots").iterdir()}
-    assert set(before) == {*NAMES, "classes.png", "curves.png", "samples.png"}
-    shutil.rmtree(run / "plots")
-    outcome = imclass("report", "run")
-    assert (
-        "plots: mistakes, predictions, samples, classes; to draw them: imclass evaluate outputs/run"
-        in outcome.err
-    )
-    assert imclass("evaluate", "run").code == 0
-    assert (run / "report.html").read_text().count("<img") == 7
-    assert {file.name: file.read_bytes() for file in (run / "plots").iterdir()} == before
 
 
 def test_without_mistakes_the_sheet_says_so_and_predictions_are_of_each_class(tmp_path: Path) -> None:
@@ -134,23 +119,41 @@ def test_the_table_says_what_was_evaluated_and_where_it_is(imclass, run, tmp_pat
     assert "outputs/run/evaluations/val/evaluation.json" in outcome.out
 
 
-def folder_run(imclass, tmp_path: Path, **parts: int) -> None:
-    make_folder(tmp_path / "pictures", parts or {"train": 12, "test": 4}, size=(16, 16))
-    small = [
-        "model=lenet",
-        "train.batch_size=4",
-        "train.epochs=1",
-        "device.threads=1",
-        "device.precision=fp32",
-        "logger.plots=false",
-    ]
-    outcome = imclass("train", "name=run", "dataset=image_folder", "dataset.root=pictures", *small)
-    assert outcome.code == 0, outcome.err
+def train_here(parts: dict[str, int]) -> None:
+    """Make pictures/, with so many of each class, and train on them: outputs/run."""
+    make_folder(Path("pictures").absolute(), parts, size=(16, 16))
+    assert cli.main(["train", "name=run", *SMALL]) == 0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a place with pictures and a run, made once for each number of pictures."""
+
+    @functools.cache
+    def place(*parts: tuple[str, int]) -> Path:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path_factory.mktemp("trained"))
+            patch.delenv("SLURM_JOB_ID", raising=False)
+            train_here(dict(parts))
+            return Path.cwd()
+
+    return place
+
+
+@pytest.fixture
+def folder_run(imclass, trained: Callable[..., Path], tmp_path: Path) -> Callable[..., None]:
+    """Copy outputs/run and pictures/ here; the run knows its own, which are left as they are."""
+
+    def copy(**parts: int) -> None:
+        parts = parts or {"train": 12, "test": 4}
+        shutil.copytree(trained(*parts.items()), tmp_path, dirs_exist_ok=True)
+
+    return copy
 
 
 @pytest.mark.fault("D4")
-def test_another_folder_with_the_same_classes(imclass, tmp_path: Path) -> None:
-    folder_run(imclass, tmp_path)
+def test_another_folder_with_the_same_classes(imclass, folder_run, tmp_path: Path) -> None:
+    folder_run()
     make_folder(tmp_path / "flat", {".": 3}, size=(40, 20))
     assert evaluated(imclass, "run", "--data", "flat")["images"] == 6
     assert imclass("evaluate", "run", "--data", "flat").out.startswith("flat, 6 images, best weights")
@@ -182,7 +185,7 @@ def test_an_exported_folder_of_the_test_images_gives_the_figures_of_the_data_set
 
 
 def test_changed_data_are_reported(imclass, tmp_path: Path) -> None:
-    folder_run(imclass, tmp_path)
+    train_here({"train": 12, "test": 4})
     make_folder(tmp_path / "pictures", {"test": 1}, size=(16, 16), mode="L")
     text = (tmp_path / "outputs/run/evaluation.json").read_text()
     outcome = imclass("evaluate", "run")
@@ -195,7 +198,7 @@ def test_changed_data_are_reported(imclass, tmp_path: Path) -> None:
 @pytest.mark.fault("D4")
 def test_changed_classes_are_refused(imclass, tmp_path: Path) -> None:
     """Labels are positions among the sorted names: another name would give other classes the old figures."""
-    folder_run(imclass, tmp_path)
+    train_here({"train": 12, "test": 4})
     for part in ("train", "test"):
         (tmp_path / "pictures" / part / "a").rename(tmp_path / "pictures" / part / "z")
     outcome = imclass("evaluate", "run")
@@ -204,7 +207,7 @@ def test_changed_classes_are_refused(imclass, tmp_path: Path) -> None:
 
 
 def test_a_run_is_evaluated_from_any_folder(imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder_run(imclass, tmp_path)
+    train_here({"train": 12, "test": 4})
     before = (tmp_path / "outputs/run/evaluation.json").read_text()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -216,7 +219,7 @@ def test_a_run_is_evaluated_from_any_folder(imclass, tmp_path: Path, monkeypatch
 
 
 def test_training_images_are_not_taken_for_test_images(imclass, tmp_path: Path) -> None:
-    folder_run(imclass, tmp_path, **{".": 20})
+    train_here({".": 20})
     save(tmp_path / "pictures/a/new.png", size=(16, 16))
     again = imclass("evaluate", "run", "--data", "pictures", "--json")
     assert (again.code, json.loads(again.out)["images"]) == (0, 4)  # a tenth, not all 41
@@ -227,8 +230,8 @@ def test_training_images_are_not_taken_for_test_images(imclass, tmp_path: Path) 
     assert "has no test/ beside train/" in outcome.err
 
 
-def test_a_class_without_images_is_evaluated(imclass, tmp_path: Path) -> None:
-    folder_run(imclass, tmp_path)
+def test_a_class_without_images_is_evaluated(imclass, folder_run, tmp_path: Path) -> None:
+    folder_run()
     make_folder(tmp_path / "other", {".": 3}, classes="a", size=(16, 16))
     (tmp_path / "other/b").mkdir()
     assert [row["support"] for row in evaluated(imclass, "run", "--data", "other")["classes"]] == [3, 0]
@@ -253,8 +256,10 @@ def test_folders_of_a_class_whose_name_no_folder_can_have(imclass, tmp_path: Pat
 
 
 @pytest.mark.parametrize("part", [".", "train"])
-def test_a_moved_folder_gives_the_runs_own_split_again(imclass, tmp_path: Path, part: str) -> None:
-    folder_run(imclass, tmp_path, **{part: 20})
+def test_a_moved_folder_gives_the_runs_own_split_again(
+    imclass, folder_run, tmp_path: Path, part: str
+) -> None:
+    folder_run(**{part: 20})
     before = (tmp_path / "outputs/run/evaluation.json").read_text()
     (tmp_path / "pictures").rename(tmp_path / "moved")
     again = evaluated(imclass, "run", "--data", "moved")
@@ -262,8 +267,8 @@ def test_a_moved_folder_gives_the_runs_own_split_again(imclass, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
-def test_a_folder_without_the_part_that_was_asked_for(imclass, tmp_path: Path, part: str) -> None:
-    folder_run(imclass, tmp_path)
+def test_a_folder_without_the_part_that_was_asked_for(imclass, folder_run, tmp_path: Path, part: str) -> None:
+    folder_run()
     make_folder(tmp_path / "other", {"train": 2, "val": 2}, size=(16, 16))
     assert evaluated(imclass, "run", "--data", "other", "--split", part)["images"] == 4
     outcome = imclass("evaluate", "run", "--data", "other")
@@ -271,8 +276,8 @@ def test_a_folder_without_the_part_that_was_asked_for(imclass, tmp_path: Path, p
     assert "has no test/ beside train, val/" in outcome.err
 
 
-def test_a_folder_that_has_only_the_part_that_was_asked_for(imclass, tmp_path: Path) -> None:
-    folder_run(imclass, tmp_path)
+def test_a_folder_that_has_only_the_part_that_was_asked_for(imclass, folder_run, tmp_path: Path) -> None:
+    folder_run()
     make_folder(tmp_path / "other", {"test": 3}, size=(16, 16))
     assert evaluated(imclass, "run", "--data", "other")["images"] == 6
     outcome = imclass("evaluate", "run", "--data", "other", "--split", "val")

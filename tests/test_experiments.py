@@ -124,7 +124,8 @@ def test_tutorials_on_cifar_run_on_files_in_its_exact_format(
 ) -> None:
     weights = cache_weights(hub, "resnet50")
     make_cifar(choice.split("_")[0], tmp_path / "data", monkeypatch, count=12)
-    outcome = imclass("train", f"experiment={choice}", *SMALL[4:], "train.log_every=1st", "optimizer.lr=1e-9")
+    small = [*SMALL[4:], "train.log_every=1st", "optimizer.lr=1e-9", "logger.plots=false"]
+    outcome = imclass("train", f"experiment={choice}", *small)
     assert outcome.code == 0, outcome.err
     run = tmp_path / "outputs/some_steps"
     figures = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -158,7 +159,7 @@ def test_keras_l2_is_on_the_dense_kernel_only() -> None:
 
 
 def test_keras_checkpoint_is_loaded_at_the_start_when_it_exists(imclass, tmp_path: Path) -> None:
-    small = [*SMALL[:-1], *GREY, "optimizer.lr=1e-12", "model=lenet", "model.stem=auto"]
+    small = [*SMALL[:-1], *GREY, "optimizer.lr=1e-12", "model=lenet", "model.stem=auto", "logger.plots=false"]
     experiment = "experiment=fashion_mnist_resnet18_keras"
     figures = []
     for name, seed in (("fashion_mnist_resnet18_keras", 1), ("again", 2), ("fresh", 2)):

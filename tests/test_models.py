@@ -94,8 +94,8 @@ def test_yaml_says_what_it_is_and_fits_the_schema(file: Path) -> None:
     read_config(file)
 
 
-# One model of each family is trained on every shape, its deeper variants on the meta device.
-TRAINED = [(name, shape) for name in ONE_OF_EACH_FAMILY for shape in SHAPES]
+# One model of each family is trained on two shapes; on the third, and deeper variants: on the meta device.
+TRAINED = [(name, shape) for name in ONE_OF_EACH_FAMILY for shape in SHAPES[:2]]
 TRAINED += [(name, (1, 28, 28)) for name in SMALL]
 TRAINED += [("resnet50", (3, 32, 32))]  # of other blocks than resnet18
 TRAINED += [("wideresnet40_4", (1, 28, 28))]  # larger images take seconds
@@ -128,7 +128,7 @@ def test_loss_falls_in_three_steps_of_sgd(name: str, shape: tuple[int, int, int]
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [*((n, s) for n in ONE_OF_EACH_FAMILY for s in SHAPES), *((n, (3, 32, 32)) for n in sorted(MODELS))],
+    sorted({*((n, s) for n in ONE_OF_EACH_FAMILY for s in SHAPES), *((n, (3, 32, 32)) for n in MODELS)}),
     ids=in_words,
 )
 def test_every_weight_gets_a_gradient(name: str, shape: tuple[int, int, int]) -> None:

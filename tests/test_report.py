@@ -15,12 +15,14 @@ import pytest
 from conftest import QUICK, merged
 from pictures import make_folder
 
+from imclass import cli
 from imclass.config.schema import Config, values_of
 from imclass.reports.comparison import differing_settings
 from imclass.reports.html import brief_path, brief_paths
 from imclass.runs.records import RunRecord
 
 VOID = {"meta", "img", "br"}
+OF_A_SPLIT = ["calibration.png", "confusion_matrix.png", "mistakes.png", "predictions.png"]
 
 
 class Page(HTMLParser):
@@ -49,17 +51,16 @@ class Page(HTMLParser):
         self.text += " ".join(data.split()) + " "
 
 
-def test_a_run_ends_with_a_report_that_needs_nothing_else(train) -> None:
-    run = train("run", "optimizer.lr=0.02", "logger.plots=true")
-    page = Page(run / "report.html")
+def test_a_run_ends_with_a_report_that_needs_nothing_else(finished: Path) -> None:
+    page = Page(finished / "report.html")
     assert page.links == []
     assert page.pictures == 7
-    summary = json.loads((run / "summary.json").read_text())
+    summary = json.loads((finished / "summary.json").read_text())
     for text in (
         f"test accuracy {100 * summary['test']['accuracy']:.2f} %",
         "lenet on synthetic (144 training, 16 validation, 64 test images), finished",
         "imclass train name=run",
-        "optimizer.lr 0.02",
+        "optimizer.lr 0.05",
         summary["run"],
         "data_fingerprint",
         "class3",
@@ -70,7 +71,7 @@ def test_a_run_ends_with_a_report_that_needs_nothing_else(train) -> None:
     assert "optimizer.lr" in differing
     assert "optimizer.momentum" not in differing
     assert "scheduler.warmup" not in differing
-    assert "<script" not in (run / "report.html").read_text()
+    assert "<script" not in (finished / "report.html").read_text()
 
 
 def test_a_run_ends_well_where_the_current_folder_takes_no_runs(train, tmp_path: Path) -> None:
@@ -97,11 +98,10 @@ def test_report_is_written_again_on_demand(imclass, run, tmp_path: Path) -> None
     assert (tmp_path / "here.html").exists()
 
 
-def test_without_plots_none_is_drawn_and_the_page_names_what_it_lacks(imclass, train) -> None:
+def test_without_plots_none_is_drawn_and_the_page_names_what_it_lacks(imclass, run, train) -> None:
     """A longer training does not keep those of the shorter one."""
-    run = train("run", "train.epochs=0.2", "logger.plots=true")
     assert Page(run / "report.html").pictures == 7
-    train("run", "train.epochs=0.4", "logger.plots=false")
+    train("run", "train.epochs=2.2", "logger.plots=false")
     assert sorted(file.name for file in (run / "plots").iterdir()) == ["classes.png", "samples.png"]
     run = train("none", "logger.plots=false")
     assert not (run / "plots").exists()
@@ -207,18 +207,22 @@ def test_a_class_whose_name_is_no_unicode(imclass, tmp_path: Path) -> None:
         assert imclass(*command).code == 0
 
 
-@pytest.fixture
-def sweep(imclass, train, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two rates with two seeds each, and one run that diverged."""
-    for name, overrides in {
-        "a0": ["optimizer.lr=0.05", "seed=0"],
-        "a1": ["optimizer.lr=0.05", "seed=1"],
-        "b0": ["optimizer.lr=0.0001", "seed=0"],
-        "b1": ["optimizer.lr=0.0001", "seed=1"],
-    }.items():
-        train(name, *overrides)
-    train("c", "optimizer.lr=1e30", code=3)
-    return tmp_path / "outputs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("trained"))
+        patch.delenv("SLURM_JOB_ID", raising=False)
+        for name, rate in {"a0": 0.05, "a1": 0.05, "b0": 0.0001, "b1": 0.0001}.items():
+            own = [f"optimizer.lr={rate}", f"seed={name[1]}"]
+            assert cli.main(["train", f"name={name}", *merged(QUICK, own)]) == 0
+        assert cli.main(["train", "name=c", *merged(QUICK, ["optimizer.lr=1e30"])]) == 3
+        return Path.cwd() / "outputs"
+
+
+@pytest.fixture
+def sweep(imclass, trained: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(trained, tmp_path / "outputs")
 
 
 def test_comparison_groups_seeds_and_puts_the_best_first(imclass, sweep: Path) -> None:
@@ -307,6 +311,7 @@ def test_pictures_in_several_sizes_are_the_same_images_and_pages_name_no_folder_
         "train.steps=2",
         "device.threads=1",
         "device.precision=fp32",
+        "logger.plots=false",
     ]
     data = ["dataset=image_folder", f"dataset.root={place / 'pictures'}"]
     (tmp_path / "here").mkdir()
@@ -365,6 +370,32 @@ def test_a_damaged_record_is_named(imclass, run) -> None:
     assert "left out: outputs/run/summary.json: not a valid summary.json" in outcome.err
     rows = list(csv.DictReader((run.parent / "comparison.csv").read_text().splitlines()))
     assert [row["runs"] for row in rows] == ["sound"]
+
+
+def test_other_evaluations_do_not_replace_that_of_training(imclass, run) -> None:
+    before = {name: (run / "plots" / name).read_bytes() for name in OF_A_SPLIT}
+    text = (run / "evaluation.json").read_text()
+    assert imclass("evaluate", "run", "--split", "train", "--tta", "flip_shift").code == 0
+    folder = run / "evaluations/train_flip_shift"
+    assert json.loads((folder / "evaluation.json").read_text())["tta"] == "flip_shift"
+    assert sorted(p.name for p in (folder / "plots").iterdir()) == OF_A_SPLIT
+    assert {name: (run / "plots" / name).read_bytes() for name in OF_A_SPLIT} == before
+    assert (run / "evaluation.json").read_text() == text
+
+
+def test_all_plots_of_the_end_of_training_can_be_made_again(imclass, train) -> None:
+    run = train("run", "augment.mixup=0.2", "logger.plots=true")
+    before = {file.name: file.read_bytes() for file in (run / "plots").iterdir()}
+    assert set(before) == {*OF_A_SPLIT, "classes.png", "curves.png", "samples.png"}
+    shutil.rmtree(run / "plots")
+    outcome = imclass("report", "run")
+    assert (
+        "plots: mistakes, predictions, samples, classes; to draw them: imclass evaluate outputs/run"
+        in outcome.err
+    )
+    assert imclass("evaluate", "run").code == 0
+    assert (run / "report.html").read_text().count("<img") == 7
+    assert {file.name: file.read_bytes() for file in (run / "plots").iterdir()} == before
 
 
 @pytest.mark.fault("S11")

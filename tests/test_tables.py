@@ -227,7 +227,7 @@ def test_one_group_cannot_be_divided(tmp_path: Path) -> None:
     assert "no group of 1 group of 4 images is small enough" in fails(file, test_split=0.25)
 
 
-def test_a_table_is_trained_evaluated_and_resumed(imclass, root: Path) -> None:
+def test_a_table_is_trained_evaluated_and_resumed(imclass, undrawn, root: Path) -> None:
     write(root / "labels.csv", rows_of(root))
     quick = ["model=lenet", "train.batch_size=4", "train.steps=2", "device.threads=1", "dataset.resize=16"]
     quick += ["logger.plots=false"]
