@@ -35,6 +35,13 @@ def make_folder(root: Path, parts: dict[str, int], classes: Sequence[str] = "ab"
     return root
 
 
+def fade(path: Path) -> None:
+    """Make a picture fade out towards its top."""
+    with Image.open(path) as image:
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+        image.save(path)
+
+
 def load(root: Path, **settings_: Any) -> Dataset:
     return load_dataset(DatasetConfig(name="image_folder", root=str(root), **settings_))
 

@@ -1,14 +1,17 @@
 """imclass export: every format answers as the run does, from pictures to probabilities."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from pictures import make_folder, pixels, save
+from pictures import fade, make_folder, pixels, save
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
@@ -92,10 +95,8 @@ def test_a_picture_of_any_size_becomes_what_predict_reads(
 def test_pictures_are_compared_as_training_decodes_them(tmp_path: Path) -> None:
     """Large JPEGs at a part of their size, transparency on the background, 16 bits as 8."""
     save(tmp_path / "large.jpg", (400, 300))
-    save(tmp_path / "clear.png", (50, 40), "RGBA")
-    with Image.open(tmp_path / "clear.png") as image:
-        image.putalpha(Image.linear_gradient("L").resize(image.size))
-        image.save(tmp_path / "clear.png")
+    save(tmp_path / "clear.png", (50, 40))
+    fade(tmp_path / "clear.png")
     deep = random_images(30, 40).numpy().astype(np.uint16) * 256
     Image.fromarray(deep).save(tmp_path / "deep.png")
     config = DatasetConfig(name="image_folder")
@@ -199,10 +200,70 @@ def _use_in_ten_lines(imclass, run: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     said = [line.split() for line in done.stdout.splitlines()]
-    ours = imclass("predict", "mine", *files, "--format", "json").out.splitlines()
-    for (file, name, probability), line in zip(said, map(json.loads, ours), strict=True):
+    for (file, name, probability), line in zip(said, predicted(imclass, *files), strict=True):
         assert (file, name) == (line["file"], line["class"])
         assert float(probability) == pytest.approx(line["probability"], abs=0.02)  # the run's are of bf16
+
+
+def photograph(file: Path, label: int, seed: int) -> None:
+    """Write a large picture, reddish or bluish, under noise of single pixels; PNGs fade out."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 160, (*rng.integers(90, 400, 2), 3))
+    pixels[..., 2 * label] += 95
+    Image.fromarray(pixels.astype(np.uint8)).save(file)
+    if file.suffix == ".png":
+        fade(file)
+
+
+def without_antialiasing(images: Tensor, side: int) -> Tensor:
+    square = transforms.center_crop(images, [min(images.shape[2:])] * 2)
+    return nn.functional.interpolate(square, (side, side), mode="bilinear").round()
+
+
+def test_a_model_of_timm_on_a_table_of_large_pictures(
+    imclass, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JPEGs that are decoded at a part of their size, PNGs on black; also by the README's ten lines."""
+    (tmp_path / "pictures").mkdir()
+    rows, seen = ["file,label,split"], []
+    for number in range(48):
+        name, split = f"{number}.{'jpg' if number % 3 else 'png'}", ("train", "train", "val", "test")
+        photograph(tmp_path / "pictures" / name, number % 2, seed=number)
+        rows.append(f"{name},{'ab'[number % 2]},{split[number // 2 % 4]}")
+        seen += [f"{tmp_path}/pictures/{name}"] if rows[-1].endswith("val") else []
+    (tmp_path / "pictures/table.csv").write_text("\n".join(rows))
+    small = ["model=timm/test_resnet", "train.batch_size=8", "train.epochs=2", "device.threads=1"]
+    data = ["dataset=image_folder", "dataset.root=pictures/table.csv", "dataset.background=black"]
+    more = ["dataset.resize=32", "augment=none", "logger.plots=false", "device.precision=fp32"]
+    outcome = imclass("train", "name=mine", *small, *data, *more)
+    assert outcome.code == 0, outcome.err
+    for name in FORMATS:
+        code, out, err = imclass("export", "mine", "--format", name)
+        assert (code, err) == (0, "")
+        lines = out.splitlines()
+        assert lines[1] == "fp32         12 of 12 predictions equal, on the validation images"
+        exact = float(lines[2].split()[1])
+        assert exact < 0.005
+    for line, ours in zip(ten_lines(seen, monkeypatch), predicted(imclass, *seen), strict=True):
+        assert line[:2] == [ours["file"], ours["class"]]
+        assert float(line[2]) == pytest.approx(ours["probability"], abs=0.02)
+    monkeypatch.setattr("imclass.evaluation.classifier.fit_as_pillow", without_antialiasing)
+    code, out, _ = imclass("export", "mine", "--format", "safetensors", "--out", "other.safetensors")
+    assert code == 2 or float(out.splitlines()[2].split()[1]) > 5 * exact
+
+
+def ten_lines(files: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Run the README's script in this process, with pictures on black; return the words of its lines."""
+    said = io.StringIO()
+    with monkeypatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.chdir("outputs/mine")
+        patch.setattr(sys, "argv", ["", *files])
+        exec(SCRIPT.replace('"white"', '"black"'), {})
+    return [line.split() for line in said.getvalue().splitlines()]
+
+
+def predicted(imclass, *files: str) -> list[dict]:
+    return list(map(json.loads, imclass("predict", "mine", *files, "--format", "json").out.splitlines()))
 
 
 def test_a_model_that_answers_otherwise_leaves_no_file(
