@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import QUICK, merged, records
 from safetensors.torch import save_file
+from test_budget import interrupted_in
 from torch import nn
 
 from imclass.commands.selftest.points import At
@@ -27,6 +28,7 @@ from imclass.training.optimizers import build_optimizer
 from imclass.training.probe import probed_part
 from imclass.training.rates import lines_on_rates
 from imclass.training.start import lines_on_frozen
+from imclass.training.trainer import Trainer
 
 ANIMALS, VEHICLES = ("cat", "dog", "horse"), ("car", "ship")
 
@@ -346,11 +348,19 @@ def test_timm_is_asked_for_where_it_is_not_installed(imclass, monkeypatch: pytes
     )
 
 
-def test_a_model_of_timm_takes_its_own_weights_and_other_channels(train, imclass, tmp_path: Path) -> None:
+def test_a_model_of_timm_takes_its_own_weights_and_other_channels_and_is_resumed(
+    train, imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import timm
 
     torch.save(timm.create_model("test_resnet", num_classes=7).state_dict(), tmp_path / "theirs.pth")
-    run = train("small", "model=timm/test_resnet", "model.weights=theirs.pth", "train.epochs=0.2")
+    tuned = ["model=timm/test_resnet", "model.weights=theirs.pth", "model.freeze=1", "model.dropout=0.2"]
+    tuned += ["optimizer.layer_decay=0.7", "train.epochs=0.5"]
+    run = train("small", *tuned)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", interrupted_in(Trainer.train_step, 2))
+        train("again", *tuned, code=75)
+    assert differences(train("again", *tuned), run) == []
     log = (run / "train.log").read_text()
     assert "first layer: its 3 channels summed for images of 1" in log
     assert "new head: 4 classes" in log and "not 7" in log

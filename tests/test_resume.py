@@ -6,13 +6,15 @@ Real processes are killed, or asked to stop, at named points; at random ones: te
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from conftest import records
 from holding import Hold
+from pictures import fade, save
 
-from imclass.commands.selftest.points import At
+from imclass.commands.selftest.points import At, Patch
 from imclass.commands.selftest.trainings import Training, finish, overrides
 from imclass.runs.checkpoint import load_checkpoint, read_checkpoint, write_checkpoint
 from imclass.runs.same_run import differences, equal
@@ -101,10 +103,38 @@ def test_killed_after_the_last_word_a_run_is_finished(here: Path, whole: Path) -
             "train.resolutions=[10:4st,12:13st]",
             "augment.flip=alternating",
         ),
-        ("optimizer=muon", "optimizer.normalize_weights=true", "scheduler=plateau"),
-        ("checkpoint.every=null", "dataset.folds=10", "dataset.fold=3"),
-        ("dataset.balance=true", "train.class_weights=[1,2,3,4]", "train.focal_gamma=1.5"),
-        ("augment.resized_crop=true", "augment.crop=0", "augment.flip=alternating", "augment.contrast=0.4"),
+        (
+            "optimizer=muon",
+            "optimizer.normalize_weights=true",
+            "scheduler=plateau",
+            "checkpoint.metric=macro_f1",
+        ),
+        (
+            "checkpoint.every=null",
+            "dataset.folds=10",
+            "dataset.fold=3",
+            "optimizer=adamw",
+            "optimizer.lr=0.003",
+            "scheduler=onecycle",
+            "augment.randaugment=2",
+            "augment.cutmix=0.5",
+        ),
+        (
+            "dataset.balance=true",
+            "train.class_weights=[1,2,3,4]",
+            "train.focal_gamma=1.5",
+            "train.grad_clip=0.5",
+            "checkpoint.metric=balanced_accuracy",
+            "optimizer=rmsprop",
+            "optimizer.lr=0.001",
+        ),
+        (
+            "augment=photo",
+            "augment.crop=0",
+            "augment.flip=alternating",
+            "augment.trivialaugment=true",
+            "dataset.synthetic.shape=[3,16,16]",
+        ),
     ],
     ids=lambda more: more[0],
 )
@@ -113,10 +143,60 @@ def test_all_state_is_resumed(here: Path, more: tuple[str, ...]) -> None:
 
     In bf16 the smallest model, since it may be emulated.
     """
-    finish(overrides("whole", *more))
-    finish(overrides("killed", *more), At("in a step", 12), code=-signal.SIGKILL)
-    finish(overrides("killed", *more))
-    assert differences(here / "killed", here / "whole") == []
+    assert differences_after_a_kill(here, more, At("in a step", 12)) == []
+
+
+def differences_after_a_kill(here: Path, more: Sequence[str], kill: At, *patches: Patch) -> list[str]:
+    """Return what differs between a run that is killed once and resumed, and one that is not."""
+
+    def typed(name: str) -> list[str]:
+        words, of_a_folder = overrides(name, *more), "dataset=image_folder" in more
+        return [word for word in words if not (of_a_folder and word.startswith("dataset.synthetic."))]
+
+    finish(typed("whole"), *patches)
+    finish(typed("killed"), *patches, kill, code=-signal.SIGKILL)
+    finish(typed("killed"), *patches)
+    killed, whole = sorted(here.iterdir())
+    return differences(killed, whole)
+
+
+@pytest.mark.fault("R1")
+def test_a_smoke_run_is_resumed(here: Path) -> None:
+    """Its name has an ending, its length and its checkpoints are its own."""
+    more = "train.smoke=true", "augment=text", "train.resolutions=[14:1ep]"
+    assert differences_after_a_kill(here, more, At("in a step", 5)) == []
+    assert (here / "killed_smoke").is_dir()
+
+
+def write_table(folder: Path) -> None:
+    """Write 36 pictures that fade out, one of them damaged, and a table with every column."""
+    rows = ["file,label,group,split"]
+    for number in range(36):
+        name, group = f"{number}.png", number // 4
+        save(folder / name, (20, 16))
+        fade(folder / name)
+        label, split = "aaab"[number % 4], "train" if group < 7 else "test"
+        rows.append(f"{name},{label},patient {group},{split}")
+    (folder / "5.png").write_bytes(b"")
+    (folder / "table.csv").write_text("\n".join(rows))
+
+
+def cache_here() -> None:
+    os.environ["IMCLASS_CACHE"] = "cache"
+
+
+@pytest.mark.fault("R1")
+def test_a_training_on_a_table_is_resumed(here: Path) -> None:
+    """Groups, splits and folds, damaged and transparent pictures, weights and figures by class."""
+    write_table(here.parent / "pictures")
+    data = "dataset=image_folder", "dataset.root=pictures/table.csv", "dataset.on_damaged=skip"
+    folds = "dataset.folds=3", "dataset.fold=1", "dataset.background=black"
+    size = "dataset.resize=16", "dataset.centre=0.875", "augment.resized_crop=true", "augment.crop=0"
+    uneven = "train.class_weights=auto", "checkpoint.metric=macro_f1", "train.steps=12"
+    more = *data, *folds, *size, *uneven
+    assert differences_after_a_kill(here, more, At("in a step", 8), cache_here) == []
+    summary = json.loads((here / "whole/summary.json").read_text())
+    assert sum(summary["skipped"].values()) == 1
 
 
 # A signal at each of these points ends with exit code 75, with this step saved and this said.
