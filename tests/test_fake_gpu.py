@@ -1,0 +1,113 @@
+"""A step, an evaluation and a save of each model, with fake tensors on a GPU: none is left on another device.
+
+Fake tensors have shapes, types and devices, but no values, and need no GPU. Unlike those on the meta device
+of test_no_synchronisation.py, they follow CUDA: fused optimizers, copies to the CPU. Autograd alone
+asks the driver for a device ("hasPrimaryContext expects a valid device index"), so gradients are made up.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from test_no_synchronisation import MODELS, OPTIMIZERS, config_of, train, trainer_of
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+
+from imclass.data.loader import EvalLoader, Images
+from imclass.evaluation.evaluate import evaluate
+from imclass.evaluation.metrics import Meter, Result
+from imclass.machine.device import Device
+from imclass.runs.checkpointer import Checkpointer
+from imclass.training.build import build_data
+from imclass.training.class_weights import class_weights
+from imclass.training.losses import FocalLoss
+from imclass.training.start import build_network
+
+pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+CUDA = Device(
+    device=torch.device("cuda:0"),
+    precision="fp32",
+    memory_format=torch.channels_last,
+    compile=False,
+    threads=1,
+    micro_batch=None,
+    reasons=(),
+)
+COUNTERS = "step", "n_averaged"  # torch keeps them on the CPU, where it reads them at each step
+
+
+def devices(tree: Any) -> set[str]:
+    """Return the devices of all tensors in a tree of dicts and lists."""
+    if isinstance(tree, Tensor):
+        return {tree.device.type}
+    if isinstance(tree, dict):
+        tree = [part for name, part in tree.items() if name not in COUNTERS]
+    parts = tree if isinstance(tree, list | tuple) else ()
+    return {device for part in parts for device in devices(part)}
+
+
+@pytest.fixture
+def saved(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The checkpoints that would be written, by their names. What needs values or a driver is replaced."""
+    files: dict[str, Any] = {}
+    write = lambda path, state, *_: files.__setitem__(path.name, state)  # noqa: E731
+    monkeypatch.setattr("imclass.runs.checkpointer.write_checkpoint", write)
+    monkeypatch.setattr(Meter, "compute", lambda meter: Result(1.0, 0.5, len(meter.sums)))
+    monkeypatch.setattr(Device, "fits", lambda device, size: True)
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
+    plain = torch.optim.SGD  # its fused kernel has no fake one
+    sgd = lambda *args, fused=False, **more: plain(*args, **more)  # noqa: E731
+    monkeypatch.setattr(torch.optim, "SGD", sgd)
+    to = nn.Module.to  # fake weights can be moved once
+    monkeypatch.setattr(nn.Module, "to", lambda m, *a, **k: m if "memory_format" in k else to(m, *a, **k))
+    return files
+
+
+def step_evaluate_and_save(folder: Path, monkeypatch: pytest.MonkeyPatch, **choices: Any) -> None:
+    config = config_of(augment="photo", class_weights="auto", **choices)
+    data = build_data(config)
+    network, weights = build_network(config, data, resumed=True), class_weights(config, data)
+    monkeypatch.setattr("imclass.training.build.build_network", lambda *_, **__: network)
+    monkeypatch.setattr("imclass.training.build.class_weights", lambda *_: weights)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        trainer = trainer_of(config, data, CUDA)
+        trained = trainer.learner.model
+
+        def backward(loss: Tensor) -> None:
+            for parameter in trained.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+
+        monkeypatch.setattr(Tensor, "backward", backward)
+        train(trainer)
+        val = EvalLoader(Images(data.val, CUDA, data.shape[1:], data.mean, data.std), batch_size=12)
+        evaluate(trainer.learner.ema.module, val, CUDA)
+        checkpointer = Checkpointer(folder)
+        checkpointer.keep_best(trainer.learner.ema.module.state_dict(), {})
+        trainer.logger, trainer.grad_norm = SimpleNamespace(state_dict=dict), 0.0
+        checkpointer.save_last(trainer.state_dict(), {"step": 2})
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [
+        *((model, "sgd") for model in MODELS if model != "densenet121"),  # of seconds
+        *(("lenet", optimizer) for optimizer in OPTIMIZERS),
+    ],
+)
+def test_nothing_is_left_on_the_cpu(
+    saved: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, optimizer: str
+) -> None:
+    step_evaluate_and_save(tmp_path, monkeypatch, model=model, optimizer=optimizer)
+    assert devices(saved["best.pt"]) == {"cpu"}
+    last = saved["last.pt"]
+    assert {name for name, part in last.items() if devices(part)} == {"model", "optimizer", "ema", "meter"}
+    assert devices(last) == {"cuda"}
+
+
+@pytest.mark.usefixtures("saved")
+def test_a_loss_that_is_not_moved_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FocalLoss, "to", lambda loss, *_: loss)
+    with pytest.raises(RuntimeError, match="at least two devices, cuda:0 and cpu"):
+        step_evaluate_and_save(tmp_path, monkeypatch)
