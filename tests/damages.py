@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from imclass.runs.checkpoint import load_checkpoint, write_checkpoint
+from imclass.runs.tensorboard import event_files
 
 Damage = Callable[[Path], None]
 
 
 def events(run: Path) -> Path:
-    return next((run / "tensorboard").iterdir())
+    (file,) = event_files(run)
+    return file
+
+
+def move_events(run: Path) -> None:
+    """Leave the event file where earlier versions wrote it."""
+    file = events(run)
+    (run / "tensorboard").mkdir()
+    file.rename(run / "tensorboard" / file.name)
 
 
 def replace(name: str, old: str, new: str, count: int = 1) -> Damage:

@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 from conftest import QUICK, merged, records
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from imclass.commands.selftest.trainings import finish, overrides
@@ -23,7 +24,7 @@ from imclass.runs.log_file import LogFile
 from imclass.runs.logger import RunLogger, missing_logs
 from imclass.runs.metrics_file import MetricsFile, evaluation_rows
 from imclass.runs.records import read_metrics
-from imclass.runs.tensorboard import TensorBoard, cut_back
+from imclass.runs.tensorboard import EVENTS, TensorBoard, cut_back, event_files
 
 FIGURES = {"loss": 0.5, "accuracy": 0.75}
 
@@ -180,7 +181,7 @@ def test_a_resumed_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     write(fourth, range(1, 3))
     fourth.close()
     assert [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
-    assert steps_of(tmp_path / "tensorboard", "train/loss") == [1, 2]
+    assert steps_of(tmp_path, "train/loss") == [1, 2]
 
 
 @pytest.mark.fault("L1")
@@ -228,10 +229,13 @@ def test_tensorboard_holds_text_images_and_one_row_of_hparams(tmp_path: Path) ->
 
 
 def test_tensorboard_shows_curves_first_and_every_plot_in_few_cards(run) -> None:
-    """Cards are sorted by their tag; the figures of the test are no curve of a single point."""
-    (file,) = (run / "tensorboard").glob("events*")
-    events = EventAccumulator(str(file))
-    events.Reload()
+    """Cards are sorted by their tag; the figures of the test are no curve of a single point.
+
+    A run has the name of its folder.
+    """
+    shown = EventMultiplexer().AddRunsFromDirectory(str(run.parent)).Reload()
+    assert [*shown.Runs()] == [run.name]
+    events = shown.GetAccumulator(run.name)
     tags = events.Tags()
     assert sorted(tags["images"]) == ["views/data", "views/images", "views/metrics"]
     assert {tag.split("/")[0] for tag in tags["scalars"]} == {"train", "val"}
@@ -245,7 +249,7 @@ def test_tensorboard_shows_curves_first_and_every_plot_in_few_cards(run) -> None
 
 def test_tensorboard_can_be_left_out(train) -> None:
     run = train("silent", "logger.tensorboard=false", "train.epochs=0.2")
-    assert not (run / "tensorboard").exists()
+    assert event_files(run) == []
 
 
 def test_a_metric_that_is_not_finite_is_null_in_json(tmp_path: Path) -> None:
@@ -343,7 +347,7 @@ def test_a_checkpoint_keeps_the_points_that_the_disk_has_not_taken(tmp_path: Pat
     assert second.incomplete() == []
     second.close()
     assert [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
-    assert steps_of(tmp_path / "tensorboard", "train/loss") == [1, 2, 3, 4, 5, 6]
+    assert steps_of(tmp_path, "train/loss") == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.fault("L2")
@@ -351,8 +355,10 @@ def test_a_checkpoint_keeps_the_points_that_the_disk_has_not_taken(tmp_path: Pat
 def test_a_training_ends_well_though_one_of_its_logs_takes_nothing(
     train, imclass, finished: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    file = EVENTS if name == "tensorboard" else name
+
     def full(path: Path) -> None:
-        if name in (path.name, path.parent.name):
+        if path.name.startswith(file):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     append, write_csv = LogFile._append, metrics_files.write_csv
@@ -361,9 +367,8 @@ def test_a_training_ends_well_though_one_of_its_logs_takes_nothing(
     outcome = imclass("train", "name=run", *merged(QUICK, ["logger.plots=true"]))
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("\n") == 1
-    assert (
-        f"outputs/run/{name}" in outcome.err and "No space left on device; training continues" in outcome.err
-    )
+    assert f"outputs/run/{file}" in outcome.err
+    assert "No space left on device; training continues" in outcome.err
     assert f"incomplete   {name}: the disk did not take all" in outcome.out
     run = Path("outputs/run")
     summary, whole = (json.loads((r / "summary.json").read_text()) for r in (run, finished))
@@ -437,7 +442,7 @@ def test_a_log_that_lacks_what_the_checkpoint_records_is_noticed_and_repaired(
     write(first, range(1, 4))
     state = first.state_dict()
     first.close()
-    (events,) = (tmp_path / "tensorboard").iterdir()
+    (events,) = event_files(tmp_path)
     file = events if name == "tensorboard" else tmp_path / name
     assert missing_logs(tmp_path, state) == []
     damage(file, 130)
@@ -450,7 +455,7 @@ def test_a_log_that_lacks_what_the_checkpoint_records_is_noticed_and_repaired(
     points = [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl")]
     assert points == ([1, 2, 4, 5, 5] if name == "metrics.jsonl" else [1, 2, 3, 4, 5, 5])  # 5: train, val
     steps = [1, 2, 4, 5] if name == "tensorboard" else [1, 2, 3, 4, 5]  # the last of a step's figures
-    assert steps_of(tmp_path / "tensorboard", "train/grad_norm") == steps
+    assert steps_of(tmp_path, "train/grad_norm") == steps
     assert missing_logs(tmp_path, second_state(tmp_path)) == []
 
 
@@ -460,7 +465,7 @@ def test_a_log_that_is_gone_is_noticed_and_begun_again(tmp_path: Path) -> None:
     write(first, range(1, 4))
     state = first.state_dict()
     first.close()
-    (events,) = (tmp_path / "tensorboard").iterdir()
+    (events,) = event_files(tmp_path)
     events.unlink()
     (tmp_path / "metrics.jsonl").unlink()
     assert missing_logs(tmp_path, state) == [f"{events} is gone", f"{tmp_path}/metrics.jsonl is gone"]
@@ -479,9 +484,11 @@ def test_the_logs_are_on_the_disk_before_the_checkpoint_is(train, monkeypatch: p
     done: list[str] = []
     fsync, replace, write_record = os.fsync, Path.replace, LogFile._append
 
+    def kind_of(path: Path) -> str:
+        return EVENTS if path.name.startswith(EVENTS) else path.name
+
     def name_of(descriptor: int) -> str:
-        path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        return path.parent.name if path.parent.name == "tensorboard" else path.name
+        return kind_of(Path(f"/proc/self/fd/{descriptor}").readlink())
 
     def synced(descriptor: int) -> None:
         fsync(descriptor)
@@ -493,27 +500,27 @@ def test_the_logs_are_on_the_disk_before_the_checkpoint_is(train, monkeypatch: p
 
     def written(log: LogFile, record: bytes) -> None:
         write_record(log, record)
-        done.append(f"write {log.path.parent.name if 'tfevents' in log.path.name else log.path.name}")
+        done.append(f"write {kind_of(log.path)}")
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "replace", renamed)
     monkeypatch.setattr(LogFile, "_append", written)
     train("run", "train.epochs=0.4")
     before = done[: done.index("rename last.pt")]
-    for name in ("metrics.jsonl", "tensorboard"):
+    for name in ("metrics.jsonl", EVENTS):
         last = max(index for index, entry in enumerate(before) if entry == f"write {name}")
         assert f"sync {name}" in before[last:], before
 
 
 def second_state(folder: Path) -> dict:
-    logs = RunLogger(folder, {"metrics": 10**6, "events": sizes_of(folder / "tensorboard")}, quiet=True)
+    logs = RunLogger(folder, {"metrics": 10**6, "events": sizes_of(folder)}, quiet=True)
     state = logs.state_dict()
     logs.close()
     return state
 
 
 def sizes_of(folder: Path) -> dict[str, int]:
-    return {file.name: file.stat().st_size for file in folder.iterdir()}
+    return {file.name: file.stat().st_size for file in event_files(folder)}
 
 
 def write(logger: RunLogger, steps: range) -> None:
@@ -523,7 +530,7 @@ def write(logger: RunLogger, steps: range) -> None:
 
 def steps_of(folder: Path, tag: str) -> list[int]:
     steps = []
-    for file in folder.iterdir():
+    for file in event_files(folder):
         events = EventAccumulator(str(file))
         events.Reload()
         if tag in events.Tags()["scalars"]:

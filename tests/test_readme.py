@@ -117,7 +117,6 @@ def test_the_files_it_names_exist(text: str) -> None:
         "outputs/",
         "plots/",
         "checkpoints/",
-        "tensorboard/",
         "evaluations/",
         "train/",
         "val/",

@@ -118,7 +118,7 @@ def test_without_plots_none_is_drawn_and_the_page_names_what_it_lacks(imclass, r
 def image_tags(run: Path) -> list[str]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(run / "tensorboard"))
+    events = EventAccumulator(str(run))
     events.Reload()
     return events.Tags()["images"]
 

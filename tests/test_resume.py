@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import records
+from damages import events, move_events
 from holding import Hold
 from pictures import fade, save
 
@@ -18,6 +19,7 @@ from imclass.commands.selftest.points import At, Patch
 from imclass.commands.selftest.trainings import Training, finish, overrides
 from imclass.runs.checkpoint import load_checkpoint, read_checkpoint, write_checkpoint
 from imclass.runs.same_run import differences, equal
+from imclass.runs.tensorboard import event_files
 
 # Where a training is killed, and after which step its last complete checkpoint was saved.
 KILLS = [
@@ -299,7 +301,7 @@ def test_a_missing_last_checkpoint_costs_some_steps_and_is_reported(here: Path, 
 
 
 @pytest.mark.fault("L4")
-@pytest.mark.parametrize("log", ["metrics.jsonl", "tensorboard"])
+@pytest.mark.parametrize("log", ["metrics.jsonl", "event file"])
 def test_logs_shorter_than_the_last_checkpoint_says_cost_some_steps(
     here: Path, whole: Path, log: str
 ) -> None:
@@ -307,7 +309,7 @@ def test_logs_shorter_than_the_last_checkpoint_says_cost_some_steps(
     run = here / "short"
     finish(overrides("short"), At("in a step", 15), code=-signal.SIGKILL)
     position = read_checkpoint(run / "checkpoints/last.pt")["logger"]
-    file = run / log if log == "metrics.jsonl" else next((run / log).iterdir())
+    file = run / log if log == "metrics.jsonl" else events(run)
     size = position["metrics"] if log == "metrics.jsonl" else position["events"][file.name]
     os.truncate(file, size - 1)
     said = finish(overrides("short"), At("in a step", 1), code=-signal.SIGKILL)
@@ -352,10 +354,11 @@ def test_a_run_that_was_moved_has_every_point_once(here: Path, whole: Path) -> N
 
 @pytest.mark.fault("L1", "C7")
 def test_event_files_with_other_names_are_ours_if_the_checkpoint_knows_them(here: Path, whole: Path) -> None:
-    """imclass 0.1 wrote them through torch; a file that another program has left stays."""
+    """imclass 0.1 wrote them through torch, into another folder; a file of another program stays."""
     finish(overrides("killed"), At("in a step", 15), code=-signal.SIGKILL)
     run = here / "killed"
-    (ours,) = (run / "tensorboard").iterdir()
+    move_events(run)
+    (ours,) = event_files(run / "tensorboard")
     old = ours.rename(ours.with_suffix(""))
     for name in ("last.pt", "previous.pt"):
         header, state = load_checkpoint(run / "checkpoints" / name)
@@ -367,6 +370,7 @@ def test_event_files_with_other_names_are_ours_if_the_checkpoint_knows_them(here
     finish(overrides("killed"))
     assert foreign.read_bytes() == b""
     foreign.unlink()
+    assert event_files(run) == []
     assert differences(run, whole) == []
 
 

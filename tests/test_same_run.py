@@ -39,7 +39,7 @@ EDITS: dict[str, tuple[Damage, str]] = {
     "a point twice": (lines(lambda points: [*points, points[-1]]), "metrics.jsonl differs"),
     "an event less": (drop_an_event, "TensorBoard's scalars differ"),
     "an event twice": (repeat_an_event, "TensorBoard has a scalar twice"),
-    "no events": (remove("events"), "tensorboard is missing"),
+    "no events": (remove("events"), "events.out.tfevents.* is missing"),
     **{
         f"no {name}": (remove(name), f"{name} is missing")
         for name in ("report.html", "best.safetensors", "evaluation.json", "plots/curves.png", "metrics.csv")

@@ -282,7 +282,7 @@ def test_the_chosen_metric_is_everywhere(imclass, train_uneven) -> None:
     assert "train_macro_f1" not in rows[0]
     log = (run / "train.log").read_text()
     assert f"macro F1 {best['macro_f1']:.2%}" in log.split("best model")[1]
-    events = [file.read_bytes() for file in event_files(run / "tensorboard")]
+    events = [file.read_bytes() for file in event_files(run)]
     assert "val/macro_f1" in {scalar.tag for content in events for scalar in scalars_in(content)}
     assert all(
         any(name in content for content in events) for name in (b"best.val_macro_f1", b"test.macro_f1")

@@ -19,6 +19,7 @@ from damages import (
     folder,
     half,
     lines,
+    move_events,
     remove,
     repeat_an_event,
     replace,
@@ -29,6 +30,7 @@ from safetensors.torch import save_file
 
 from imclass.commands.selftest.points import At
 from imclass.commands.selftest.trainings import Training, finish, overrides
+from imclass.runs.tensorboard import event_files
 from imclass.runs.weights import read_weights, write_safetensors
 
 
@@ -59,6 +61,11 @@ def linked(name: str) -> Damage:
         (run / name).symlink_to(target)
 
     return damage
+
+
+def linked_events(run: Path) -> None:
+    move_events(run)
+    linked("tensorboard")(run)
 
 
 def linked_lock(run: Path) -> None:
@@ -127,9 +134,9 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "no metrics.csv": (remove("metrics.csv"), r"metrics\.csv: missing"),
     "a bit of the events": (flip("events"), r"events\.out\S+(: damaged| is damaged) at byte"),
-    "an event twice": (repeat_an_event, r"tensorboard: val/loss, step 9: 2 points"),
-    "an event less": (drop_an_event, r"tensorboard: val/loss, step 9: not as in metrics\.jsonl"),
-    "no events": (remove("events"), r"tensorboard: no event file"),
+    "an event twice": (repeat_an_event, r"tfevents\.\*: val/loss, step 9: 2 points"),
+    "an event less": (drop_an_event, r"tfevents\.\*: val/loss, step 9: not as in metrics\.jsonl"),
+    "no events": (remove("events"), r"tfevents\.\*: no such file, which"),
     "another accuracy": (
         replace("evaluation.json", r'"accuracy": [\d.]+', '"accuracy": 0.0123'),
         r"evaluation\.json: accuracy 0\.0123, where summary\.json has",
@@ -163,7 +170,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a setting that is none": (replace("config.yaml", "seed:", "seeds:"), r"config\.yaml: seeds"),
     "linked checkpoints": (linked("checkpoints"), r"checkpoints: a link; a run folder holds its own"),
     "linked plots": (linked("plots"), r"plots: a link; a run folder holds its own folders"),
-    "linked events": (linked("tensorboard"), r"tensorboard: a link; a run folder holds its own folders"),
+    "linked events": (linked_events, r"tensorboard: a link; a run folder holds its own folders"),
     "a linked lock": (linked_lock, r"\.lock: not a regular file, so not a lock of imclass; remove it"),
     "a folder for the lock": (lambda run: (run / ".lock").mkdir(), r"\.lock: not a regular file"),
     "a linked log": (linked("train.log"), r"train\.log: a link; logs are written to files of the run only"),
@@ -255,10 +262,12 @@ def test_a_run_without_plots_and_tensorboard_promises_less(imclass, train) -> No
     assert outcome.code == 0, outcome.err
 
 
-def test_what_training_longer_and_evaluating_again_leave_is_whole(imclass, train) -> None:
-    run = train("longer")
-    train("longer", "train.epochs=3")
-    assert imclass("evaluate", "longer").code == 0
-    outcome = imclass("verify", "longer")
+def test_what_training_longer_and_evaluating_again_leave_is_whole(imclass, train, run: Path) -> None:
+    """The run began with an earlier version, whose event files stay together in their own folder."""
+    move_events(run)
+    train("run", "train.epochs=3")
+    assert imclass("evaluate", "run").code == 0
+    outcome = imclass("verify", "run")
     assert outcome.code == 0, outcome.err
     assert json.loads((run / "summary.json").read_text())["step"] == 27
+    assert (len(event_files(run / "tensorboard")), event_files(run)) == (2, [])

@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imclass.errors import UserError
 from imclass.runs.checkpoint import DamagedCheckpoint
 from imclass.runs.console import Console
 from imclass.runs.log_file import Warn, require_writable
 from imclass.runs.metrics_file import MetricsFile, read_points
 from imclass.runs.record_schema import POSITIONS, problem_of
 from imclass.runs.records import Record
-from imclass.runs.tensorboard import TensorBoard, cut_back, whole_part
+from imclass.runs.tensorboard import TensorBoard, cut_back, events_folder, whole_part
 from imclass.runs.trackers import Tracked
 
 Figures = Mapping[str, float]  # means over images, by name: loss, accuracy
@@ -41,11 +40,9 @@ class RunLogger:
         trackers: OpenTrackers = lambda points, warn: [],
         enabled: bool = True,
     ):
-        self._enabled, events = enabled, folder / "tensorboard"
+        self._enabled, events = enabled, events_folder(folder)
         for name in ("train.log", "metrics.jsonl"):
             require_writable(folder / name)
-        if events.exists() and not events.is_dir():
-            raise UserError(f"{events}: expected a folder: move it away")
         self.console = Console(folder / "train.log", quiet=quiet, enabled=enabled)
         warn, unwritten = self.console.warn, state.get("unwritten", {})
         self.metrics = MetricsFile(
@@ -130,7 +127,8 @@ def missing_logs(folder: Path, state: Any) -> list[str]:
     """
     if problem := problem_of(state, POSITIONS):
         raise DamagedCheckpoint(f"{folder}: a checkpoint records invalid log positions ({problem})")
-    sizes = {folder / "tensorboard" / name: size for name, size in state.get("events", {}).items()}
+    events = events_folder(folder)
+    sizes = {events / name: size for name, size in state.get("events", {}).items()}
     if "metrics" in state:
         sizes[folder / "metrics.jsonl"] = state["metrics"]
     return [text for file, size in sizes.items() if (text := _missing(file, size)) is not None]

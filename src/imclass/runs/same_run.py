@@ -10,7 +10,7 @@ import torch
 from imclass.runs.checkpoint import read_checkpoint
 from imclass.runs.event_files import Scalar, scalars_in
 from imclass.runs.records import read_metrics
-from imclass.runs.tensorboard import event_files
+from imclass.runs.tensorboard import EVENTS, event_files, events_folder
 
 OWN = {"stopwatch", "logger", "about"}  # the clock, positions in files, names
 SAME = ("status", "step", "best", "val", "test")
@@ -52,14 +52,14 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
 
 def event_points(run: Path) -> list[Scalar]:
     """Return every scalar in the event files that does not depend on the clock, sorted."""
-    points = (scalar for file in event_files(run / "tensorboard") for scalar in scalars_in(file.read_bytes()))
+    points = (scalar for file in event_files(events_folder(run)) for scalar in scalars_in(file.read_bytes()))
     return sorted(scalar for scalar in points if "images_per_second" not in scalar.tag)
 
 
 def _names(run: Path) -> set[str]:
     """Return the files of a run by their paths in it; the event files count as one."""
     files: Iterable[Path] = (path.relative_to(run) for path in run.rglob("*") if path.is_file())
-    return {str(file.parent if file.parent.name == "tensorboard" else file) for file in files} - {".lock"}
+    return {f"{EVENTS}*" if file.name.startswith(EVENTS) else str(file) for file in files} - {".lock"}
 
 
 def _records(run: Path) -> list[dict[str, Any]]:

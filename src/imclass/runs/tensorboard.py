@@ -21,7 +21,7 @@ _COUNT = itertools.count()
 
 
 class TensorBoard:
-    """The event files in `tensorboard/`, one for each session of a run. Without `enabled` nothing is written.
+    """The event files in a run folder, one for each session. Without `enabled` nothing is written.
 
     Written here and not by torch's SummaryWriter, whose thread neither says what is on the disk nor survives
     a full one. unwritten: records that the last session could not write. recorded: names of the files that
@@ -147,6 +147,15 @@ def events_in(data: bytes) -> Iterator[tuple[bytes, int]]:
             return
         yield event, end
         position = end
+
+
+def events_folder(run: Path) -> Path:
+    """Return where the event files of a run lie: in its folder, by which TensorBoard names it.
+
+    Earlier versions wrote into `tensorboard/` below it: such a run keeps them there, all together.
+    """
+    earlier = run / "tensorboard"
+    return earlier if event_files(earlier) else run
 
 
 def event_files(folder: Path) -> list[Path]:

@@ -104,7 +104,7 @@ def last_block(summary: Summary, run: RunFolder) -> str:
             *([f"incomplete   {', '.join(lacking)}: the disk did not take all"] if lacking else []),
             "next",
             f"  look at the result        {path}/report.html",
-            f"  look at every figure      tensorboard --logdir {path}/tensorboard",
+            f"  look at every figure      tensorboard --logdir {path}",
             f"  use the model             imclass predict {path} FILE ...",
             f"  train it {_further(run, summary)}",
             "  see the other models      imclass list models",

@@ -15,13 +15,14 @@ from imclass.commands.selftest.trial import (
     require_same,
     require_same_weights,
 )
+from imclass.runs.tensorboard import event_files
 
 
 def trials(bench: Bench) -> Iterator[Trial]:
     """Yield cuts behind last.pt, which cost steps only, and behind previous.pt as well, which cost points."""
     dice, whole, killed = bench.dice("logs"), bench.whole(), bench.killed()
     for number in range(bench.share(1 / 5)):
-        file, older = ("metrics.jsonl", "tensorboard")[number % 2], number % 4 >= 2
+        file, older = ("metrics.jsonl", "event file")[number % 2], number % 4 >= 2
         part = dice.random()
         where = "both checkpoints" if older else "last.pt"
         name = f"{file} at {part:.0%} behind {where}, number {number}"
@@ -31,7 +32,7 @@ def trials(bench: Bench) -> Iterator[Trial]:
 
 def _cut(file: str, part: float, older: bool, zeros: bool, killed: Path, whole: Path, folder: Path) -> None:
     copy = copy_of(killed, folder)
-    path = copy / file if file == "metrics.jsonl" else next((copy / file).iterdir())
+    path = copy / file if file == "metrics.jsonl" else event_files(copy)[0]
     last, previous = (_recorded(copy / "checkpoints" / name, path) for name in ("last.pt", "previous.pt"))
     low, high = (0, previous) if older else (previous, last)
     size = low + int(part * (high - low))

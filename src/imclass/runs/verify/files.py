@@ -16,7 +16,7 @@ from imclass.runs.contents import LINKED, linked_folders, promised_files
 from imclass.runs.locks import LOCK
 from imclass.runs.records import Record, read_bytes, read_evaluation
 from imclass.runs.regular import open_regular
-from imclass.runs.tensorboard import event_files
+from imclass.runs.tensorboard import EVENTS, event_files, events_folder
 from imclass.runs.verify.verdict import Verdict
 
 BEGUN = ("config.yaml", "provenance.json", "summary.json", "train.log")
@@ -50,8 +50,8 @@ def check_files(verdict: Verdict, settings: Mapping[str, Any]) -> None:
     promised = [*BEGUN]
     if verdict.finished:
         promised += [*FINISHED, *promised_files(plots=bool(logger.get("plots")))]
-        if logger.get("tensorboard") and not event_files(verdict.path / "tensorboard"):
-            verdict.add("tensorboard", "no event file, which a finished run has")
+        if logger.get("tensorboard") and not event_files(events_folder(verdict.path)):
+            verdict.add(f"{EVENTS}*", "no such file, which a finished run has")
     for name in promised:
         path = verdict.path / name
         if not path.is_file():

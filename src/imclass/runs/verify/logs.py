@@ -13,7 +13,7 @@ from imclass.runs.event_files import Scalar, scalars_in
 from imclass.runs.logger import missing_logs
 from imclass.runs.metrics_file import csv_table, evaluation_rows
 from imclass.runs.records import Record, read_bytes, read_metrics
-from imclass.runs.tensorboard import event_files, whole_part
+from imclass.runs.tensorboard import EVENTS, event_files, events_folder, whole_part
 from imclass.runs.verify.verdict import Verdict
 
 POSITION = ("step", "epoch", "split", "images")
@@ -101,15 +101,15 @@ def _by_step(text: str) -> dict[str, str]:
 def _check_events(verdict: Verdict) -> list[Scalar]:
     """Event files: every record whole, each scalar once."""
     scalars: list[Scalar] = []
-    for file in event_files(verdict.path / "tensorboard"):
+    for file in event_files(events_folder(verdict.path)):
         data = verdict.attempt(lambda file=file: read_bytes(file), b"")  # type: ignore[misc]
         whole = whole_part(data)
         if whole < len(data) and not verdict.held:
-            verdict.add(f"tensorboard/{file.name}", f"damaged at byte {whole:,} of {len(data):,}")
+            verdict.add(str(file.relative_to(verdict.path)), f"damaged at byte {whole:,} of {len(data):,}")
         scalars += scalars_in(data)
     for (tag, step), count in Counter((scalar.tag, scalar.step) for scalar in scalars).items():
         if count > 1:
-            verdict.add("tensorboard", f"{tag}, step {step}: {count} points")
+            verdict.add(f"{EVENTS}*", f"{tag}, step {step}: {count} points")
     return scalars
 
 
@@ -122,4 +122,4 @@ def _check_agreement(verdict: Verdict, points: Iterable[Record], scalars: Iterab
             if key in POSITION or value is None:
                 continue
             if shown.get((tag, point["step"])) != struct.unpack("f", struct.pack("f", value))[0]:
-                verdict.add("tensorboard", f"{tag}, step {point['step']}: not as in metrics.jsonl")
+                verdict.add(f"{EVENTS}*", f"{tag}, step {point['step']}: not as in metrics.jsonl")
