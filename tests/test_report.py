@@ -297,7 +297,8 @@ def test_runs_on_other_images_or_another_split_are_ranked_apart(imclass, train, 
     assert "dataset.val_split" not in page.text  # each table has the settings that differ in it
     assert page.pictures == 3 and "ranked within the same images" in page.text
     for data in groups:
-        assert data in page.text and data in outcome.out.splitlines()
+        assert data in page.text
+        assert f"{data}; best validation accuracy first" in outcome.out.splitlines()
 
 
 def test_pictures_in_several_sizes_are_the_same_images_and_pages_name_no_folder_of_a_user(
@@ -336,6 +337,40 @@ def test_a_copy_of_a_run_is_no_spread_over_seeds(imclass, run, tmp_path: Path) -
     assert "copy, run" in outcome.out and "±" not in outcome.out
     (row,) = csv.DictReader((run.parent / "comparison.csv").read_text().splitlines())
     assert (row["count"], row["test_accuracy_std"]) == ("2", "")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "by", "first"),
+    [
+        (("macro_f1", "macro_f1"), "macro F1", "b: macro F1 50.00%, accuracy 50.00%"),
+        (("loss", "loss"), "loss", "b: loss 1.0000, accuracy 50.00%"),
+        (("macro_f1", "loss"), "accuracy", "a: 75.00%"),
+    ],
+)
+def test_runs_are_ranked_by_the_metric_that_all_chose(
+    imclass, run, chosen: tuple[str, str], by: str, first: str
+) -> None:
+    """Of a, the accuracy is better; of b, all else."""
+    figures = {"accuracy": (0.75, 0.5), "macro_f1": (0.25, 0.5), "loss": (2.0, 1.0)}
+    settings = (run / "config.yaml").read_text()
+    summary = json.loads((run / "summary.json").read_text())
+    for number, (name, metric) in enumerate(zip("ab", chosen, strict=True)):
+        shutil.copytree(run, other := run.parent / name)
+        changed = settings.replace("metric: accuracy", f"metric: {metric}")
+        changed = changed.replace("lr: 0.05", f"lr: 0.{number + 1}")
+        (other / "config.yaml").write_text(changed)
+        summary["best"] |= {key: pair[number] for key, pair in figures.items()}
+        (other / "summary.json").write_text(json.dumps(summary))
+    shutil.rmtree(run)
+    outcome = imclass("report", "outputs")
+    assert outcome.code == 0, outcome.err
+    (row, _) = csv.DictReader((run.parent / "comparison.csv").read_text().splitlines())
+    best, figures_of_best = first.split(": ")
+    assert row["runs"] == best
+    assert f"Best validation {by} first." in Page(run.parent / "comparison.html").text
+    data, line, *_ = outcome.out.splitlines()
+    assert data.endswith(f"; best validation {by} first")
+    assert line.startswith(f"validation {figures_of_best}  test ") and f"  {best}: " in line
 
 
 def test_a_multirun_is_compared(imclass, tmp_path: Path) -> None:

@@ -69,18 +69,19 @@ def _lines(rows: "Sequence[Row]") -> Iterator[str]:
     for row in (row for row in rows if row.finished):
         if row.data != data:
             data = row.data
-            yield data
-        figures = f"validation {_with_spread(row, 'val_accuracy')}  test {_with_spread(row, 'test_accuracy')}"
+            yield f"{data}; best validation {row.metric.brief} first"
+        figures = f"validation {_shown(row, 'val')}  test {_shown(row, 'test')}"
         names = ", ".join(map(show, row.names))
         yield f"{figures}  {names}" + (f": {row.label}" if row.label else "")
     if unfinished := sum(len(row.runs) for row in rows if not row.finished):
         yield f"{counted(unfinished, 'run')} did not finish: see the page"
 
 
-def _with_spread(row: "Row", figure: str) -> str:
-    """Return the mean of an accuracy over the runs, with its standard deviation if there are several."""
-    deviation = row.deviation(figure)
-    return f"{row.mean(figure):.2%}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
+def _shown(row: "Row", split: str) -> str:
+    """Return the figures of a split, with their spread; an accuracy that stands alone needs no name."""
+    named = [f"{metric.brief} {row.shown(split, metric)}" for metric in row.metrics]
+    text = ", ".join(named) if len(named) > 1 else row.shown(split, row.metric)
+    return text.replace(" %", "%")
 
 
 def _report_sweep(folder: Path, out: Path | None) -> None:

@@ -14,6 +14,10 @@ class Metric:
     percent: bool  # a fraction from 0 to 1, printed in %
     by_class: bool = False  # a mean over classes, each counting the same; of evaluations, not of training
 
+    @property
+    def brief(self) -> str:
+        return self.label.split(" (")[0]
+
     def rank(self, value: float) -> float:
         """Return a sort key that puts the best value first."""
         return -value if self.maximize else value

@@ -1,10 +1,11 @@
 """Several runs side by side: which settings differ, and mean and standard deviation over seeds or folds.
 
-Ranked are runs on the same images, split by the same rule; other runs are a group of their own.
+Ranked are runs on the same images, split by the same rule; other runs are a group of their own. They are
+ranked by the validation metric that all of them chose, else by accuracy.
 """
 
-import itertools
 import json
+import math
 import os
 import statistics
 import tempfile
@@ -13,18 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imclass.config.metric import METRICS
+from imclass.config.metric import ACCURACY, METRICS, Metric
 from imclass.config.schema import SETTINGS, is_compared
 from imclass.config.setting import show
-from imclass.reports.html import brief_path, brief_paths, embedded, template
+from imclass.reports.html import brief_paths, embedded, template
 from imclass.reports.plots import plot_comparison
+from imclass.reports.same_data import runs_by_data
 from imclass.runs.atomic import write_atomically, write_csv
 from imclass.runs.records import RunRecord
 from imclass.runs.regular import open_regular
 
-SPLIT_KEYS = ("dataset.name", "dataset.val_split", "dataset.folds", "dataset.test_split", "dataset.fraction")
-# How a folder's images are stored, which their fingerprint depends on.
-STORED_KEYS = ("dataset.resize", "dataset.centre", "dataset.background")
 SPLITS = {"val": "best", "test": "test"}  # the entry of summary.json that has the figures of a split
 LOG_TAIL = 10_000  # bytes of train.log that its last line is looked for in
 FIGURES = (*(f"{split}_{name}" for split in SPLITS for name in METRICS), "seconds")
@@ -35,6 +34,7 @@ class Row:
     """One configuration: its runs differ only in the seed and the fold."""
 
     data: str  # what its runs were trained and validated on; the same in each row that it is ranked with
+    metric: Metric  # of validation, by which it is ranked; likewise the same in each row
     settings: dict[str, str]  # those that differ between the configurations on these data, paths in short
     runs: tuple[RunRecord, ...]
     names: tuple[str, ...]  # of the runs: their paths below the folder that holds all that are compared
@@ -56,6 +56,24 @@ class Row:
         short = {key.removesuffix(".name").rsplit(".", 1)[-1]: v for key, v in self.settings.items()}
         return ", ".join(f"{key} {value.rsplit('/', 1)[-1]}" for key, value in short.items())
 
+    @property
+    def metrics(self) -> list[Metric]:
+        """What tables show: what it is ranked by, and the accuracy."""
+        return list(dict.fromkeys((self.metric, ACCURACY)))
+
+    @property
+    def rank(self) -> float:
+        """Return a sort key that puts the best first, and last what lacks the metric."""
+        value = self.mean(f"val_{self.metric.name}")
+        return math.inf if value is None else self.metric.rank(value)
+
+    def shown(self, split: str, metric: Metric) -> str:
+        """Return the mean over the runs, with the standard deviation if there is one: 91.20 % ± 0.30."""
+        figure = f"{split}_{metric.name}"
+        mean, deviation = self.mean(figure), self.deviation(figure)
+        spread = "" if deviation is None else f" ± {metric.show(deviation).removesuffix(' %')}"
+        return "" if mean is None else metric.show(mean) + spread
+
     def mean(self, figure: str) -> float | None:
         return statistics.fmean(self.figures[figure]) if self.figures[figure] else None
 
@@ -69,7 +87,7 @@ class Row:
 def compare(runs: Sequence[RunRecord]) -> list[Row]:
     """Return one row per configuration, unfinished ones last.
 
-    The others stand together by their data, the best validation accuracy first.
+    The others stand together by their data, the best first.
     """
     names = names_of(runs)
     rows: list[Row] = []
@@ -80,58 +98,22 @@ def compare(runs: Sequence[RunRecord]) -> list[Row]:
         for run in same:
             values = {key: _value(run, key) for key in differing}
             groups.setdefault(json.dumps([values, run.status]), []).append(run)
-        ranked = [_row(data, group, names, short) for group in groups.values()]
-        rows += sorted(ranked, key=lambda row: -(row.mean("val_accuracy") or 0))
+        metric = _chosen_metric(same)
+        ranked = [_row(data, metric, group, names, short) for group in groups.values()]
+        rows += sorted(ranked, key=lambda row: row.rank)
     return sorted(rows, key=lambda row: not row.finished)
+
+
+def _chosen_metric(runs: Sequence[RunRecord]) -> Metric:
+    """Return what made the best model of each finished run, if it is the same for all; else the accuracy."""
+    chosen = {_value(run, "checkpoint.metric") for run in runs if run.status == "finished"}
+    return METRICS[chosen.pop()] if len(chosen) == 1 else ACCURACY
 
 
 def names_of(runs: Sequence[RunRecord]) -> dict[Path, str]:
     """Return the runs' paths below the folder that holds them all: that of a multirun names its jobs' too."""
     shared = os.path.commonpath([run.path.absolute().parent for run in runs])
     return {run.path: str(run.path.absolute().relative_to(shared)) for run in runs}
-
-
-def runs_by_data(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Return the runs by what they were trained and validated on, in words that differ."""
-    groups: list[list[RunRecord]] = []
-    for run in runs:
-        found = next((group for group in groups if _same_data(run, group[0])), None)
-        if found is None:
-            groups.append([run])
-        else:
-            found.append(run)
-    named: dict[str, list[RunRecord]] = {}
-    for group in groups:
-        words = _data_of(group[0])
-        names = (words if number == 1 else f"{words} ({number})" for number in itertools.count(1))
-        named[next(name for name in names if name not in named)] = group
-    return named
-
-
-def _same_data(run: RunRecord, other: RunRecord) -> bool:
-    """Return whether two runs had the same images, split by one rule; a folder may be read in other sizes."""
-    ours, theirs = run.settings, other.settings
-    if any(ours.get(key) != theirs.get(key) for key in SPLIT_KEYS):
-        return False
-    same_folder = ours.get("dataset.root") is not None and ours["dataset.root"] == theirs.get("dataset.root")
-    if same_folder and any(ours.get(key) != theirs.get(key) for key in STORED_KEYS):
-        return _counts(run) == _counts(other)
-    return run.provenance.get("data_fingerprint") == other.provenance.get("data_fingerprint")
-
-
-def _counts(run: RunRecord) -> list[int]:
-    data = run.provenance.get("data") or {}
-    return [data.get(split, 0) for split in ("train", "val", "test")]
-
-
-def _data_of(run: RunRecord) -> str:
-    """Return the data of a run in words: its name, its images and how they were split."""
-    name, root = run.settings["dataset.name"], run.settings.get("dataset.root")
-    where = f" {brief_path(root)}" if root and name == "image_folder" else ""
-    train, val, test = _counts(run)
-    folds = run.settings.get("dataset.folds")
-    split = f"{folds} folds" if folds else f"val_split {show(run.settings['dataset.val_split'])}"
-    return f"{show(name)}{where}: {train:,} train, {val:,} val, {test:,} test images, {split}"
 
 
 def differing_settings(runs: Sequence[RunRecord]) -> list[str]:
@@ -167,6 +149,7 @@ def table(rows: Sequence[Row]) -> list[list[Any]]:
 
 def _row(
     data: str,
+    metric: Metric,
     runs: Sequence[RunRecord],
     names: Mapping[Path, str],
     short: Mapping[str, Mapping[str, str]],
@@ -179,7 +162,7 @@ def _row(
         for name in METRICS
     }
     figures["seconds"] = [summary["seconds"]["total"] for summary in finished]
-    return Row(data, settings, tuple(runs), tuple(names[run.path] for run in runs), figures)
+    return Row(data, metric, settings, tuple(runs), tuple(names[run.path] for run in runs), figures)
 
 
 def write_comparison_page(runs: Sequence[RunRecord], file: Path) -> list[Row]:
@@ -209,7 +192,7 @@ def _curves(rows: Sequence[Row]) -> str | None:
     with tempfile.TemporaryDirectory() as scratch:
         picture = Path(scratch) / "curves.png"
         groups = [(row.title, [run.metrics for run in row.runs]) for row in rows]
-        plot_comparison(groups, picture)
+        plot_comparison(groups, picture, rows[0].metric.name)
         return embedded(picture)
 
 

@@ -58,14 +58,17 @@ def plot_curves(
     save(figure, file)
 
 
-def plot_comparison(groups: Sequence[tuple[str, Sequence[Sequence[Record]]]], file: Path) -> None:
+def plot_comparison(
+    groups: Sequence[tuple[str, Sequence[Sequence[Record]]]], file: Path, chosen: str = ACCURACY.name
+) -> None:
     """Draw the validation metrics of several runs over each other, as a PNG.
 
     groups: a name and, for each run of it, the records of metrics.jsonl; the best first. The first eight
-    have a colour, which the runs of a group share, and a name in the legend; the others are grey.
+    have a colour, which the runs of a group share, and a name in the legend; the others are grey. chosen: as
+    in `plot_curves`.
     """
-    figure = new_figure(11, 3.7 + 0.2 * min(len(groups), len(SERIES)))
-    metrics = _logged([record for _, runs in groups for records in runs for record in records])
+    metrics = _logged([record for _, runs in groups for records in runs for record in records], chosen)
+    figure = new_figure(5.5 * len(metrics), 3.7 + 0.2 * min(len(groups), len(SERIES)))
     panels = figure.subplots(1, len(metrics))
     for number, (name, runs) in reversed(list(enumerate(groups))):
         named = number < len(SERIES)
