@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from imclass.folding import folded
+from imclass.folding import folded, in_columns
 
 PATH = "outputs/2026-11-28_23-55-33_resnet18_fashion_mnist"
 
@@ -66,3 +66,15 @@ def test_a_shell_reads_a_folded_command_as_one() -> None:
     command = "\n".join(lines[1:]).replace("imclass", "printf '%s\\n'")
     words = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout.split()
     assert words == shlex.split(text.removeprefix("now: imclass"))
+
+
+def test_rows_of_a_table_break_before_the_same_columns() -> None:
+    path, widths = "a" * 76, (76, 8, 3)
+    rows = [("file", "state", "lr"), (path, "ok", "0.1"), ("b", "diverged", ""), ("c", "", "")]
+    assert [in_columns(row, widths, Terminal()) for row in rows] == [
+        "file\n    state     lr",
+        f"{path}\n    ok        0.1",
+        "b\n    diverged",
+        "c",
+    ]
+    assert in_columns(rows[1], widths, io.StringIO()) == f"{path}  ok        0.1"

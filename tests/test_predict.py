@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from pictures import colours, make_folder, save
 from PIL import Image
+from test_folding import Terminal
 
 from imclass.commands import predict
 from imclass.config.dataset import SyntheticConfig
@@ -142,13 +144,19 @@ def test_parts_of_a_batch_are_all_predicted_and_names_are_escaped(imclass, train
     assert "\x1b" not in outcome.out
 
 
-def test_table_lists_the_likeliest_classes_first(imclass, run, tmp_path: Path) -> None:
+def test_table_lists_the_likeliest_classes_first(
+    imclass, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(tmp_path / "one.png", (16, 16))
     outcome = imclass("predict", "outputs/run", "one.png", "--top-k", "2")
     name, first, p1, second, p2 = outcome.out.split()
     assert (name, outcome.code) == ("one.png", 0)
     assert float(p1.rstrip("%")) >= float(p2.rstrip("%"))
     assert {first, second} <= {f"class{i}" for i in range(4)}
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    imclass("predict", "outputs/run", "one.png", "--top-k", "2")
+    assert terminal.getvalue() == f"one.png  {first} {p1}\n    {second} {p2}\n"
 
 
 def test_the_sheet_is_red_where_the_folder_knows_better(imclass, run, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import shlex
 import statistics
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 import stub_trial
 from conftest import QUICK, Outcome
 from test_cli import run_python
+from test_folding import Terminal
 from test_report import Page
 
 from imclass.config.check import flatten
@@ -244,7 +246,7 @@ def test_samplers_draw_nearer_to_what_was_good(sampler: str) -> None:
     assert statistics.median(t.value for t in last) < 0.5 * statistics.median(t.value for t in first)
 
 
-def test_a_report_is_written_again(imclass, stubs) -> None:
+def test_a_report_is_written_again(imclass, stubs, monkeypatch: pytest.MonkeyPatch) -> None:
     assert imclass("sweep", "sweep.name=r", RATE, "sweep.trials=3").code == 0
     folder = Path("outputs/sweeps/r")
     for name in ("sweep.html", "sweep.csv", "best.yaml"):
@@ -253,6 +255,12 @@ def test_a_report_is_written_again(imclass, stubs) -> None:
         outcome = imclass("report", named)
         assert outcome.code == 0, outcome.err
     assert "complete" in outcome.out
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    imclass("report", "r")
+    lines = terminal.getvalue().splitlines()
+    assert lines[:2] == ["trial  state     val.accuracy  test     seconds", "    lr"]
+    assert max(map(len, lines)) <= 50
 
 
 def test_a_run_comes_before_a_sweep_of_the_same_name(imclass, stubs, run) -> None:

@@ -1,12 +1,15 @@
 """Long lines on a terminal: broken between words, with commands that can still be copied."""
 
+import math
 import re
 import shutil
+from collections.abc import Sequence
 from typing import Protocol
 
 _LABEL = re.compile(r" *(?:\S+ )*?\S+ {2,}(?=\S)| +|\S+ +")
 _ARGUMENT = r"(?:\S*[=/](?:\S*[^\s;,)])?|-\S*\w|[A-Z]{2,}|\.\.\.)"
 _COMMAND = re.compile(rf"(?:imclass [a-z-]+|torchrun|tensorboard)(?: {_ARGUMENT})+")
+_BELOW = " " * 4  # begins a line that continues the one above
 
 
 class Terminal(Protocol):
@@ -25,6 +28,24 @@ def folded(text: str, stream: Terminal) -> str:
     return "\n".join(part for line in text.split("\n") for part in _fold(line, width))
 
 
+def in_columns(cells: Sequence[str], widths: Sequence[int], stream: Terminal) -> str:
+    """Return a row of a table, each cell as wide as its column, two spaces between.
+
+    On a terminal that is narrower than the columns, the row goes on in a line below, at the same column in
+    every row.
+    """
+    available = shutil.get_terminal_size().columns if stream.isatty() else math.inf
+    lines, end = [""], -2
+    for cell, width in zip(cells, widths, strict=True):
+        start = end + 2
+        if start and start + width > available:
+            lines.append("")
+            start = len(_BELOW)
+        lines[-1] = lines[-1].ljust(start) + cell
+        end = start + width
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
 def _fold(line: str, width: int) -> list[str]:
     if len(line) <= width:
         return [line]
@@ -35,7 +56,7 @@ def _fold(line: str, width: int) -> list[str]:
     command = _COMMAND.match(rest)
     widest = max(map(len, [*rest.split(), command[0] if command else ""]))
     if len(start) > 4 and widest > width - len(start):  # a long path, or a command that fits better below
-        lines, indent = [start.rstrip(), "    "], "    "
+        lines, indent = [start.rstrip(), _BELOW], _BELOW
     for part in _parts(rest, width - len(indent)):
         begun = lines[-1].strip() and lines[-1] != start
         if begun and (len(lines[-1]) + 1 + len(part) > width or lines[-1].endswith("\\")):

@@ -17,6 +17,7 @@ from imclass.config.setting import show
 from imclass.endings import say
 from imclass.errors import UserError, counted
 from imclass.evaluation.prediction_rows import FORMATS, Prediction
+from imclass.folding import folded
 from imclass.machine.signals import cleaning_up
 from imclass.runs.records import find_run
 
@@ -120,10 +121,7 @@ def _files(arguments: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
         if not found:
             raise UserError(f"{argument}: no images in this folder")
         if others:
-            print(
-                f"imclass: {argument}: skipped {others} of {len(found) + others} files: not images",
-                file=sys.stderr,
-            )
+            say(f"{argument}: skipped {others} of {len(found) + others} files: not images")
         files += found
     return list(dict.fromkeys(files)), labels
 
@@ -144,7 +142,7 @@ def _print_accuracy(marks: Sequence[bool], *, by_label: bool) -> None:
     if marks:
         right, whose = sum(marks), "labels" if by_label else "folders"
         text = f"accuracy {right / len(marks):.2%}: {right:,} of {counted(len(marks), 'picture')}"
-        print(f"{text} whose {whose} name a class of the model", file=sys.stderr)
+        print(folded(f"{text} whose {whose} name a class of the model", sys.stderr), file=sys.stderr)
 
 
 def _picture(prediction: Prediction) -> "Picture":

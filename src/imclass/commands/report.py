@@ -95,7 +95,7 @@ def _report_sweep(folder: Path, out: Path | None) -> None:
     page = out or folder / "sweep.html"
     with cleaning_up(), database_errors_named(str(folder)), closing(open_stored(folder)) as store:
         results = write_report(folder, page, store)
-    print(summary(results, page))
+    print(folded(summary(results, page), sys.stdout))
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imclass.config.setting import show
+from imclass.folding import in_columns
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,16 +33,18 @@ Truths = Mapping[Path, str]
 
 
 def _table(files: Sequence[Path], top_k: int, truths: Truths) -> tuple[str, Line]:
-    width = max(len("file"), *(len(show(str(file))) for file in files)) if truths else 0
-    width = max(width, *(len(show(str(file))) for file in files))
-    true = max(map(len, ("truth", *map(show, truths.values())))) if truths else 0
+    first = max(len("file") if truths else 0, *(len(show(str(file))) for file in files))
+    true = [max(map(len, ("truth", *map(show, truths.values()))))] if truths else []
+
+    def row(file: str, truth: str, classes: Sequence[str]) -> str:
+        cells = [file, *([truth] if truths else []), *classes]
+        return in_columns(cells, [first, *true, *map(len, classes)], sys.stdout)
 
     def line(p: Prediction) -> str:
-        classes = "  ".join(f"{show(name)} {probability:.1%}" for name, probability in p.top)
-        truth = f"  {show(p.truth) if p.truth is not None else '':{true}}" if truths else ""
-        return f"{show(str(p.file)):{width}}{truth}  {classes}"
+        classes = [f"{show(name)} {probability:.1%}" for name, probability in p.top]
+        return row(show(str(p.file)), "" if p.truth is None else show(p.truth), classes)
 
-    return f"{'file':{width}}  {'truth':{true}}  predicted\n" if truths else "", line
+    return row("file", "truth", ["predicted"]) + "\n" if truths else "", line
 
 
 def _json(files: Sequence[Path], top_k: int, truths: Truths) -> tuple[str, Line]:

@@ -1,6 +1,7 @@
 """What a sweep has found, read back from its folder: one row per configuration."""
 
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from imclass.config.metric import ACCURACY, METRICS, Metric
 from imclass.config.overrides import key_of
+from imclass.folding import in_columns
 from imclass.sweeps.request import JOURNAL
 from imclass.sweeps.space import Parameter, settings_of, stored_space
 from imclass.sweeps.store import Store, open_store, place_of
@@ -203,8 +205,8 @@ def table(results: Results, file: Path, most: int = 25) -> str:
         begin = [str(row.number), row.state, results.show(row.value), repeats, test, f"{row.seconds:.0f}"]
         lines.append([*begin, *(row.settings.get(key, "") for key in keys)])
     used = [n for n in range(len(lines[0])) if any(line[n] for line in lines[1:])]
-    widths = {n: max(len(line[n]) for line in lines) for n in used}
-    shown = ["  ".join(line[n].ljust(widths[n]) for n in used).rstrip() for line in lines]
+    widths = [max(len(line[n]) for line in lines) for n in used]
+    shown = [in_columns([line[n] for n in used], widths, sys.stdout) for line in lines]
     if len(results.rows) > most:
         shown.append(f"and {len(results.rows) - most} more: see {file}")
     shown += [f"{failure.folder} failed: {failure.cause} ({failure.log})" for failure in results.failures]

@@ -9,6 +9,7 @@ from imclass.config.conflicts import unused
 from imclass.config.durations import parse_duration
 from imclass.config.urls import without_password
 from imclass.errors import Interrupted, PartialFailure, UserError
+from imclass.folding import folded
 from imclass.machine.launcher import launched_as
 from imclass.machine.signals import STOP
 from imclass.runs.locks import lock_folder
@@ -56,7 +57,7 @@ def run_sweep(request: Request, workers: Sequence[Worker]) -> None:
         if store is None:
             store = held.enter_context(contextlib.closing(_open_store(request)))
         finished, results = _run(request, workers, store)
-    print(summary(results, folder / "sweep.html"))
+    print(folded(summary(results, folder / "sweep.html"), sys.stdout))
     if not finished:
         raise Interrupted(f"stopped by {STOP.asked()}; to resume: {request.command}")
     if results.failures:
