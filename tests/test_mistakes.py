@@ -19,6 +19,8 @@ MISTAKES = [
     (["model=resnt18"], ["model=resnt18", "'resnet18'"]),
     (["model=mobilnet_v2"], ["model=mobilnet_v2", "'mobilenet_v2'"]),
     (["model=timm/resnet81"], ["model=timm/resnet81", "'resnet18'"]),
+    (["plan=true"], ["plan=true: no setting but a command: imclass plan ..."]),
+    (["lr_find=true"], ["lr_find=true", "imclass lr-find ..."]),
     (["train.patience=3"], ["train.patience", "did you mean 'train.early_stopping'?"]),
     (["dataset=cifar1O"], ["dataset=cifar1O", "'cifar10'"]),
     (["optimizer=sdg"], ["optimizer=sdg", "'sgd'"]),

@@ -99,6 +99,8 @@ def override_problem(text: str, config_dirs: Sequence[Path]) -> str | None:
         return _hydra_problem(text, key)
     if key.split(".")[0] == "sweep":
         return f"{key}: belongs to imclass sweep"
+    if (command := key.replace("_", "-")) in ("check", "lr-find", "plan"):
+        return f"{text}: no setting but a command: imclass {command} ..."
     if key not in GROUPS and key not in SETTINGS:
         return unknown_key(key)
     if override.is_sweep_override():
