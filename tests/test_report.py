@@ -433,6 +433,20 @@ def test_all_plots_of_the_end_of_training_can_be_made_again(imclass, train) -> N
     assert {file.name: file.read_bytes() for file in (run / "plots").iterdir()} == before
 
 
+@pytest.mark.parametrize("entry", ["test", "best"])
+def test_a_figure_that_was_changed_by_hand_is_warned_about(imclass, run: Path, entry: str) -> None:
+    shutil.copytree(run, run.parent / "sound")
+    summary = json.loads((run / "summary.json").read_text())
+    true, summary[entry]["accuracy"] = summary[entry]["accuracy"], 0.125
+    (run / "summary.json").write_text(json.dumps(summary))
+    problem = f"{entry} accuracy 0.125, where metrics.jsonl has {true:g}"
+    warning = f"imclass: warning: outputs/run/summary.json: {problem}; see imclass verify outputs/run\n"
+    for command in (["report", "run"], ["report", "outputs"], ["evaluate", "run"]):
+        outcome = imclass(*command)
+        assert (outcome.code, outcome.err) == (0, warning)
+    assert imclass("verify", "run").code == 2
+
+
 @pytest.mark.fault("S11")
 @pytest.mark.parametrize("how", ["link", "text"])
 def test_only_pictures_of_the_run_are_embedded(imclass, run: Path, how: str) -> None:

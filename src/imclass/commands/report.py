@@ -138,7 +138,7 @@ def _runs_in(path: Path, *, nested: bool = True) -> list[Path]:
 
 
 def _read(runs: Sequence[Path]) -> "tuple[list[RunRecord], list[UserError]]":
-    """Read the runs' records; return those that can be read, and the problems of the others.
+    """Read the runs' records; return those that can be read, and the problems of the others. Warn of edits.
 
     Raises UserError if none can be.
     """
@@ -153,6 +153,8 @@ def _read(runs: Sequence[Path]) -> "tuple[list[RunRecord], list[UserError]]":
             problems.append(error)
     if not records:
         raise problems[-1]
+    for warning in filter(None, (record.edited for record in records)):
+        say(f"warning: {warning}")
     return records, problems
 
 

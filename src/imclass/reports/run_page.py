@@ -9,6 +9,7 @@ from imclass.config.check import flatten
 from imclass.config.compose import compose_config
 from imclass.config.metric import ACCURACY, LOSS, by_class
 from imclass.config.schema import affects_results, values_of
+from imclass.endings import say
 from imclass.reports.html import brief_path, embedded, template
 from imclass.reports.plots import plot_curves
 from imclass.reports.split_report import draw_scores
@@ -40,11 +41,14 @@ def write_run_page(
 
     redraw: draw curves, confusion matrix and calibration again from the run's records, into `plots/` unless
     the page goes elsewhere. Other plots are read from `plots/`. points: those of metrics.jsonl; None to read
-    them. summary: what summary.json will be; None to read it. Raises UserError if the records cannot be read.
+    them, and to warn of a summary that they contradict. summary: what summary.json will be; None to read it.
+    Raises UserError if the records cannot be read.
     """
     require_own_folders(path)
     run = read_run(path, points)
     run.summary.update(summary or {})
+    if points is None and run.edited:
+        say(f"warning: {run.edited}")
     chosen = run.settings.get("checkpoint.metric", ACCURACY.name)
     with tempfile.TemporaryDirectory() as scratch:
         drawn = path / "plots" if file.parent.resolve() == path.resolve() else Path(scratch)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from imclass.config.check import flatten
+from imclass.config.metric import METRICS
 from imclass.config.run_names import is_run
+from imclass.config.setting import show
 from imclass.config.stored import read_settings, require_valid
 from imclass.errors import UserError, did_you_mean, first_line
 from imclass.runs.record_schema import (
@@ -135,6 +137,20 @@ class RunRecord:
         return validates_on_test(self.settings)
 
     @property
+    def edited(self) -> str:
+        """Return what to warn of: a figure that summary.json and metrics.jsonl differ in; empty if none.
+
+        Of a finished run, someone has changed one of the two by hand.
+        """
+        if self.status != "finished" or "metrics.jsonl" in (self.summary["unwritten"] or ()):
+            return ""
+        # The step of the best model may have been repeated in a resumed run.
+        entries = ("val", "test") if self.provenance.get("resumed") else ("val", "test", "best")
+        found = (differing_figure(self.summary, entry, self.metrics) for entry in entries)
+        command = f"imclass verify {shlex.quote(str(self.path))}"
+        return next((f"{self.path / 'summary.json'}: {text}; see {command}" for text in found if text), "")
+
+    @property
     def status(self) -> str:
         return str(self.summary["status"] or "failed")
 
@@ -142,6 +158,21 @@ class RunRecord:
 def validates_on_test(settings: Mapping[str, Any]) -> bool:
     """Return whether the best model was chosen on the test images; folds leave these alone."""
     return settings["dataset.val_split"] == "test" and settings.get("dataset.folds") is None
+
+
+def differing_figure(summary: Mapping[str, Any], entry: str, points: Sequence[Record]) -> str | None:
+    """Return the first figure of an entry of summary.json that metrics.jsonl has otherwise; None if none.
+
+    entry: "val" and "test" have the figures of the last point of their split, "best" those of its step.
+    """
+    figures = summary.get(entry) or {}
+    split = "val" if entry == "best" else entry
+    at = [p for p in points if p["split"] == split and (entry != "best" or p["step"] == figures.get("step"))]
+    point = at[-1] if at else {}
+    for key, value in figures.items():
+        if key in METRICS and point.get(key) != value:
+            return f"{entry} {key} {show(value)}, where metrics.jsonl has {show(point.get(key))}"
+    return None
 
 
 def find_run(text: str) -> Path:

@@ -12,7 +12,7 @@ from imclass.config.metric import METRICS
 from imclass.runs.event_files import Scalar, scalars_in
 from imclass.runs.logger import missing_logs
 from imclass.runs.metrics_file import csv_table, evaluation_rows
-from imclass.runs.records import Record, read_bytes, read_metrics
+from imclass.runs.records import Record, differing_figure, read_bytes, read_metrics
 from imclass.runs.tensorboard import EVENTS, event_files, events_folder, whole_part
 from imclass.runs.verify.verdict import Verdict
 
@@ -33,7 +33,7 @@ def check_logs(verdict: Verdict, logged: Mapping[str, Any]) -> None:
 
 
 def _check_metrics(verdict: Verdict) -> list[Record]:
-    """metrics.jsonl: every line a point, each (step, split) once, in order, the summary's at the end."""
+    """metrics.jsonl: every line a point, each (step, split) once, in order; the summary has the last ones."""
     file = verdict.path / "metrics.jsonl"
     points: list[Record] = verdict.attempt(lambda: read_metrics(file), [])
     data = read_bytes(file) if file.is_file() else b""
@@ -47,22 +47,9 @@ def _check_metrics(verdict: Verdict) -> list[Record]:
             verdict.add(file.name, f"step {after['step']} follows step {before['step']}")
     if verdict.finished and points and data.endswith(b"\n"):
         for split in ("val", "test"):
-            _check_last(verdict, points, split)
+            if problem := differing_figure(verdict.summary, split, points):
+                verdict.add("summary.json", problem)
     return points
-
-
-def _check_last(verdict: Verdict, points: Iterable[Record], split: str) -> None:
-    """The last point of a split has the figures of summary.json."""
-    last = next((point for point in reversed(list(points)) if point["split"] == split), None)
-    for key, value in (verdict.summary.get(split) or {}).items():
-        if last is None or last.get(key) != value:
-            found = "no point" if last is None else f"{key} {_short(last.get(key))}"
-            verdict.add("metrics.jsonl", f"{split}: {found} at the end; summary.json: {key} {_short(value)}")
-            return
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _check_csv(verdict: Verdict, points: list[Record]) -> None:
