@@ -28,8 +28,7 @@ from imclass.evaluation.resampling import fit_as_pillow, fit_as_torch, to_grey
 from imclass.models import build_model
 
 SCRIPT = """\
-import json, sys
-import numpy as np, onnxruntime
+import json, sys, numpy as np, onnxruntime
 from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession("mine.onnx")

@@ -1,6 +1,7 @@
 """What other packages add through entry points: found, checked, trained with, and refused in one line."""
 
 import json
+import re
 import subprocess
 import sys
 import venv
@@ -10,27 +11,25 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import QUICK, merged, records
+from test_readme import ENTRY_POINT, README, TINY
 
 from imclass.config.schema import AugmentConfig
 from imclass.data.augment import Augment
 from imclass.data.draws import SliceGenerator
 
-PACKAGE = """\
+(INVERT,) = re.findall(r"`(\w+ = .*?)` under `imclass.augments` adds `augment=invert`", README)
+PACKAGE = f"""\
+{TINY}
+
 import torch
-from torch import nn
-
 from imclass.data.draws import draw_fractions
-
-
-def tiny(config, in_channels, classes, size):
-    return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * size * size, classes))
 
 
 def invert(images, generator):
     chance = draw_fractions((len(images),), generator).to(images.device)
     return torch.where((chance < 0.5)[:, None, None, None], 255 - images, images)
 """
-PROJECT = """\
+PROJECT = f"""\
 [build-system]
 requires = ["hatchling"]
 build-backend = "hatchling.build"
@@ -39,11 +38,9 @@ build-backend = "hatchling.build"
 name = "my_package"
 version = "1.0"
 
-[project.entry-points."imclass.models"]
-tiny = "my_package:tiny"
-
+{ENTRY_POINT}
 [project.entry-points."imclass.augments"]
-invert = "my_package:invert"
+{INVERT}
 """
 
 

@@ -21,6 +21,8 @@ COMMANDS = [
     if line.startswith("imclass ") and "launcher" not in line and "list models" not in line
 ]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+(TINY,) = [block for block in PYTHON if "def tiny" in block]  # the package of the section Extend
+(ENTRY_POINT,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
 # The commands as typed are checked; what runs is as short as possible, on the smallest data and model.
 SHORT = [
     "dataset=synthetic",
@@ -92,14 +94,13 @@ def test_all_commands_run_in_order(imclass, tmp_path: Path) -> None:
 def test_the_model_of_another_package_trains(
     imclass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = [block for block in PYTHON if "def tiny" in block]
-    entry_point, group = 'tiny = "my_package:tiny"', "imclass.models"
-    assert f"`{entry_point}`" in README and f"`{group}`" in README
-    (tmp_path / "my_package.py").write_text(code)
+    (tmp_path / "my_package.py").write_text(TINY)
     metadata = tmp_path / "my_package-1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my_package\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text(f"[{group}]\n{entry_point}\n".replace('"', ""))
+    (metadata / "entry_points.txt").write_text(
+        ENTRY_POINT.replace("project.entry-points.", "").replace('"', "")
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_package", raising=False)  # another test's
     outcome = imclass(*merged(["train", *SHORT], ["model=tiny", "train.epochs=1"]))
