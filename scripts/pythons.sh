@@ -49,7 +49,7 @@ if [[ ${TORCH:-} ]]; then
     "0 data inspect fashion_mnist_mini"
     "0 train name=here model=lenet train.steps=20 train.epochs=null"
     "0 evaluate here"
-    "0 predict here outputs/here/plots/samples.png --explain"
+    "0 predict here outputs/here/plots/samples.png --explain explained.png"
     "0 report here"
     "0 export here --format pt2"
     "0 export here --format safetensors"
