@@ -12,7 +12,6 @@ free=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1 || true)  # in memo
 if [[ -z ${TMPDIR:-} && ${free:-0} -gt 4000000 ]]; then export TMPDIR=/dev/shm; fi
 ruff check .
 ruff format --check .
-lint-imports
-mypy & types=$!  # beside the tests, which leave cores idle
-pytest -n 4 "$@"
-wait "$types"
+{ lint-imports && mypy; } & rules=$!  # beside the tests, which leave cores idle
+pytest -n 5 "$@"
+wait "$rules"

@@ -58,7 +58,7 @@ def test_the_run_has_the_steps_that_fit_and_repeats(train, monkeypatch: pytest.M
     run = train("budget", BUDGET, "train.epochs=50")
     assert steps_of(run) == json.loads((run / "summary.json").read_text())["step"] == 16
     log = (run / "train.log").read_text()
-    assert "budget   0 min 1 s: 16 steps of 0.05 s, 2 evaluations of 0.1 s" in log
+    assert "budget   1 s: 16 steps of 0.05 s, 2 evaluations of 0.1 s" in log
     assert "train.epochs=50 has no effect with train.budget=1.02s" in log
     monkeypatch.setattr("imclass.training.budget.measure_pace", fail)
     before = (run / "summary.json").read_bytes()

@@ -46,7 +46,9 @@ def expected_duration(units: Iterable[str]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a time as people say it: '1 h 2 min' or '3 min 4 s'."""
+    """Return a time as people say it: '1 h 2 min', '3 min 4 s', or '5 s' (at least 1)."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if not hours and not minutes:
+        return f"{max(1, rest)} s"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
