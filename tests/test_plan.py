@@ -23,9 +23,7 @@ def test_it_prints_and_draws_what_a_training_would_do(imclass, tmp_path: Path) -
     assert (outcome.code, outcome.err) == (0, "")
     assert "training 18 steps of 16 images (2 epochs), sgd lr 0.05, cosine" in outcome.out
     assert "evaluate 2 times, every 9 steps, on 16 images" in outcome.out
-    assert re.search(
-        r"time     about \d+ s: steps of .* s, .* s at 14 pixels, evaluations of", outcome.out
-    )
+    assert re.search(r"time     about \d+ s: steps of .* s, .* s at 14 pixels, evaluations of", outcome.out)
     assert f"next     imclass train name=mine {' '.join(words)[:40]}" in outcome.out.replace("'", "")
     (page,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert page.parent == tmp_path / "outputs/plans"
