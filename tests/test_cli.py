@@ -38,10 +38,13 @@ def test_version(imclass) -> None:
     assert imclass("--version").out == "imclass 0.1.0\n"
 
 
-def test_unknown_command(imclass) -> None:
-    code, _, err = imclass("tran")
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("tran", "'train'"), ("resume=mine", "'imclass train resume=mine'")]
+)
+def test_unknown_command(imclass, typed: str, meant: str) -> None:
+    code, _, err = imclass(typed)
     assert code == 2
-    assert "'train'" in err
+    assert err.endswith(f"did you mean {meant}?\n")
 
 
 def test_hydra_cfg_job_prints_the_composed_configuration(imclass) -> None:

@@ -131,7 +131,8 @@ def _dispatch(argv: Sequence[str]) -> None:
         module, function = COMMANDS[command][0].split(":")
         getattr(importlib.import_module(module), function)(argv[1:])
     else:
-        near = did_you_mean(command, COMMANDS)
+        setting = "=" in command
+        near = f"; did you mean 'imclass train {command}'?" if setting else did_you_mean(command, COMMANDS)
         raise UserError(f"{command}: no such command; expected one of {', '.join(COMMANDS)}{near}")
 
 

@@ -44,6 +44,7 @@ def about(config: Config, data: Data, training: Setup | Trainer) -> list[str]:
     sizes = f"{len(data.train):,} train, {len(data.val):,} val, {len(data.test):,} test"
     size = "x".join(map(str, data.shape))
     size_of_job = device.processes.size
+    epochs = plan.steps / training.loader.steps_per_epoch
     return [
         f"model    {config.model.name}: {model.parameters:,} parameters, {model.multiply_adds / 1e6:,.1f} M "
         f"multiply-adds per {size} image",
@@ -54,7 +55,7 @@ def about(config: Config, data: Data, training: Setup | Trainer) -> list[str]:
         *_skipped(config, data),
         *_classes(config, data),
         f"training {counted(plan.steps, 'step')} of {counted(config.train.batch_size, 'image')} "
-        f"({plan.steps / training.loader.steps_per_epoch:.4g} epochs), {config.optimizer.name} "
+        f"({epochs:.4g} {'epoch' if epochs == 1 else 'epochs'}), {config.optimizer.name} "
         f"lr {config.optimizer.lr:g}, {config.scheduler.name}",
         *([f"smoke    {SMOKE}"] if config.train.smoke else []),
         f"device   {device.device} ({device.hardware}), {device.precision}, "
