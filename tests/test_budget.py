@@ -121,9 +121,11 @@ def test_a_rank_without_validation_images_is_measured(monkeypatch: pytest.Monkey
         processes = SimpleNamespace(size=2)
 
     monkeypatch.setattr("imclass.training.pace.logits_of", lambda model, images, device: images)
+    clock = iter([3.0, 5.0])
+    monkeypatch.setattr("imclass.training.pace._now", lambda device: next(clock))
     learner = SimpleNamespace(model=nn.Identity(), trained=None)
     device = SimpleNamespace(device=torch.device("cpu"))
     setup: Any = SimpleNamespace(
         learner=learner, val=Empty([(torch.empty(0, 1), torch.empty(0))]), device=device
     )
-    assert _seconds_of_evaluation(setup) >= 0
+    assert _seconds_of_evaluation(setup) == 1.0  # its half of two seconds

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_no_synchronisation import MODELS, OPTIMIZERS, config_of, train, trainer_of
+from test_no_synchronisation import MODELS, OPTIMIZERS, config_of, fp32_on, train, trainer_of
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
@@ -26,15 +26,7 @@ from imclass.training.losses import FocalLoss
 from imclass.training.start import build_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
-CUDA = Device(
-    device=torch.device("cuda:0"),
-    precision="fp32",
-    memory_format=torch.channels_last,
-    compile=False,
-    threads=1,
-    micro_batch=None,
-    reasons=(),
-)
+CUDA = fp32_on("cuda:0")
 COUNTERS = "step", "n_averaged"  # torch keeps them on the CPU, where it reads them at each step
 
 

@@ -51,8 +51,12 @@ def meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
         monkeypatch.setattr(
             torch.optim, name, lambda *args, plain=plain, fused=False, **more: plain(*args, **more)
         )
-    yield Device(
-        device=torch.device("meta"),
+    yield fp32_on("meta")
+
+
+def fp32_on(device: str) -> Device:
+    return Device(
+        device=torch.device(device),
         precision="fp32",
         memory_format=torch.channels_last,
         compile=False,
