@@ -34,9 +34,11 @@ from PIL import Image, ImageOps
 session = onnxruntime.InferenceSession("mine.onnx")
 classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
 for file in sys.argv[1:]:
-    image = ImageOps.exif_transpose(Image.open(file)).convert("RGBA")
-    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    (probabilities,) = session.run(None, {"images": np.asarray(image)[None]})
+    image = ImageOps.exif_transpose(Image.open(file))
+    if image.mode.startswith("I"):  # 16 bits: keep the upper 8
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    (probabilities,) = session.run(None, {"images": np.asarray(image.convert("RGB"))[None]})
     print(file, classes[probabilities[0].argmax()], probabilities[0].max())
 """
 
@@ -168,7 +170,7 @@ def test_all_formats_agree_with_the_run_and_say_what_they_are(imclass, folder_ru
         assert (code, err) == (0, "")
         assert f"{count} of {count} predictions equal, on {where}\n" in out
     (folder_run.parents[1] / "moved").rename(folder_run.parents[1] / "pictures")
-    _use_in_ten_lines(imclass, folder_run)
+    _use_in_a_program(imclass, folder_run)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_the_pictures_to_compare_on_need_no_part_of_their_own(
     assert _part_in(str(tmp_path / "pictures")) == chosen
 
 
-def _use_in_ten_lines(imclass, run: Path) -> None:
+def _use_in_a_program(imclass, run: Path) -> None:
     files = [str(run.parents[1] / f"pictures/test/{name}/{number}.png") for name in "ab" for number in (0, 1)]
     code = f"{SCRIPT}assert 'torch' not in sys.modules"
     done = subprocess.run(
@@ -222,7 +224,7 @@ def without_antialiasing(images: Tensor, side: int) -> Tensor:
 def test_a_model_of_timm_on_a_table_of_large_pictures(
     imclass, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """JPEGs that are decoded at a part of their size, PNGs on black; also by the README's ten lines."""
+    """JPEGs that are decoded at a part of their size, PNGs on black; also by the README's script."""
     (tmp_path / "pictures").mkdir()
     rows, seen = ["file,label,split"], []
     for number in range(48):
@@ -243,7 +245,11 @@ def test_a_model_of_timm_on_a_table_of_large_pictures(
         assert lines[1] == "fp32         12 of 12 predictions equal, on the validation images"
         exact = float(lines[2].split()[1])
         assert exact < 0.005
-    for line, ours in zip(ten_lines(seen, monkeypatch), predicted(imclass, *seen), strict=True):
+    for number in range(6):  # Pillow's own conversion clips them to white
+        shades = np.random.default_rng(number).integers(256 << number, 512 << number, (50, 60))
+        seen.append(f"{tmp_path}/{number}.png")
+        Image.fromarray(shades.astype(np.uint16)).save(seen[-1])
+    for line, ours in zip(readme_script(seen, monkeypatch), predicted(imclass, *seen), strict=True):
         assert line[:2] == [ours["file"], ours["class"]]
         assert float(line[2]) == pytest.approx(ours["probability"], abs=0.02)
     monkeypatch.setattr("imclass.evaluation.classifier.fit_as_pillow", without_antialiasing)
@@ -251,7 +257,7 @@ def test_a_model_of_timm_on_a_table_of_large_pictures(
     assert code == 2 or float(out.splitlines()[2].split()[1]) > 5 * exact
 
 
-def ten_lines(files: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def readme_script(files: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Run the README's script in this process, with pictures on black; return the words of its lines."""
     said = io.StringIO()
     with monkeypatch.context() as patch, contextlib.redirect_stdout(said):

@@ -148,7 +148,7 @@ def _metadata(trained: "Trained", weights: str) -> dict[str, str]:
         "run": trained.path.resolve().name,
         "weights": weights if weights in ("best", "last") else Path(weights).name,
         "classes": json.dumps(trained.classes, ensure_ascii=False),
-        "input": "images: uint8 (N, height, width, 3), RGB, any size",
+        "input": "images: uint8 (N, height, width, 3), RGB, any size; of 16 bits the upper 8",
         "output": "probabilities: float32 (N, classes)",
         "shape": json.dumps(trained.shape),
         "mean": json.dumps(trained.mean),
