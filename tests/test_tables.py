@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -245,6 +246,15 @@ def test_a_table_is_trained_evaluated_and_resumed(imclass, undrawn, root: Path) 
         evaluated = json.loads(imclass("evaluate", "t", "--data", data, "--json").out)
         assert evaluated["accuracy"] == summary["test"]["accuracy"]
     assert "finished already" in imclass("train", *typed).out
+    moved = [*typed, "dataset.root=elsewhere/labels.csv"]
+    shutil.copytree(root, "elsewhere")
+    assert "finished already" in imclass("train", *moved).out
+    save(Path("elsewhere/train/a/0.png"), seed=99)
+    other = "(dataset.root: pictures/labels.csv -> elsewhere/labels.csv"
+    for more, words in (([], f"began with {other})"), (["seed=1"], f"settings {other}; seed: 0 -> 1)")):
+        outcome = imclass("train", *moved, *more)
+        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+        assert words in outcome.err
     write(root / "other.csv", [row[:2] for row in rows_of(root) if row[2] == "val"], "file,label")
     evaluated = json.loads(imclass("evaluate", "t", "--data", "pictures/other.csv", "--json").out)
     assert np.sum(evaluated["confusion_matrix"]) == 4

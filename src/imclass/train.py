@@ -42,9 +42,10 @@ def _train(config: "Config", invocation: "Invocation", processes: "Processes") -
     from imclass.runs.folder import open_run
     from imclass.training.build import build_job
     from imclass.training.lifecycle import begin, conclude, record_failure, repeat_last_block
+    from imclass.training.resume import is_done
 
     run = processes.broadcast(lambda: open_run(config))
-    if processes.broadcast(lambda: run.finished and run.complete):
+    if processes.broadcast(lambda: is_done(run)):
         if processes.is_first:
             repeat_last_block(run)
         return run.path

@@ -46,6 +46,7 @@ class RunFolder:
     ):
         self.path, self.config, self.exists, self.named = path, config, exists, named
         self.changes = dict(changes or {})
+        self.moved = self.changes.get("dataset.root", "")  # which folder to which, or empty
         self._held = contextlib.ExitStack()
 
     @property
@@ -208,7 +209,9 @@ def _resume(path: Path, config: Config) -> RunFolder:
     changes = {k: f"{k}: {show(stored[k])} -> {show(wanted[k])}" for k in differing}
     refused = {key: line for key, line in changes.items() if not may_change(key, stored, wanted)}
     if refused:
-        raise UserError(refusal(path, refused, "train.steps" if stored["train.steps"] else "train.epochs"))
+        root = {key: line for key, line in changes.items() if key == "dataset.root"}  # it may be the reason
+        length = "train.steps" if stored["train.steps"] else "train.epochs"
+        raise UserError(refusal(path, root | refused, length))
     run = RunFolder(path, config, exists=True, named=True, changes=changes)
     if run.summary.get("status") == "finished":
         run.changes = {k: line for k, line in changes.items() if is_longer(k, stored, wanted)}

@@ -71,7 +71,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     threads = old.get("threads") if old.get("processes") == processes.size else None
     device = find_device(config, data, threads=threads, compiled=old.get("compile"), processes=processes)
     header = header_of(config, data, device)
-    warnings += [*compare_headers(old, header, run.path), *unused(config)]
+    warnings += [*compare_headers(old, header, run), *unused(config)]
     run.config, notes = with_measured_steps(config, data, device)
     config = run.config
     setup = build_setup(config, data, device, resumed=bool(state))

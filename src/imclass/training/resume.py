@@ -4,7 +4,6 @@ Which settings a resumed run may change: `runs/changes.py`. The files: `runs/che
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from imclass.config.schema import Config, values_of
 from imclass.config.setting import show
 from imclass.config.stored import trained_settings
 from imclass.data.dataset import Data
+from imclass.data.datasets import load_dataset
 from imclass.errors import UserError
 from imclass.machine.device import Device
 from imclass.runs.checkpoint import Header, State
@@ -25,6 +25,20 @@ from imclass.runs.records import read_provenance
 from imclass.runs.weights import require_fit
 from imclass.training.saved_state import problem_of_state
 from imclass.training.step import Learner
+
+
+def is_done(run: RunFolder) -> bool:
+    """Return whether nothing is left to do: the run is finished, and its folder whole.
+
+    Raises UserError where dataset.root has other images now than those that it was trained on. Named data
+    sets are checked as they are read.
+    """
+    if not (run.finished and run.complete):
+        return False
+    trained = read_provenance(run.path).get("data_fingerprint")
+    if run.moved and trained and run.config.dataset.name == "image_folder":
+        _require_same_data(trained, load_dataset(run.config.dataset).fingerprint, run)
+    return True
 
 
 def saved_state(run: RunFolder) -> tuple[State, dict[str, Any], list[str]]:
@@ -96,13 +110,20 @@ def about_run(run: RunFolder, data: Data) -> dict[str, Any]:
     }
 
 
-def compare_headers(header: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> list[str]:
+def compare_headers(header: Mapping[str, Any], now: Mapping[str, Any], run: RunFolder) -> list[str]:
     """Return a warning where a resumed run computes differently. Raises UserError where its data differ."""
     changed = [key for key in now if key in header and header[key] != now[key]]
     if "data_fingerprint" in changed:
-        raise UserError(
-            f"{path}: the training images are not those that this run began with; choose another name= "
-            f"(model.weights={path} starts from its weights)"
-        )
+        _require_same_data(header["data_fingerprint"], now["data_fingerprint"], run)
     changes = ", ".join(f"{key} {show(header[key])} -> {show(now[key])}" for key in changed)
     return [f"resuming with {changes}: bit-identity not guaranteed"] if changes else []
+
+
+def _require_same_data(trained: str, now: str, run: RunFolder) -> None:
+    """Raise UserError where the fingerprint of the images is not that of those the run was trained on."""
+    if now != trained:
+        moved = f" ({run.moved})" if run.moved else ""
+        raise UserError(
+            f"{run.path}: the training images are not those that this run began with{moved}; choose another "
+            f"name= (model.weights={run.path} starts from its weights)"
+        )
