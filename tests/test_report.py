@@ -293,7 +293,7 @@ def test_runs_on_other_images_or_another_split_are_ranked_apart(imclass, train, 
     (header, *_) = csv.reader((tmp_path / "outputs/comparison.csv").read_text().splitlines())
     assert "train.label_smoothing" not in header
     page = Page(tmp_path / "outputs/comparison.html")
-    assert "optimizer.lr" in page.text and "val_split 0.25" in page.text
+    assert "optimizer.lr" in page.text and "validation: stratified 25 % of train" in page.text
     assert "dataset.val_split" not in page.text  # each table has the settings that differ in it
     assert page.pictures == 3 and "ranked within the same images" in page.text
     for data in groups:

@@ -17,7 +17,7 @@ from pictures import fails, load, make_folder, save
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset
 from imclass.data.datasets import prepare_data
-from imclass.data.folder.table import read_table
+from imclass.data.folder.table import read_pictures, read_table
 from imclass.errors import ConfigError, UserError
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -137,6 +137,7 @@ def test_a_group_is_in_one_split(root: Path) -> None:
     ("header", "rows", "words"),
     [
         ("name,label", [("a.png", "a")], "has no column 'file'; its columns: name, label; expected file and"),
+        ("file,lable", [("a.png", "a")], "and group, in the first line; did you mean 'lable'?"),
         ("file,file,label", [("a", "a", "a")], "has two columns 'file'; rename one"),
         ("file,label", [], "has no rows below its header"),
         ("file,label", [("train/a/0.png", "a")], "1 different label in its training rows; expected 2"),
@@ -149,6 +150,14 @@ def test_a_group_is_in_one_split(root: Path) -> None:
 )
 def test_what_is_no_data_set_is_one_line(root: Path, header: str, rows: Rows, words: str) -> None:
     assert words in fails(write(root / "labels.csv", rows, header))
+
+
+def test_a_misspelt_column_is_warned_about(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load(write(root / "labels.csv", [(*row, "p") for row in rows_of(root)], "file,label,splt,note"))
+    read_pictures(write(root / "list.csv", rows_of(root), "file,lable,splt"), "list.csv")
+    (split, label) = capfd.readouterr().err.replace("\n         ", " ").splitlines()
+    assert split.endswith("labels.csv: has no column 'split'; did you mean 'splt'?")
+    assert label.endswith("list.csv: has no column 'label'; did you mean 'lable'?")
 
 
 def test_no_text_is_one_line(root: Path) -> None:
@@ -242,6 +251,9 @@ def test_a_table_is_trained_evaluated_and_resumed(imclass, undrawn, root: Path) 
     assert outcome.code == 0, outcome.err
     assert "validation: split column of labels.csv" in outcome.out + outcome.err
     summary = json.loads(Path("outputs/t/summary.json").read_text())
+    shutil.copytree("outputs/t", "outputs/u")
+    assert "test images, validation: split column of labels.csv; best" in imclass("report", "t", "u").out
+    shutil.rmtree("outputs/u")
     for data in ("pictures/labels.csv", "pictures"):
         evaluated = json.loads(imclass("evaluate", "t", "--data", data, "--json").out)
         assert evaluated["accuracy"] == summary["test"]["accuracy"]

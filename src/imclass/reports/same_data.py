@@ -50,6 +50,7 @@ def _data_of(run: RunRecord) -> str:
     name, root = run.settings["dataset.name"], run.settings.get("dataset.root")
     where = f" {brief_path(root)}" if root and name == "image_folder" else ""
     train, val, test = _counts(run)
-    folds = run.settings.get("dataset.folds")
-    split = f"{folds} folds" if folds else f"val_split {show(run.settings['dataset.val_split'])}"
+    folds, source = run.settings.get("dataset.folds"), (run.provenance.get("data") or {}).get("validation")
+    split = f"validation: {source}" if source else f"val_split {show(run.settings['dataset.val_split'])}"
+    split = f"{folds} folds" if folds else split
     return f"{show(name)}{where}: {train:,} train, {val:,} val, {test:,} test images, {split}"

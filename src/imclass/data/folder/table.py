@@ -18,6 +18,7 @@ from typing import NamedTuple
 from imclass.config.data_root import PART_NAMES
 from imclass.config.setting import brief
 from imclass.data.folder.scan import ImageFile
+from imclass.endings import say
 from imclass.errors import ConfigError, UserError, counted, did_you_mean
 from imclass.runs.regular import open_regular
 
@@ -198,16 +199,23 @@ def _parquet_cells(file: Path, needed: Sequence[str]) -> Iterator[Cells]:
 
 
 def _known_columns(header: Sequence[str], file: Path, needed: Sequence[str]) -> list[str]:
-    """Return the name of each column that is read, "" for others. Raises UserError where one is missing."""
+    """Return the name of each column that is read, "" for others. Raises UserError where one is missing.
+
+    Warns of a column that may be misspelt.
+    """
     names = [name.strip().lower() for name in header]
+    others = {*names} - {*NEEDED, *OPTIONAL}
+    optional = OPTIONAL if "label" in needed else NEEDED[1:]
     for name in needed:
         if name not in names:
             shown = ", ".join(brief(column) for column in header[:SHOWN]) or "none"
-            optional = OPTIONAL if "label" in needed else NEEDED[1:]
             raise UserError(
-                f"{file}: has no column {name!r}; its columns: {shown}; expected "
-                f"{' and '.join(needed)}, and perhaps {' and '.join(optional)}, in the first line"
+                f"{file}: has no column {name!r}; its columns: {shown}; expected {' and '.join(needed)}, and "
+                f"perhaps {' and '.join(optional)}, in the first line{did_you_mean(name, others)}"
             )
+    for name in {*optional} - {*names}:
+        if near := did_you_mean(name, others):  # an error would stop runs that were trained on such a table
+            say(f"warning: {file}: has no column {name!r}{near}")
     known = [name if name in (*NEEDED, *OPTIONAL) else "" for name in names]
     for name in filter(None, known):
         if known.count(name) > 1:
