@@ -9,6 +9,7 @@ from pictures import make_folder, save
 
 from imclass.config.data_root import problem_of_runs
 from imclass.config.invocation import Invocation
+from imclass.data.folder.scan import scan_folder
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -114,6 +115,19 @@ def test_runs_beside_the_parts_are_not_in_the_way(imclass, tmp_path: Path) -> No
         outcome = imclass("data", command, "pictures/outputs")
         assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
         assert "pictures/outputs: holds runs, such as pictures/outputs/four/lr-0.1" in outcome.err
+
+
+def test_runs_beside_class_folders_are_no_class(imclass, tmp_path: Path) -> None:
+    make_folder(tmp_path, {".": 4})
+    before = scan_folder(tmp_path, ".")
+    for run in ("outputs/mine", "runs/four/lr-0.1", "a/outputs/mine"):  # all pictures of a class count
+        save(tmp_path / run / "plots/curves.png")
+        (tmp_path / run / "config.yaml").touch()
+    classes, parts = scan_folder(tmp_path, ".")
+    assert classes == before[0] == ("a", "b")
+    assert len(parts["train"]) == len(before[1]["train"]) + 1
+    assert imclass("check", ".", "train.batch_size=4").code == 0
+    assert problem_of_runs(tmp_path / "runs").startswith(f"holds runs, such as {tmp_path}/runs/four/lr-0.1;")
 
 
 def test_other_choices_of_the_data_set_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -356,6 +356,8 @@ def test_evaluations_of_two_files_have_two_folders(imclass, run, tmp_path: Path)
     [
         (["nowhere"], "nowhere: no run folder here or in outputs/"),
         (["runn"], "expected a folder with a config.yaml; did you mean 'run'?"),
+        (["outputs/runn"], "expected a folder with a config.yaml; did you mean 'run'?"),
+        (["g3"], "expected a folder with a config.yaml; outputs has run"),
         (["run", "--weights", "none.pt"], "--weights none.pt: expected best, last, or a file"),
         (["run", "--data", "nowhere"], "no such folder"),
     ],

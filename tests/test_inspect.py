@@ -286,6 +286,7 @@ def test_the_time_is_that_of_all_steps_evaluations_and_the_test(monkeypatch: pyt
     ("argv", "expected"),
     [
         (["nowhere"], "nowhere: no such folder or data set; data sets: "),
+        (["picture"], "; did you mean 'pictures'?"),
         (["pictures", "--root", "x"], "--root x: goes with the name of a data set"),
         (
             ["pictures", "--sheet", "sheet.jpg"],

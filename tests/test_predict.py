@@ -238,7 +238,11 @@ def test_a_faulty_list_is_one_line(imclass, run, tmp_path: Path, text: str, expe
 
 @pytest.mark.parametrize(
     ("argv", "expected"),
-    [(["run", "empty"], "empty: no images in this folder"), (["none", "x.png"], "none: no run folder")],
+    [
+        (["run", "empty"], "empty: no images in this folder"),
+        (["run", "emty"], "emty: no such file or folder; did you mean 'empty'?"),
+        (["none", "x.png"], "none: no run folder"),
+    ],
 )
 def test_mistakes_are_one_line(imclass, run, tmp_path: Path, argv: list[str], expected: str) -> None:
     (tmp_path / "empty").mkdir()

@@ -384,6 +384,7 @@ def test_a_multirun_is_compared(imclass, tmp_path: Path) -> None:
     ("argv", "expected"),
     [
         (["nothing"], "nothing: no run, and no folder with runs"),
+        (["rum"], "here or in outputs/; did you mean 'run'?"),
         (["run", "--out", "no/folder.html"], "--out no/folder.html: no such folder"),
         (["run", "--out", "table.csv"], "--out table.csv: expected the name of a page, such as table.html"),
     ],

@@ -2,9 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from imclass.errors import UserError
+from imclass.errors import UserError, did_you_mean
 
 
 class Arguments(argparse.ArgumentParser):
@@ -12,6 +12,13 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a choice as we do elsewhere; argparse's own message names no near one."""
+        if action.choices is not None and value not in action.choices:
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            choices = ", ".join(map(str, action.choices))
+            raise UserError(f"{name} {value}: expected one of {choices}{did_you_mean(value, action.choices)}")
 
     def add_weights(self) -> None:
         """Add --weights: which of a run's weights, or a file of others."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from imclass.config.data_root import is_table, problem_of_runs
+from imclass.config.data_root import is_table, near_path, problem_of_runs
 from imclass.config.groups import group_choices
 from imclass.errors import UserError, did_you_mean
 
@@ -35,7 +35,7 @@ def find_data(data: str, root: str | None) -> Path | None:
         raise UserError(f"--root {root}: goes with the name of a data set, not with {data}")
     path = Path(data).expanduser()
     if not (path.is_dir() or (is_table(path) and path.is_file())):
-        near = did_you_mean(data, names)
+        near = did_you_mean(data, names) or near_path(data)
         raise UserError(f"{data}: no such folder or data set; data sets: {', '.join(names)}{near}")
     if path.is_dir() and (problem := problem_of_runs(path)):
         raise UserError(f"{data}: {problem}")

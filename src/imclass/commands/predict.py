@@ -5,6 +5,7 @@ imclass predict RUN FILE|DIR|FILE.csv ... [--top-k 3] [--format table|json|csv] 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
 from imclass.commands.sheets import ON_SHEET, check_sheets, draw_sheet, explained, require_maps
-from imclass.config.data_root import is_table
+from imclass.config.data_root import is_table, near_path
 from imclass.config.setting import show
 from imclass.endings import say
 from imclass.errors import UserError, counted
@@ -109,6 +110,8 @@ def _files(arguments: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
     from imclass.data.folder.scan import image_files
     from imclass.data.folder.table import read_pictures
 
+    if not any(os.path.lexists(path) or is_table(path) for path in arguments):
+        raise UserError(f"{arguments[0]}: no such file or folder{near_path(str(arguments[0]))}")
     files: list[Path] = []
     labels: dict[Path, str] = {}
     for argument in arguments:

@@ -16,7 +16,7 @@ from imclass.commands.arguments import Arguments
 from imclass.config.run_names import is_run, is_sweep
 from imclass.config.setting import show
 from imclass.endings import say
-from imclass.errors import PartialFailure, UserError, counted
+from imclass.errors import PartialFailure, UserError, counted, did_you_mean
 from imclass.folding import folded
 from imclass.machine.signals import cleaning_up
 
@@ -120,7 +120,9 @@ def _find(name: str) -> Path:
     folders = [place / name for place in PLACES]
     found = next((folder for folder in folders if is_sweep(folder) or _runs_in(folder)), None)
     if found is None:
-        raise UserError(f"{name}: no run, and no folder with runs, here or in outputs/")
+        present = [path for place in PLACES[1:] for path in place.glob("*") if path.is_dir()]
+        near = did_you_mean(name, (path.name for path in present if is_sweep(path) or _runs_in(path)))
+        raise UserError(f"{name}: no run, and no folder with runs, here or in outputs/{near}")
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from imclass.config.data_root import is_table, problem_of_runs
+from imclass.config.data_root import is_table, near_path, problem_of_runs
 from imclass.config.groups import group_choices, is_shipped, plugins
 from imclass.config.model_names import model_problem
 from imclass.config.run_names import is_run, similar_runs, weights_file
@@ -199,7 +199,7 @@ def _files(config: Config) -> Iterator[str]:
         if not Path(root).expanduser().is_file():
             yield f"dataset.root={root}: no such file"
     elif root is not None and not Path(root).expanduser().is_dir():
-        what = "not a folder" if Path(root).expanduser().exists() else "no such folder"
+        what = "not a folder" if Path(root).expanduser().exists() else f"no such folder{near_path(root)}"
         yield f"dataset.root={root}: {what}"
     elif root is not None and config.dataset.name == "image_folder" and not _is_begun(config):
         problem = problem_of_runs(Path(root).expanduser())

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from imclass.config.run_names import is_run, is_sweep
+from imclass.errors import did_you_mean
 
 TABLES = (".csv", ".parquet")  # endings of the files that are read as tables
 PART_NAMES = {
@@ -45,10 +46,17 @@ def holds_class_folders(root: Path) -> bool:
     return any(name.lower().endswith(PICTURES) for files in below for name in files)
 
 
-def problem_of_runs(root: Path) -> str:
-    """Return what is wrong with a folder whose class folders would be runs, and what to type; else "".
+def near_path(text: str) -> str:
+    """Return `; did you mean ...?` with what stands where `text` points to under nearly its name, or ""."""
+    path = Path(text).expanduser()
+    readable = path.parent.is_dir() and os.access(path.parent, os.R_OK | os.X_OK)
+    return did_you_mean(str(path), map(str, path.parent.iterdir())) if readable else ""
 
-    Their plots would be trained on. Runs beside train/ do no harm: only its parts are read then.
+
+def problem_of_runs(root: Path) -> str:
+    """Return what is wrong with a folder of runs where class folders are expected, and what to type; else "".
+
+    A folder of runs beside class folders, or beside train/, does no harm: it is passed over.
     """
     found = _found_run(root)
     if found is None:
@@ -61,26 +69,41 @@ def problem_of_runs(root: Path) -> str:
 
 
 def _found_run(root: Path) -> Path | None:
-    """Return the folder itself if it is a run or a sweep, else the first in it, or one folder deeper."""
+    """Return the folder itself if it is a run or a sweep, else one in it; deeper where it has only those."""
     try:
-        if is_run(root) or is_sweep(root):
+        if _is_output(root):
             return root
         folders = sorted(path for path in root.iterdir() if path.name[0] != "." and path.is_dir())
-        if any(folder.name.lower() in PART_NAMES["train"] for folder in folders):
-            return None
-        return next(filter(None, map(_first_run, folders)), None)
     except OSError:  # reading the pictures says why
         return None
+    if any(folder.name.lower() in PART_NAMES["train"] for folder in folders):
+        return None
+    found = [run_in(folder) for folder in folders]
+    return next(filter(_is_output, folders), found[0] if found and all(found) else None)
 
 
-def _first_run(folder: Path) -> Path | None:
-    """Return a folder that is a run or a sweep, else one in it. A class folder is not read to its end."""
-    if is_run(folder) or is_sweep(folder):
+def run_in(folder: Path, deeper: int = 1) -> Path | None:
+    """Return the folder if it is a run or a sweep, else one in it, as in outputs/; None for a class folder.
+
+    deeper: in how many levels of folders without pictures they may be: outputs/sweeps/quick is in one.
+    """
+    if _is_output(folder):
         return folder
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.lower().endswith(PICTURES):
-                break
-            if entry.is_dir() and (is_run(Path(entry.path)) or is_sweep(Path(entry.path))):
-                return Path(entry.path)
-    return None
+    folders: list[Path] = []
+    pictures = False
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append(Path(entry.path))
+                pictures = pictures or entry.name.lower().endswith(PICTURES)
+        found = next(filter(_is_output, sorted(folders)), None)
+    except OSError:  # reading the pictures says why
+        return None
+    if found or pictures or not deeper:
+        return found
+    return next(filter(None, (run_in(below, deeper - 1) for below in sorted(folders))), None)
+
+
+def _is_output(folder: Path) -> bool:
+    return is_run(folder) or is_sweep(folder)

@@ -19,6 +19,7 @@ SIGNATURES = {
     "optimizer": "build(config: OptimizerConfig, model: torch.nn.Module) -> torch.optim.Optimizer",
     "augment": "augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor",
 }
+OR_INSTALL = " (if a package of its own adds it, install that here)"  # a run may be from another machine
 NAMED_BY = {"augment": "plugin"}  # the setting that names a plug-in, if that is not `name`
 
 
@@ -81,7 +82,7 @@ def component(
         return _load_plugin(group, name, returns)
     near = did_you_mean(name, [*shipped, *plugins(group)])
     typed = f"{group}.{NAMED_BY.get(group, 'name')}={show(name)}"
-    raise UserError(f"{typed}: no such {group}{near or f'; see imclass list {group}s'}")
+    raise UserError(f"{typed}: no such {group}{near or f'; see imclass list {group}s'}{OR_INSTALL}")
 
 
 def _load_plugin(group: str, name: str, returns: type[T]) -> Callable[..., T]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from imclass.config.groups import group_choices
+from imclass.config.groups import OR_INSTALL, group_choices
 from imclass.errors import did_you_mean
 
 TIMM = "timm/"  # what names of timm's models begin with
@@ -44,7 +44,8 @@ def model_problem(name: str, choices: Iterable[str] = ()) -> str | None:
     known = {*group_choices("model"), *choices}
     if name in known or name in torchvision_models():
         return None
-    return f"no such model{did_you_mean(name, known | torchvision_models()) or '; see imclass list models'}"
+    near = did_you_mean(name, known | torchvision_models())
+    return f"no such model{near or f'; see imclass list models{OR_INSTALL}'}"
 
 
 def _timm_problem(name: str) -> str | None:

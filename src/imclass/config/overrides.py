@@ -1,13 +1,13 @@
 """Checks overrides as they are typed, and lists the values of a sweep. No torch here."""
 
 import itertools
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from imclass.config.check import unknown_key
+from imclass.config.data_root import near_path
 from imclass.config.groups import group_choices
 from imclass.config.model_names import model_problem
 from imclass.config.schema import GROUPS, SETTINGS
@@ -75,16 +75,9 @@ def _grammar_problem(text: str) -> str:
             return f"{text}: {evaluated[1]}: {evaluated[2]}{near}"
     if re.fullmatch(r"[^=]+", text) and text not in (*SETTINGS, *GROUPS):
         groups = [group for group in GROUPS if text in group_choices(group)]
-        near = f"; did you mean {groups[0]}={text}?" if groups else _near_path(text)
+        near = f"; did you mean {groups[0]}={text}?" if groups else near_path(text)
         return f"{text!r}: no such folder or file; expected one of pictures, key=value or group=choice{near}"
     return f"{text!r}: expected key=value or group=choice (quote special characters: 'key=\"a b\"')"
-
-
-def _near_path(text: str) -> str:
-    """Return the words on what stands where `text` points to under nearly its name, or nothing."""
-    path = Path(text)
-    readable = path.parent.is_dir() and os.access(path.parent, os.R_OK | os.X_OK)
-    return did_you_mean(str(path), map(str, path.parent.iterdir())) if readable else ""
 
 
 def override_problem(text: str, config_dirs: Sequence[Path]) -> str | None:

@@ -11,6 +11,7 @@ BEST = (
     "checkpoints/best.pt",
     "best.safetensors",
 )  # where a run's best weights are, the first one that exists
+SHOWN = 5  # names of runs in a message
 FILES = (".pt", ".pth", ".bin", ".safetensors")
 
 
@@ -37,9 +38,15 @@ def run_path(text: str, output_dir: str = "outputs") -> str:
 
 
 def similar_runs(path: str) -> str:
-    """Return `; did you mean ...?` with the runs beside `path` whose names are most like its own."""
+    """Return `; did you mean ...?` with the runs beside `path` whose names are most like its own.
+
+    Without any like it, the first of them all.
+    """
     wanted = Path(path)
-    return did_you_mean(wanted.name, (file.parent.name for file in wanted.parent.glob("*/config.yaml")))
+    names = sorted(file.parent.name for file in wanted.parent.glob("*/config.yaml"))
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    listed = f"; {wanted.parent} has {', '.join(names[:SHOWN])}{more}" if names else ""
+    return did_you_mean(wanted.name, names) or listed
 
 
 def weights_file(text: str) -> Path:

@@ -10,10 +10,10 @@ from typing import Any
 
 from imclass.config.check import flatten
 from imclass.config.metric import METRICS
-from imclass.config.run_names import is_run
+from imclass.config.run_names import is_run, similar_runs
 from imclass.config.setting import show
 from imclass.config.stored import read_settings, require_valid
-from imclass.errors import UserError, did_you_mean, first_line
+from imclass.errors import UserError, first_line
 from imclass.runs.record_schema import (
     POINT,
     PROVENANCE,
@@ -180,7 +180,7 @@ def find_run(text: str) -> Path:
     for path in (Path(text), Path("outputs") / text):
         if is_run(path):
             return path
-    near = did_you_mean(text, (path.name for path in Path("outputs").glob("*") if is_run(path)))
+    near = similar_runs(text if "/" in text.rstrip("/") else f"outputs/{text}")
     raise UserError(f"{text}: no run folder here or in outputs/; expected a folder with a config.yaml{near}")
 
 

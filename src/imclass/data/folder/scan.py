@@ -4,8 +4,9 @@
     ROOT/<class>/**         not divided into parts: everything is training data
 
 Classes are the sorted names of the class folders in train/; val/ and test/ must have the same ones, which
-may be empty. Hidden files and folders are skipped, as are files whose extension Pillow does not know; links
-are followed. Names of parts may be in any case; `training` and `testing` also count.
+may be empty. Hidden files and folders are skipped, as are folders of runs beside the classes, and files whose
+extension Pillow does not know; links are followed. Names of parts may be in any case; `training` and
+`testing` also count.
 """
 
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from imclass.config.data_root import PART_NAMES
+from imclass.config.data_root import PART_NAMES, run_in
 from imclass.data.folder.decode import extensions, read_header
 from imclass.errors import UserError, counted
 
@@ -105,7 +106,7 @@ def part_folders(root: Path, failed: Failed = _raise) -> dict[str, Path]:
 
 
 def subfolders(folder: Path, failed: Failed = _raise) -> tuple[str, ...]:
-    """Return the folders in `folder`, sorted.
+    """Return the folders in `folder`, sorted, without those that hold runs, as outputs/ does.
 
     failed: is handed the OSError of a folder that cannot be read, and of a link to nowhere: it may have been
     a folder.
@@ -122,7 +123,8 @@ def subfolders(folder: Path, failed: Failed = _raise) -> tuple[str, ...]:
                 entry.stat()
             except OSError as error:
                 failed(error)
-    return tuple(sorted(entry.name for entry in visible if is_folder(entry)))
+    names = sorted(entry.name for entry in visible if is_folder(entry))
+    return tuple(name for name in names if run_in(folder / name) is None)
 
 
 def is_folder(entry: "os.DirEntry[str]") -> bool:

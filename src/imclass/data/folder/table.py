@@ -213,7 +213,7 @@ def _known_columns(header: Sequence[str], file: Path, needed: Sequence[str]) -> 
                 f"{file}: has no column {name!r}; its columns: {shown}; expected {' and '.join(needed)}, and "
                 f"perhaps {' and '.join(optional)}, in the first line{did_you_mean(name, others)}"
             )
-    for name in {*optional} - {*names}:
+    for name in (name for name in optional if name not in names):
         if near := did_you_mean(name, others):  # an error would stop runs that were trained on such a table
             say(f"warning: {file}: has no column {name!r}{near}")
     known = [name if name in (*NEEDED, *OPTIONAL) else "" for name in names]
