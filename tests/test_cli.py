@@ -47,6 +47,12 @@ def test_unknown_command(imclass, typed: str, meant: str) -> None:
     assert err.endswith(f"did you mean {meant}?\n")
 
 
+def test_an_unknown_choice_of_an_argument_names_the_near_one(imclass) -> None:
+    code, _, err = imclass("list", "model")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("imclass: WHAT model: expected one of models, ") and "did you mean 'models'" in err
+
+
 def test_hydra_cfg_job_prints_the_composed_configuration(imclass) -> None:
     code, out, _ = imclass("train", "--cfg", "job", "optimizer=adam")
     assert code == 0

@@ -111,9 +111,11 @@ def test_a_multirun_over_folds_is_reported_with_mean_and_spread(imclass, tmp_pat
     assert outcome.code == 0, outcome.err
     runs = [tmp_path / f"outputs/cv/fold-{fold}" for fold in range(3)]
     accuracies = [read_summary(run)["best"]["accuracy"] for run in runs]
-    outcome = imclass("report", "outputs/cv")
     mean, spread = 100 * statistics.fmean(accuracies), 100 * statistics.stdev(accuracies)
-    assert f"validation {mean:.2f}% ± {spread:.2f}  test " in outcome.out
+    figures = f"validation {mean:.2f}% ± {spread:.2f}  test "
+    assert figures in outcome.out and outcome.out.endswith("\nmore: imclass report outputs/cv\n")
+    outcome = imclass("report", "outputs/cv")
+    assert figures in outcome.out
     assert "synthetic: 106 train, 54 val, 64 test images, 3 folds; best validation" in outcome.out
     (row,) = csv.DictReader((tmp_path / "outputs/cv/comparison.csv").read_text().splitlines())
     assert row["count"] == "3"

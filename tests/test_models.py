@@ -349,7 +349,9 @@ def test_dropout_none_keeps_the_architectures_own() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(UserError, match=r"model\.name=resnet81: no such model; did you mean 'resnet"):
+    with pytest.raises(
+        UserError, match=r"model\.name=resnet81: no such model; did you mean 'resnet.*install that"
+    ):
         build("resnet81")
 
 

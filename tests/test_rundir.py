@@ -93,10 +93,15 @@ def test_other_settings_under_the_same_name_are_refused_with_the_differences(imc
 
 @pytest.mark.fault("C10")
 def test_a_longer_training_continues_a_finished_run(imclass, run) -> None:
+    before = json.loads((run / "summary.json").read_text())
+    before["seconds"]["total"] += 1000  # before its first step
+    (run / "summary.json").write_text(json.dumps(before))
     outcome = imclass("train", "name=run", *merged(QUICK, ["train.epochs=3"]))
     assert outcome.code == 0
     assert "changed  train.epochs: 2 -> 3" in outcome.out
-    assert json.loads((run / "summary.json").read_text())["step"] == 27
+    after = json.loads((run / "summary.json").read_text())
+    assert after["step"] == 27
+    assert all(after["seconds"][kind] > before["seconds"][kind] for kind in ("total", "train", "evaluate"))
     assert [r["step"] for r in records(run, split="val")] == [9, 18, 27]
     assert len(records(run, split="test")) == 1
 

@@ -258,11 +258,11 @@ def test_a_table_is_trained_evaluated_and_resumed(imclass, undrawn, root: Path) 
         evaluated = json.loads(imclass("evaluate", "t", "--data", data, "--json").out)
         assert evaluated["accuracy"] == summary["test"]["accuracy"]
     assert "finished already" in imclass("train", *typed).out
-    moved = [*typed, "dataset.root=elsewhere/labels.csv"]
+    moved = ["dataset=image_folder", "dataset.root=elsewhere/labels.csv", *typed[2:]]
     shutil.copytree(root, "elsewhere")
     assert "finished already" in imclass("train", *moved).out
     save(Path("elsewhere/train/a/0.png"), seed=99)
-    other = "(dataset.root: pictures/labels.csv -> elsewhere/labels.csv"
+    other = f"(dataset.root: {root}/labels.csv -> {Path('elsewhere').absolute()}/labels.csv"
     for more, words in (([], f"began with {other})"), (["seed=1"], f"settings {other}; seed: 0 -> 1)")):
         outcome = imclass("train", *moved, *more)
         assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)

@@ -59,7 +59,10 @@ def _train(config: "Config", invocation: "Invocation", processes: "Processes") -
 
 
 def train_command(argv: Sequence[str]) -> None:
-    """Train what `argv` composes; with `-m` one run after the other, which takes one process."""
+    """Train what `argv` composes; with `-m` one run after the other, which takes one process.
+
+    Several runs end with their figures side by side.
+    """
     from imclass.config.app import run_app
     from imclass.config.invocation import Invocation
 
@@ -68,7 +71,11 @@ def train_command(argv: Sequence[str]) -> None:
     if invocation.multirun and place is not None and place.size > 1:
         raise UserError("-m: several runs take one process; with torchrun, start each run by itself")
     with catch_signals():
-        run_app(train, invocation)
+        runs = run_app(train, invocation)
+        if len(runs) > 1:
+            from imclass.reports.comparison_lines import print_comparison
+
+            print_comparison(runs)
 
 
 def train_from_python(
@@ -90,11 +97,8 @@ def train_from_python(
             f"{overrides}: expected a list of settings such as ['model=resnet18', 'train.epochs=1']"
         )
     folder = [] if config_dir is None else [f"--config-dir={config_dir}"]
-    paths: list[Path] = []
     with _catching_signals():
-        invocation = Invocation.read("train", [*folder, *words])
-        run_app(lambda config, invocation: paths.append(train(config, invocation)), invocation)
-    return FinishedRun(*paths)
+        return FinishedRun(*run_app(train, Invocation.read("train", [*folder, *words])))
 
 
 def _catching_signals() -> contextlib.AbstractContextManager[None]:

@@ -7,21 +7,19 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
 from imclass.config.run_names import is_run, is_sweep
-from imclass.config.setting import show
 from imclass.endings import say
-from imclass.errors import PartialFailure, UserError, counted, did_you_mean
+from imclass.errors import PartialFailure, UserError, did_you_mean
 from imclass.folding import folded
 from imclass.machine.signals import cleaning_up
 
 if TYPE_CHECKING:
-    from imclass.reports.comparison import Row
     from imclass.runs.records import RunRecord
 
 PLACES = (Path(), Path("outputs"), Path("outputs", "sweeps"))  # where a name is looked for
@@ -42,6 +40,7 @@ def report_command(argv: Sequence[str]) -> None:
         return
     runs = list({run.resolve(): run for folder in folders for run in _runs_in(folder)}.values())
     from imclass.reports.comparison import write_comparison_page
+    from imclass.reports.comparison_lines import lines
     from imclass.reports.run_page import write_run_page
 
     if len(runs) == 1:
@@ -57,31 +56,10 @@ def report_command(argv: Sequence[str]) -> None:
     records, problems = _read(runs)
     with cleaning_up():
         rows = write_comparison_page(records, file)
-    print(folded("\n".join(_lines(rows)), sys.stdout))
+    print(folded("\n".join(lines(rows)), sys.stdout))
     print(f"{file} {file.with_suffix('.csv')}")
     if problems:
         raise PartialFailure("\n".join(f"left out: {problem}" for problem in problems))
-
-
-def _lines(rows: "Sequence[Row]") -> Iterator[str]:
-    """Yield the figures of each configuration, below a line for the data that it is ranked on."""
-    data = ""
-    for row in (row for row in rows if row.finished):
-        if row.data != data:
-            data = row.data
-            yield f"{data}; best validation {row.metric.brief} first"
-        figures = f"validation {_shown(row, 'val')}  test {_shown(row, 'test')}"
-        names = ", ".join(map(show, row.names))
-        yield f"{figures}  {names}" + (f": {row.label}" if row.label else "")
-    if unfinished := sum(len(row.runs) for row in rows if not row.finished):
-        yield f"{counted(unfinished, 'run')} did not finish: see the page"
-
-
-def _shown(row: "Row", split: str) -> str:
-    """Return the figures of a split, with their spread; an accuracy that stands alone needs no name."""
-    named = [f"{metric.brief} {row.shown(split, metric)}" for metric in row.metrics]
-    text = ", ".join(named) if len(named) > 1 else row.shown(split, row.metric)
-    return text.replace(" %", "%")
 
 
 def _report_sweep(folder: Path, out: Path | None) -> None:

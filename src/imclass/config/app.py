@@ -24,24 +24,24 @@ from imclass.errors import ConfigError, ImclassError, Interrupted, PartialFailur
 Task = Callable[[Config, Invocation], object]
 
 
-def run_app(task: Task, invocation: Invocation, *, submit: bool = True) -> None:
+def run_app(task: Task, invocation: Invocation, *, submit: bool = True) -> list[Any]:
     """Run `task` on the configuration that `invocation` composes; with `-m` once per job.
 
-    submit: whether a launcher may send the jobs elsewhere; otherwise they run here, one by one.
-    Raises ConfigError with all problems of the configuration.
+    Returns what `task` does, of each job that ran here. submit: whether a launcher may send the jobs
+    elsewhere; otherwise they run here, one by one. Raises ConfigError with all problems of the configuration.
     """
     if invocation.option("--help") is not None:
         print(train_help(invocation.command))
-        return
+        return []
     check_overrides(invocation.overrides, invocation.config_dirs)
     if not invocation.multirun:
         _refuse_sweeps(invocation.overrides)
     if invocation.option("--cfg") is not None:
         _print_config(invocation)
-    elif invocation.multirun:
-        _run_jobs(_Jobs(task, invocation), submit=submit)
-    else:
-        task(compose_config(invocation.overrides, invocation.config_dirs), invocation)
+        return []
+    if invocation.multirun:
+        return _run_jobs(_Jobs(task, invocation), submit=submit)
+    return [task(compose_config(invocation.overrides, invocation.config_dirs), invocation)]
 
 
 def _refuse_sweeps(overrides: Sequence[str]) -> None:
@@ -78,6 +78,7 @@ class _Jobs:
     def __init__(self, task: Task, invocation: Invocation):
         self.task, self.invocation = task, invocation
         self.failures: list[ImclassError | Interrupted] = []
+        self.results: list[Any] = []
         self.process = os.getpid()
 
     def __call__(self, composed: Any) -> None:
@@ -88,7 +89,8 @@ class _Jobs:
         try:
             overrides = _job_overrides()
             config = checked(composed, overrides)
-            self.task(_with_folder_of_job(config, self.invocation, overrides), self.invocation)
+            config = _with_folder_of_job(config, self.invocation, overrides)
+            self.results.append(self.task(config, self.invocation))
         except (ImclassError, Interrupted) as error:
             if not here:  # the launcher hands it on to the process that waits for the job
                 raise
@@ -100,8 +102,11 @@ class _Jobs:
             self.failures.append(PartialFailure(f"a job failed: {type(error).__name__}: {error}"))
 
 
-def _run_jobs(jobs: _Jobs, *, submit: bool) -> None:
-    """Let Hydra's sweeper run the jobs, then raise the last failure; the others are printed."""
+def _run_jobs(jobs: _Jobs, *, submit: bool) -> list[Any]:
+    """Let Hydra's sweeper run the jobs, then raise the last failure; the others are printed.
+
+    Returns what the task did for each job.
+    """
     typed = jobs.invocation.overrides
     if not submit:  # of Hydra's own settings, `check_overrides` lets only its launcher's pass
         typed = tuple(text for text in typed if not key_of(text).startswith("hydra"))
@@ -115,6 +120,7 @@ def _run_jobs(jobs: _Jobs, *, submit: bool) -> None:
         say(str(failure))
     if jobs.failures:
         raise jobs.failures[-1]
+    return jobs.results
 
 
 def _job_overrides() -> list[str]:

@@ -63,7 +63,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     Raises UserError for whatever the data, the model or the checkpoints do not allow; the folder of a
     new run is created only when nothing of this is wrong.
     """
-    started = time.monotonic()
+    started = time.monotonic() - _seconds_around_training(run)
     config = run.config
     data = build_data(config)
     STOP.nothing_to_save = False  # the ranks stop together from here on
@@ -105,6 +105,12 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     if state:
         trainer.load_state_dict(state, lengthened=run.lengthened)
     return Job(run, trainer, logger, checkpointer, setup.test, device, data, bool(state), started)
+
+
+def _seconds_around_training(run: RunFolder) -> float:
+    """Return what the earlier sessions of a run took beside its steps and evaluations."""
+    seconds = run.summary.get("seconds") if run.exists else None
+    return max(0.0, seconds["total"] - seconds["train"] - seconds["evaluate"]) if seconds else 0.0
 
 
 def find_device(
