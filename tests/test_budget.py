@@ -55,14 +55,14 @@ def test_the_time_of_a_plan_is_that_of_its_steps_and_evaluations() -> None:
 
 @pytest.mark.usefixtures("paced")
 def test_the_run_has_the_steps_that_fit_and_repeats(train, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = train("budget", BUDGET, "train.epochs=50")
+    run = train("budget", BUDGET, "train.epochs=3")
     assert steps_of(run) == json.loads((run / "summary.json").read_text())["step"] == 16
     log = (run / "train.log").read_text()
     assert "budget   1 s: 16 steps of 0.05 s, 2 evaluations of 0.1 s" in log
-    assert "train.epochs=50 has no effect with train.budget=1.02s" in log
+    assert "train.epochs=3 has no effect with train.budget=1.02s" in log
     monkeypatch.setattr("imclass.training.budget.measure_pace", fail)
     before = (run / "summary.json").read_bytes()
-    train("budget", BUDGET, "train.epochs=50")
+    train("budget", BUDGET, "train.epochs=3")
     assert (run / "summary.json").read_bytes() == before
 
 

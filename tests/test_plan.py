@@ -32,8 +32,9 @@ def test_it_prints_and_draws_what_a_training_would_do(imclass, tmp_path: Path) -
 
 
 def test_a_budget_is_measured_here_too(imclass) -> None:
-    outcome = imclass("plan", *QUICK, "train.budget=10s")
+    outcome = imclass("plan", *merged(QUICK, ["train.budget=10s", "train.epochs=3"]))
     assert (outcome.code, outcome.err) == (0, "")
+    assert "warning: train.epochs=3 has no effect with train.budget=10s\n" in outcome.out
     assert "budget   10 s: " in outcome.out
 
 

@@ -189,6 +189,11 @@ def test_a_setting_that_waits_for_another_is_named() -> None:
     config.augment.randaugment = 1
     config.model.weights = "best.pt"
     assert unused(config) == []
+    config.train.steps = 9
+    assert unused(config) == []
+    assert unused(config, {"train.epochs"}) == ["train.epochs=3 has no effect with train.steps=9"]
+    config.train.smoke = True
+    assert unused(config, {"train.epochs"}) == []
     sweep, problems = check_sweep({"top": 5})
     assert (unused(sweep), problems) == (["sweep.top=5 has no effect without sweep.seeds"], [])
 

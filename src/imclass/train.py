@@ -51,7 +51,8 @@ def _train(config: "Config", invocation: "Invocation", processes: "Processes") -
         return run.path
     with contextlib.ExitStack() as held:
         processes.broadcast(lambda: held.enter_context(run.locked()))
-        with record_failure(job := build_job(run, processes), invocation), lost_peers_named():
+        job = build_job(run, processes, invocation.keys)
+        with record_failure(job, invocation), lost_peers_named():
             begin(job, invocation)
             job.trainer.fit()
             conclude(job)

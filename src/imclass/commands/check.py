@@ -42,7 +42,7 @@ def _report(config: Config, invocation: Invocation) -> None:
     _try_plugins(config)
     where = f"{'continues' if run.exists else 'into'} {show(str(run.path))}"
     print(folded(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}", sys.stdout))
-    for line in unused(run.config):
+    for line in unused(run.config, invocation.keys):
         print(folded(f"warning: {line}", sys.stdout))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from imclass.commands.drawn_file import new_file
 from imclass.config.app import run_app
+from imclass.config.conflicts import unused
 from imclass.config.invocation import Invocation
 from imclass.config.schema import Config
 from imclass.config.setting import show
@@ -28,5 +29,6 @@ def _plan(config: Config, invocation: Invocation) -> None:
     setup, command = found.setup, shlex.join(["imclass", "train", *invocation.words])
     page = new_file(config, "plans", "html")
     write_plan_page(page, found.lines, command, setup.loader, setup.data, found.rates, found.evaluated)
-    lines = [*found.lines, f"page     {show(str(page))}", f"next     {command}"]
+    warnings = [f"warning: {line}" for line in unused(setup.config, invocation.keys)]
+    lines = [*warnings, *found.lines, f"page     {show(str(page))}", f"next     {command}"]
     print(folded("\n".join(lines), sys.stdout))

@@ -101,13 +101,17 @@ def _with_choices(config: Config) -> Iterator[tuple[Setting, Any, str, str]]:
             yield setting, values[setting.key], group, shipped[group]
 
 
-def unused(config: Config | SweepConfig) -> list[str]:
-    """Return a line for each setting that has no effect because of another one."""
+def unused(config: Config | SweepConfig, typed: Collection[str] = ()) -> list[str]:
+    """Return a line for each setting that has no effect because of another one.
+
+    typed: the keys that are named even where they are at their defaults; of a smoke run, none are.
+    """
     values, lines = values_of(config), []
     for setting in (SETTINGS | SWEEP_SETTINGS).values():
         value, needs = values.get(setting.key), setting.needs
         rival = next((key for key in setting.overridden_by if values.get(key)), None)
-        if setting.key not in values or value in (None, setting.default):
+        is_typed = setting.key in typed and not values.get("train.smoke")  # it replaces what was typed
+        if setting.key not in values or value is None or (value == setting.default and not is_typed):
             continue
         if needs and not values[needs]:
             lines.append(f"{setting.key}={show(value)} has no effect without {needs}")

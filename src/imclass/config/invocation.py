@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imclass.config.data_word import data_overrides, dataset_of_root, is_data_word
+from imclass.config.overrides import key_of
 from imclass.config.schema import SETTINGS
 from imclass.config.user_files import check_config_dir
 from imclass.errors import UserError, did_you_mean
@@ -66,6 +67,11 @@ class Invocation:
     @property
     def config_dirs(self) -> tuple[Path, ...]:
         return tuple(Path(value) for name, value in self.options if name == "--config-dir")
+
+    @property
+    def keys(self) -> set[str]:
+        """The settings and groups that were typed."""
+        return {key_of(text) for text in self.overrides if text not in self.implied}
 
     @property
     def multirun(self) -> bool:

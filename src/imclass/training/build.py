@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Collection
 from functools import partial
 
 from torch import nn
@@ -56,10 +57,10 @@ class Job:
 
 
 @STOP.at_once()
-def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
+def build_job(run: RunFolder, processes: Processes = ALONE, typed: Collection[str] = ()) -> Job:
     """Build all components, create the run folder, and load the newest checkpoint if there is one.
 
-    Every rank builds its own; only rank 0 touches the run folder.
+    Every rank builds its own; only rank 0 touches the run folder. typed: as of `unused`.
     Raises UserError for whatever the data, the model or the checkpoints do not allow; the folder of a
     new run is created only when nothing of this is wrong.
     """
@@ -71,7 +72,7 @@ def build_job(run: RunFolder, processes: Processes = ALONE) -> Job:
     threads = old.get("threads") if old.get("processes") == processes.size else None
     device = find_device(config, data, threads=threads, compiled=old.get("compile"), processes=processes)
     header = header_of(config, data, device)
-    warnings += [*compare_headers(old, header, run), *unused(config)]
+    warnings += [*compare_headers(old, header, run), *unused(config, typed)]
     run.config, notes = with_measured_steps(config, data, device)
     config = run.config
     setup = build_setup(config, data, device, resumed=bool(state))
