@@ -459,6 +459,19 @@ def test_a_log_that_lacks_what_the_checkpoint_records_is_noticed_and_repaired(
     assert missing_logs(tmp_path, second_state(tmp_path)) == []
 
 
+def test_rows_are_written_with_each_checkpoint_and_at_the_end(tmp_path: Path) -> None:
+    """Not at each evaluation: a training of hundreds of short ones would take most of its time for them."""
+    logger, file = RunLogger(tmp_path, {}, quiet=True), tmp_path / "metrics.csv"
+    for step in (1, 2):
+        logger.evaluated("val", step, 0.5, FIGURES, 8)
+    assert not file.exists()
+    logger.state_dict()
+    assert file.read_text().count("\n") == 3
+    logger.evaluated("val", 3, 0.5, FIGURES, 8)
+    logger.close()
+    assert file.read_text().count("\n") == 4
+
+
 @pytest.mark.fault("L4")
 def test_a_log_that_is_gone_is_noticed_and_begun_again(tmp_path: Path) -> None:
     first = RunLogger(tmp_path, {}, quiet=True)

@@ -22,8 +22,8 @@ BAR_SECONDS = 1.0  # how often a bar's figures are refreshed: reading them makes
 class Console:
     """The terminal, and a copy of what it showed in train.log.
 
-    On a terminal there is a progress bar per epoch; elsewhere a line per evaluation, and some lines between
-    evaluations that are far apart; quiet shows the last block only. train.log has it all, also when nothing
+    On a terminal there is a progress bar per epoch; elsewhere some lines between evaluations that are far
+    apart; quiet shows the last block only. train.log has it all, also when nothing
     takes the output any more: a closed pipe, a terminal that has hung up, a file on a full disk.
     Unless `enabled`, nothing is shown or written: rank 0 speaks for all.
     """
@@ -55,7 +55,7 @@ class Console:
         self._show_status(text)
 
     def note(self, text: str) -> None:
-        """Write a line to train.log only: the terminal shows it in another way."""
+        """Write a line to train.log only: the terminal shows it in another way, or enough of its kind."""
         self._log_line(text)
 
     def block(self, text: str) -> None:

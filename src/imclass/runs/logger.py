@@ -73,7 +73,7 @@ class RunLogger:
     def evaluated(self, split: str, step: int, epoch: float, figures: Figures, images: int) -> float | None:
         """Log an evaluation; return the mean training loss since the evaluation before, if it is known."""
         self._log(split, step, epoch, figures, images, {})
-        row = self.metrics.write_csv() if self._enabled else None
+        row = self.metrics.last_row
         return row["train_loss"] if row else None
 
     def state_dict(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class MetricsFile:
         self.path, self._csv = path, Retried(path.with_suffix(".csv"), warn)
         points, whole, later = read_points(path if enabled else None, size, unwritten)
         self._file = LogFile(path if enabled else Path(os.devnull), warn, size=whole, unwritten=later)
+        self._enabled, self._written = enabled, 0  # rows that metrics.csv has
         self.records: list[Record] = []  # every point so far, on the disk or not
         self._rows: list[Record] = []
         self._since: list[Record] = []  # the points since the last row
@@ -49,18 +50,24 @@ class MetricsFile:
         return self._file.unwritten
 
     def sync(self) -> int:
-        """Flush the file to the disk; return its size in bytes."""
+        """Flush the file to the disk, and write metrics.csv; return the size of the former in bytes."""
+        self._write_rows()
         return self._file.sync()
 
-    def write_csv(self) -> Record | None:
-        """Write the row of every evaluation; return the last one."""
-        if not self._rows:
-            return None
-        with self._csv.write():
-            write_csv(self.path.with_suffix(".csv"), csv_table(self._rows))
-        return self._rows[-1]
+    @property
+    def last_row(self) -> Record | None:
+        """The row of the latest evaluation."""
+        return self._rows[-1] if self._rows else None
+
+    def _write_rows(self) -> None:
+        """Write metrics.csv if it lacks rows; not at every evaluation, as it is written whole."""
+        if self._enabled and self._written != len(self._rows):
+            with self._csv.write():
+                write_csv(self.path.with_suffix(".csv"), csv_table(self._rows))
+                self._written = len(self._rows)
 
     def close(self) -> None:
+        self._write_rows()
         self._file.close()
 
     def _add(self, record: Record) -> None:

@@ -66,9 +66,9 @@ def conclude(job: Job) -> None:
     test = _test(job)
     if not job.device.processes.is_first:
         return
+    job.logger.state_dict()  # syncs the files; what they lack stands in the summary
     summary = _summary(job, "finished", test)
     _write_page(job, summary, redraw=False)
-    job.logger.state_dict()  # syncs the files
     job.run.write_summary(summary)  # the last file: with it the run is finished
     job.logger.console.block(last_block(summary, job.run))  # after it: the block claims that it is finished
 
