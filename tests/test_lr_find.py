@@ -60,6 +60,16 @@ def test_both_rates_of_muon_keep_their_ratio(imclass, monkeypatch: pytest.Monkey
     assert outcome.out.endswith("optimizer=muon optimizer.lr=0.03 optimizer.adamw_lr=0.001\n")
 
 
+@pytest.mark.parametrize("last", [9.0, math.nan])
+def test_the_loss_that_ends_it_is_named(imclass, monkeypatch: pytest.MonkeyPatch, last: float) -> None:
+    losses = map(torch.tensor, [2.0, 1.9, last])
+    monkeypatch.setattr("imclass.training.step.Learner.backward", lambda *_: (next(losses), None))
+    outcome = imclass("lr-find", *QUICK)
+    assert (outcome.code, outcome.err) == (0, "")
+    said = f"2 rates from 1e-06 to 1.1e-06, after which the loss of a batch was {last:.3g}, from 2 at first\n"
+    assert f"tried    {said}" in outcome.out
+
+
 def test_a_network_without_a_finite_loss_is_one_line(imclass, monkeypatch: pytest.MonkeyPatch) -> None:
     nan = torch.tensor(math.nan)
     monkeypatch.setattr("imclass.training.step.Learner.backward", lambda *_: (nan, nan))

@@ -32,7 +32,9 @@ def _find(config: Config, invocation: Invocation) -> None:
     file = new_file(config, "lr-find", "png")
     rate = found.suggestion
     plot_range_test(found.rates, found.losses, found.smoothed, rate, file)
-    ended = ", where the loss exploded" if found.exploded else ""
+    ended = ""
+    if (loss := found.exploded) is not None:  # one step can do it: the curve need not rise before
+        ended = f", after which the loss of a batch was {loss:.3g}, from {found.losses[0]:.3g} at first"
     tried = f"{found.rates[0]:.2g} to {found.rates[-1]:.2g}{ended}"
     lines = [
         f"tried    {counted(len(found.rates), 'rate')} from {tried}",

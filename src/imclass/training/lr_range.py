@@ -18,15 +18,12 @@ SMOOTHING = 4.0  # steps: standard deviation of the Gaussian
 
 @dataclass(frozen=True, slots=True)
 class RangeTest:
-    """The loss of a batch at each learning rate, until it explodes."""
+    """The loss of a batch at each learning rate, until it explodes: then `exploded` is the loss that did."""
 
     rates: list[float]
     losses: list[float]
     smoothed: list[float]
-
-    @property
-    def exploded(self) -> bool:
-        return len(self.rates) < STEPS
+    exploded: float | None = None
 
     @property
     def suggestion(self) -> float | None:
@@ -50,20 +47,22 @@ def range_test(setup: Setup) -> RangeTest:
     learner.schedule = Schedule(lambda step: rates[step] / setup.config.optimizer.lr)
     learner.model.train()
     losses: list[float] = []
+    exploded = None
     for step in tqdm(range(STEPS), unit="step", leave=False, disable=not sys.stderr.isatty()):
         images, targets = setup.loader.batch(step)
         learner.schedule.apply(learner.optimizer, step)
         loss = float(learner.backward(images, targets, step)[0])
         if not math.isfinite(loss) or loss > EXPLODED * [*losses, loss][0]:
+            exploded = loss
             break
         losses.append(loss)
         learner.step(setup.plan.max_norm)
     if not losses:
         raise UserError(
-            f"the first loss is {loss}, before any step: look at the images (imclass data inspect), at "
+            f"the first loss is {exploded}, before any step: look at the images (imclass data inspect), at "
             "dataset.mean and dataset.std, and at model.weights; or try device.precision=fp32"
         )
-    return RangeTest(rates[: len(losses)], losses, smoothed(losses))
+    return RangeTest(rates[: len(losses)], losses, smoothed(losses), exploded)
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
