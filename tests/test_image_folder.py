@@ -57,6 +57,7 @@ def test_flat_folder_holds_out_a_fixed_stratified_test_part(root: Path, fraction
     torch.manual_seed(2)
     again = load(root, test_split=fraction)
     assert torch.bincount(data.test.labels).tolist() == [count // 2] * 2
+    assert data.test_name == f"stratified {fraction:.0%} of train (dataset.test_split)".replace("%", " %")
     assert len(data.train) == 20 - count
     assert not {*(data.train.files or ())} & {*(data.test.files or ())}
     assert data.test.files == again.test.files

@@ -55,7 +55,8 @@ def test_a_table_of_a_folder_is_that_folder(root: Path, delimiter: str) -> None:
     data, folder = load(file), load(root)
     assert same(data, folder)
     assert (data.fingerprint, data.classes) == (folder.fingerprint, folder.classes)
-    assert data.val_name == "split column of labels.csv"
+    assert data.val_name == data.test_name == "split column of labels.csv"
+    assert (folder.val_name, folder.test_name) == ("val/ folder", "test/ folder")
 
 
 def test_parquet_holds_the_same(root: Path) -> None:
@@ -218,6 +219,7 @@ def test_groups_are_kept_whole_in_every_split(tmp_path: Path) -> None:
         assert not test or parts[2] == test  # the test part is the same for every seed
         test = parts[2]
     assert data.val_source == "stratified 25 % of train, groups kept whole"
+    assert data.test_source == "stratified 20 % of train (dataset.test_split), groups kept whole"
     folds = [prepare_data(dataclasses.replace(config, folds=4, fold=fold), 1) for fold in range(4)]
     assert [patients_of(data.test.files) for data in folds] == [test] * 4
     held = [patients_of(data.val.files) for data in folds]
@@ -249,7 +251,7 @@ def test_a_table_is_trained_evaluated_and_resumed(imclass, undrawn, root: Path) 
     ]
     outcome = imclass("train", *typed)
     assert outcome.code == 0, outcome.err
-    assert "validation: split column of labels.csv" in outcome.out + outcome.err
+    assert "validation: split column of labels.csv; test: split column of labels.csv\n" in outcome.out
     summary = json.loads(Path("outputs/t/summary.json").read_text())
     shutil.copytree("outputs/t", "outputs/u")
     assert "test images, validation: split column of labels.csv; best" in imclass("report", "t", "u").out

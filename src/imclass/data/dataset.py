@@ -36,6 +36,7 @@ class Dataset:
     val: Split | None = None  # only where the data set comes with one
     fingerprint: str = ""  # computed unless given
     val_name: str = "val/ folder"  # where `val` comes from
+    test_name: str = ""  # where `test` does; "": it is the data set's own
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -56,6 +57,7 @@ class Data:
     mean: list[float]  # per channel, on a scale of 0 to 1
     std: list[float]
     fingerprint: str  # of the whole data set
+    test_source: str = ""  # 'stratified 10 % of train (dataset.test_split)', 'test/ folder'; "": its own
 
     @property
     def images_per_class(self) -> list[int]:

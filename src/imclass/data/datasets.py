@@ -52,7 +52,18 @@ def prepare_data(config: DatasetConfig, seed: int) -> Data:
             [f"dataset.mean={mean}: {len(mean)} values, but the images have {channels} channels"]
         )
     shape = (channels, height, width)
-    return Data(train, val, dataset.test, val_source, dataset.classes, shape, mean, std, dataset.fingerprint)
+    return Data(
+        train,
+        val,
+        dataset.test,
+        val_source,
+        dataset.classes,
+        shape,
+        mean,
+        std,
+        dataset.fingerprint,
+        dataset.test_name,
+    )
 
 
 def load_dataset(config: DatasetConfig) -> Dataset:

@@ -25,7 +25,7 @@ def with_few_images(dataset: Dataset, most: int) -> Dataset:
         return dataset
     train, test = (_few_of(part, most) for part in (dataset.train, dataset.test))
     val = dataset.val and _few_of(dataset.val, most)
-    return Dataset(train, test, dataset.classes, val, val_name=dataset.val_name)
+    return Dataset(train, test, dataset.classes, val, val_name=dataset.val_name, test_name=dataset.test_name)
 
 
 def _few_of(split: Split, most: int) -> Split:

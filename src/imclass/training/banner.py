@@ -51,7 +51,7 @@ def about(config: Config, data: Data, training: Setup | Trainer) -> list[str]:
         f"stem     {_stem(config, data, training.learner.model)}",
         *training.learner.about,
         f"data     {config.dataset.name}: {len(data.classes)} classes; {sizes} images; "
-        f"validation: {data.val_source}",
+        f"validation: {data.val_source}" + (f"; test: {data.test_source}" if data.test_source else ""),
         *_skipped(config, data),
         *_classes(config, data),
         f"training {counted(plan.steps, 'step')} of {counted(config.train.batch_size, 'image')} "

@@ -65,8 +65,12 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
         name: _Part(files, _tensor(file.label for file in files), skipped.get(name, ()), groups[name])
         for name, files in listing.parts.items()
     }
+    column = f"split column of {root.name}" if is_table(root) else ""
+    test_name = column or "test/ folder"
     if "test" not in parts:
         parts["train"], parts["test"] = _hold_out(parts["train"], config.test_split, classes)
+        whole = "" if parts["test"].groups is None else ", groups kept whole"
+        test_name = f"stratified {100 * config.test_split:.4g} % of train (dataset.test_split){whole}"
     files = list(chain.from_iterable(part.files for part in parts.values()))
     key = folder_key(listing.folder, [_stored_size(config), config.background], [file[:4] for file in files])
     images = _images(listing, files, config, key)
@@ -79,8 +83,7 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     # cached too: hashing the images of a large data set takes longer than all else here
     parameters = counts, classes, [file.group for file in files]
     digest = cached_text(cache_key(key, *parameters), lambda: fingerprint((train, test, val), classes))
-    val_name = f"split column of {root.name}" if is_table(root) else "val/ folder"
-    return Dataset(train, test, classes, val, digest, val_name)
+    return Dataset(train, test, classes, val, digest, column or "val/ folder", test_name)
 
 
 def _few_of(files: list[ImageFile], most: int) -> list[ImageFile]:
