@@ -11,16 +11,19 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import QUICK, merged, records
 from omegaconf import OmegaConf
 
-from imclass.config.schema import Config
+from imclass.config.schema import CheckpointConfig, Config
 from imclass.errors import UserError
 from imclass.runs.atomic import write_atomically
 from imclass.runs.folder import open_run
 from imclass.runs.locks import NoLocksError, locked
+from imclass.training.banner import last_block
 
 
 def tree(run: Path) -> dict[str, bytes]:
@@ -136,6 +139,9 @@ def test_each_reading_of_the_test_set_is_counted_and_shown(imclass, run) -> None
     outcome = imclass("train", "name=run", *merged(QUICK, ["train.epochs=4"]))
     assert (outcome.code, readings()) == (0, 3)
     assert "tested       3 times: choose the length by the validation accuracy" in outcome.out
+    by_f1: Any = SimpleNamespace(path=run, config=Config(checkpoint=CheckpointConfig(metric="macro_f1")))
+    block = last_block(json.loads((run / "summary.json").read_text()), by_f1)
+    assert "tested       3 times: choose the length by the validation macro F1\n" in block
     assert "The test set was read 3 times" in (run / "report.html").read_text()
     assert imclass("verify", "run").code == 0
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from imclass.config.durations import clock, parse_duration
-from imclass.config.metric import by_class_in_words
+from imclass.config.metric import METRICS, by_class_in_words
 from imclass.config.schema import Config
 from imclass.config.setting import show
 from imclass.data.dataset import Data
@@ -23,7 +23,6 @@ Summary = dict[str, Any]
 SHOWN = 3  # names of damaged images
 UNEVEN = 10  # times as many images as another class has
 SMOKE = "a few images and steps, to try every phase: its figures mean nothing"
-ADVICE = "choose the length by the validation accuracy"  # a test accuracy that decides is biased
 
 
 def banner(job: Job) -> str:
@@ -88,7 +87,8 @@ def last_block(summary: Summary, run: RunFolder) -> str:
     path = shlex.quote(str(run.path))
     best, test, seconds = summary["best"], summary["test"], summary["seconds"]
     lacking, readings = summary.get("unwritten"), summary.get("test_readings") or 1
-    stopped = summary.get("stopped")
+    stopped, chosen = summary.get("stopped"), METRICS[run.config.checkpoint.metric].brief
+    advice = f"choose the length by the validation {chosen}"  # a test figure that decides is biased
     ended = f"; training ended early: {stopped}" if stopped else ""
     return "\n".join(
         [
@@ -97,7 +97,7 @@ def last_block(summary: Summary, run: RunFolder) -> str:
             f"best model   epoch {best['epoch']:.4g}, step {best['step']}{ended}",
             f"validation   {_figures(best, run.config)}",
             f"test         {_figures(test, run.config)}",
-            *([f"tested       {readings} times: {ADVICE}"] if readings > 1 else []),
+            *([f"tested       {readings} times: {advice}"] if readings > 1 else []),
             *([f"skipped      {_in_words(skipped)}"] if (skipped := summary.get("skipped")) else []),
             f"time         {clock(seconds['total'])} ({clock(seconds['train'])} training), "
             f"{summary['images_per_second']:,.0f} images/s",
