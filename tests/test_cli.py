@@ -29,7 +29,7 @@ def test_answers_do_not_import_torch(argv: list[str]) -> None:
 def test_help_names_every_command(imclass, argv: list[str]) -> None:
     code, out, _ = imclass(*argv)
     assert code == 0
-    for command in ("imclass train", "imclass check", "imclass list"):
+    for command in ("imclass train", "imclass check", "imclass list", "imclass data inspect|verify"):
         assert command in out
     assert max(map(len, out.splitlines())) <= 80
 

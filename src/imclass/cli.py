@@ -68,8 +68,8 @@ COMMANDS = {
     ),
     "data": (
         "imclass.commands.data:data_command",
-        "verify FOLDER|NAME",
-        "list every damaged, missing or non-image file",
+        "inspect|verify FOLDER|FILE.csv|NAME",
+        "what is in it, what is damaged, which command to begin with",
     ),
     "list": (
         "imclass.commands.list:list_command",
