@@ -17,13 +17,15 @@ from imclass.config.budget import with_steps
 from imclass.config.compose import compose_config
 from imclass.config.metric import METRICS
 from imclass.config.plan import Plan
-from imclass.config.schema import Config, ModelConfig
+from imclass.config.schema import Config, ModelConfig, TrainConfig
 from imclass.data.dataset import Data, Split
 from imclass.evaluation.metrics import Result
 from imclass.machine.device import Device
 from imclass.models.speednet import SpeedNet
 from imclass.runs.checkpoint import load_checkpoint, read_checkpoint
 from imclass.training.build import build_network
+from imclass.training.divergence import CollapseWatch
+from imclass.training.losses import build_loss, loss_of_guessing
 from imclass.training.progress import Stopwatch
 from imclass.training.step import Learner
 
@@ -307,6 +309,50 @@ def test_by_default_saving_takes_two_percent_of_the_time(monkeypatch: pytest.Mon
     now += 1.0
     assert watch.saving_is_cheap
     assert watch.since_save == 200.0
+
+
+def test_a_loss_back_at_guessing_is_warned_about_once(train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learned in epoch 1, guessed from epoch 2 on; a session that resumes knows of the warning."""
+    backward = Learner.backward
+
+    def collapsing(self: Learner, images, targets, step: int):
+        loss, logits = backward(self, images, targets, step)
+        return torch.full_like(loss, 0.5 if step < 9 else math.log(4)), logits
+
+    monkeypatch.setattr(Learner, "backward", collapsing)
+    run = train("dead", "train.epochs=3")
+    warning = "warning: the training loss is back at that of guessing (1.386 in this epoch): try a lower "
+    warning += "optimizer.lr, or train.grad_clip=1; the best model so far, of epoch 1, is kept\n"
+    log = (run / "train.log").read_text()
+    assert warning in log
+    assert log.index("step 9 ") < log.index(warning) < log.index("step 18 ")
+    train("dead", "train.epochs=4")
+    assert (run / "train.log").read_text().count("back at that of guessing") == 1
+
+
+def test_only_what_had_learned_collapses() -> None:
+    for losses, warned in (
+        ([2.0, 1.6, 2.0], None),  # never clearly below
+        ([2.0, 1.0, 1.9, 1.8], None),  # not quite back
+        ([1.0, 2.0, 1.0, 2.0], 1),
+    ):
+        watch = CollapseWatch(2.0, images=20)
+        points = [(loss, part) for loss in losses for part in (15, 5)]
+        said = [number // 2 for number, point in enumerate(points) if watch.observe(*point)]
+        assert said == [warned] * (warned is not None)
+
+
+def test_the_loss_of_guessing_is_the_least_of_constant_predictions() -> None:
+    shares = torch.tensor([0.5, 0.3, 0.2])
+    even = [1 / (3 * share) for share in shares.tolist()]
+    for config, weights, logits in (
+        (TrainConfig(), None, shares.log()),
+        (TrainConfig(label_smoothing=0.1), None, (0.9 * shares + 0.1 / 3).log()),
+        (TrainConfig(), even, torch.zeros(3)),
+        (TrainConfig(label_smoothing=0.1, focal_gamma=2.0), even, torch.zeros(3)),
+    ):
+        loss = build_loss(config, weights)(logits[None], shares[None])
+        assert loss_of_guessing(config, [5, 3, 2], weights) == pytest.approx(float(loss), rel=1e-5)
 
 
 @pytest.mark.fault("C6")

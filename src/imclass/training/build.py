@@ -27,9 +27,9 @@ from imclass.runs.logger import RunLogger
 from imclass.runs.trackers import open_trackers
 from imclass.training.budget import within_budget
 from imclass.training.checks import check_augmentation, check_batch, check_resolutions, check_times
-from imclass.training.class_weights import class_weights
+from imclass.training.class_weights import class_weights, times_drawn
 from imclass.training.ema import Ema
-from imclass.training.losses import build_loss
+from imclass.training.losses import build_loss, loss_of_guessing
 from imclass.training.optimizers import build_optimizer
 from imclass.training.probe import lines_on_probe, on_features, probed_part
 from imclass.training.rates import lines_on_rates
@@ -183,6 +183,7 @@ def build_learner(
     use_deterministic_kernels()
     seed_everything(config.seed, "weights")
     model, adapted = build_network(config, data, resumed=resumed)
+    weights = class_weights(config, data)
     if config.device.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     frozen = freeze(model, config.model.freeze)
@@ -202,7 +203,8 @@ def build_learner(
             *lines_on_probe(config, part),
             *lines_on_rates(model, config.optimizer),
         ),
-        loss=build_loss(config.train, class_weights(config, data)).to(device.device),
+        loss=build_loss(config.train, weights).to(device.device),
+        guessing=loss_of_guessing(config.train, times_drawn(config, data), weights),
         optimizer=build_optimizer(config.optimizer, model),
         schedule=build_schedule(config.scheduler, steps=steps, steps_per_epoch=steps_per_epoch),
         ema=Ema(model, config.train.ema),

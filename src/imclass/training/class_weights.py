@@ -23,9 +23,15 @@ def class_weights(config: Config, data: Data) -> list[float] | None:
         weights = choice
     else:
         weights = effective_number(counts) if choice == "auto" else inverse_frequency(counts)
-    drawn = [min(count, 1) for count in counts] if config.dataset.balance else counts
+    drawn = times_drawn(config, data)
     mean = sum(weight * times for weight, times in zip(weights, drawn, strict=True)) / sum(drawn)
     return [weight / mean for weight in weights]
+
+
+def times_drawn(config: Config, data: Data) -> list[int]:
+    """Return how often training draws each class, relative to the others."""
+    counts = data.images_per_class
+    return [min(count, 1) for count in counts] if config.dataset.balance else counts
 
 
 def effective_number(counts: Sequence[int], beta: float = BETA) -> list[float]:

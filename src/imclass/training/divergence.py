@@ -1,4 +1,4 @@
-"""Finds the step at which a training stops being finite, without making the host wait for it."""
+"""Notices that a training fails: the step at which it stops being finite, and a loss back at guessing."""
 
 from collections.abc import Iterable
 
@@ -9,6 +9,7 @@ from imclass.errors import Diverged
 from imclass.machine.processes import ALONE, Processes
 
 NEVER = 2**62
+LEARNED, BACK = 0.7, 0.98  # times the loss of guessing: clearly below it, and there again
 
 
 class DivergenceWatch:
@@ -28,6 +29,36 @@ class DivergenceWatch:
         """The first step that was not finite, or None. A collective; waits for the device."""
         step = -self._processes.all_reduce_max(-int(self._first))[0]  # the minimum over all ranks
         return None if step == NEVER else step
+
+
+class CollapseWatch:
+    """Notices once that a network which had learned guesses again, as one whose units have all died does.
+
+    guessing: the loss of that, as of `loss_of_guessing`. images: of an epoch, over whose losses it looks.
+    """
+
+    def __init__(self, guessing: float, images: int):
+        self._guessing, self._epoch = guessing, images
+        self._sum, self._images = 0.0, 0
+        self._learned = self._collapsed = False
+
+    def observe(self, loss: float, images: int) -> str | None:
+        """Add a point of training; return the warning at the end of the epoch that calls for it.
+
+        loss: the mean over `images` images since the point before.
+        """
+        self._sum, self._images = self._sum + loss * images, self._images + images
+        if self._images < self._epoch:
+            return None
+        mean, self._sum, self._images = self._sum / self._images, 0.0, 0
+        self._learned |= mean < LEARNED * self._guessing
+        if self._collapsed or not self._learned or mean < BACK * self._guessing:
+            return None
+        self._collapsed = True
+        return (
+            f"the training loss is back at that of guessing ({mean:.3f} in this epoch): try a lower "
+            "optimizer.lr, or train.grad_clip=1"
+        )
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

@@ -20,6 +20,19 @@ def build_loss(config: TrainConfig, weights: Sequence[float] | None = None) -> n
     return FocalLoss(config.focal_gamma or 0.0, weights, config.label_smoothing)
 
 
+def loss_of_guessing(
+    config: TrainConfig, drawn: Sequence[float], weights: Sequence[float] | None = None
+) -> float:
+    """Return the loss of a network that predicts the same for all images: how often the classes occur.
+
+    drawn: how often each is, relative to the others. weights: as of `build_loss`.
+    """
+    counts = torch.tensor(drawn, dtype=torch.float64)
+    p = counts / counts.sum() * torch.tensor(weights or [1.0], dtype=torch.float64)
+    p = torch.lerp(p, p.mean().expand_as(p), config.label_smoothing)
+    return float((torch.special.entr(p) * (1 - p) ** (config.focal_gamma or 0.0)).sum())
+
+
 class FocalLoss(nn.Module):
     """The mean over images of weight * (1 - p)^gamma * -log p (Lin et al. 2017, arXiv:1708.02002).
 

@@ -24,6 +24,7 @@ class Learner:
     model: nn.Module
     network: nn.Module  # called in forward: `trained`, or its DDP wrapper
     loss: nn.Module  # logits (N, classes), targets -> scalar mean
+    guessing: float = math.inf  # that loss of a network which predicts the same for all images
     optimizer: Optimizer
     schedule: Schedule
     ema: Ema

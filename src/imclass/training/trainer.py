@@ -17,7 +17,7 @@ from imclass.machine.signals import STOP
 from imclass.runs.checkpoint import State
 from imclass.runs.checkpointer import Checkpointer
 from imclass.runs.logger import RunLogger
-from imclass.training.divergence import DivergenceWatch, all_finite, diverged
+from imclass.training.divergence import CollapseWatch, DivergenceWatch, all_finite, diverged
 from imclass.training.progress import Progress, Stopwatch
 from imclass.training.step import Learner
 
@@ -40,6 +40,7 @@ class Trainer:
         self.processes, device = learner.device.processes, learner.device.device
         self.meter = Meter(device, self.processes)
         self.watch = DivergenceWatch(device, self.processes)
+        self.collapse = CollapseWatch(learner.guessing, loader.steps_per_epoch * loader.batch_size)
         self.grad_norm: Tensor = torch.zeros((), device=device)
         self.progress = Progress()
         self.stopwatch = Stopwatch()
@@ -112,6 +113,10 @@ class Trainer:
         self.meter.reset()
         self.cores.check(self.logger.console.warn)
         self._raise_if_diverged(self.watch.first_step)
+        if warning := self.collapse.observe(result.loss, result.images):
+            best = self.progress.best
+            kept = f"; the best model so far, of epoch {best['epoch']:.4g}, is kept" if best else ""
+            self.logger.console.warn(warning + kept)
 
     def validate(self) -> None:
         """Evaluate on the validation split, and keep the model if it is the best so far.
@@ -210,6 +215,9 @@ class Trainer:
         self.progress = Progress.of(progress)
         if lengthened:
             self.progress.stopped = ""
+        for point in self.logger.metrics.records:
+            if point["split"] == "train" and point["loss"] is not None:
+                self.collapse.observe(point["loss"], point["images"])
 
     def _parts(self) -> dict[str, Any]:
         learner = self.learner
