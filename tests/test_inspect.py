@@ -177,7 +177,7 @@ def test_what_it_suggests_trains(imclass, root: Path, tmp_path: Path) -> None:
     )
     assert "# Flips are wrong where left and right differ" in text
     command = shlex.split(found["suggestion"]["command"])
-    small = ["model=lenet", "train.epochs=null", "train.steps=2", "train.batch_size=4", "device.threads=1"]
+    small = ["model=lenet", "train.epochs=null", "train.steps=2", "device.threads=1"]
     small += ["logger.plots=false", "name=x"]
     for words in (["imclass", "train", "experiment=mine.yaml"], command):
         kept = [word for word in words[1:] if not word.startswith("train.epochs")]
@@ -243,6 +243,11 @@ def facts(**known: object) -> Facts:
             {"counts": {"ab": {"train": 30_000}, "bb": {"train": 30_000}}},
             False,
             {"train.batch_size": "64", "train.epochs": "10"},
+        ),
+        (
+            {"counts": {"ab": {"train": 11}, "bb": {"train": 10}}, "damaged": 2},  # 17 of 21 are trained on
+            False,
+            {"train.batch_size": "8"},
         ),
         ({"damaged": 3}, False, {"dataset.on_damaged": "skip"}),
     ],

@@ -41,8 +41,10 @@ def suggest(facts: Facts, data: str, path: Path | None, root: str | None, *, gpu
 
     root: where the files of a named data set are, if not in the usual places.
     """
-    images = sum(facts.train.values())
-    batch = LARGE_BATCH if images >= FROM_IMAGES else TrainConfig().batch_size
+    images, parts, usual = sum(facts.train.values()), _held_out(facts), TrainConfig().batch_size
+    batch = LARGE_BATCH if images >= FROM_IMAGES else usual
+    while batch > max(parts["train"] - facts.damaged, 1):
+        batch //= 2
     epochs = min(max(round(STEPS * batch / max(images, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
     choices = _data(facts, data, path, root)
     augment = _augment(facts)
@@ -50,9 +52,11 @@ def suggest(facts: Facts, data: str, path: Path | None, root: str | None, *, gpu
     choices += [*sizes, augment]
     if path is not None and augment.value == "photo":
         choices.append(Choice("dataset.centre", "0.875", "a margin for random crops"))
-    if batch != TrainConfig().batch_size:
-        choices.append(Choice("train.batch_size", str(batch), "as there are many images"))
-    choices.append(Choice("train.epochs", str(epochs), f"{epochs * images // batch:,} steps, to begin with"))
+    if batch != usual:
+        why = f"as there are {'many' if batch > usual else 'few'} images"
+        choices.append(Choice("train.batch_size", str(batch), why))
+    steps = epochs * max(parts["train"] // batch, 1)
+    choices.append(Choice("train.epochs", str(epochs), f"{steps:,} steps, to begin with"))
     if facts.uneven >= UNEVEN:
         why = f"the largest class has {facts.uneven:.0f} times as many images as the smallest"
         choices.append(Choice("dataset.balance", "true", why))
@@ -60,7 +64,7 @@ def suggest(facts: Facts, data: str, path: Path | None, root: str | None, *, gpu
     side = next((int(choice.value) for choice in sizes if choice.key == "dataset.resize"), facts.shorter_side)
     shape = (1 if facts.grey else 3, side, side)
     word = data if path is not None else ""
-    return Suggestion(choices, _remarks(facts, images), shape, batch, _held_out(facts), word)
+    return Suggestion(choices, _remarks(facts, images), shape, batch, parts, word)
 
 
 def _held_out(facts: Facts) -> dict[str, int]:
