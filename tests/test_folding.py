@@ -31,6 +31,17 @@ def eighty(monkeypatch: pytest.MonkeyPatch) -> None:
             f"model    {'words ' * 20}end",
             ["model    " + " ".join(["words"] * 12), "         " + " ".join([*["words"] * 8, "end"])],
         ),
+        (
+            f"time     {'words ' * 11}0.25 s, (3 steps)",
+            ["time     " + " ".join(["words"] * 11), "         0.25 s, (3 steps)"],
+        ),
+        (
+            "            train/ring/001.png = train/ring/002.png = train/square/003.png = 1 more",
+            [
+                "            train/ring/001.png = train/ring/002.png = train/square/003.png",
+                " " * 12 + "= 1 more",
+            ],
+        ),
         (f"         {'words ' * 13}", ["         " + " ".join(["words"] * 12), "         words"]),
         (
             f"  look at the result        {PATH}/report.html",

@@ -130,7 +130,8 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def test_all_of_it_at_once(imclass, root: Path) -> None:
+def test_all_of_it_at_once(imclass, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")  # without a terminal, lines are whole
     outcome = imclass("data", "inspect", "my pictures")
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
@@ -153,10 +154,9 @@ def test_all_of_it_at_once(imclass, root: Path) -> None:
         "sizes       96x64 22, 40x30 1; median shorter side 64",
         "formats     PNG 22, WEBP 1",
         "note        one picture in two splits makes their accuracy too good: keep one",
-        "begin with  dataset.on_damaged=skip  (1 of them cannot be read)",
+        "begin with  dataset.on_damaged=skip (1 of them cannot be read)",
     ):
         assert any(line.startswith(text) for line in lines), text
-    assert all(len(line) <= 80 for line in lines[:-1])
     assert shlex.split(lines[-1])[:3] == ["imclass", "train", "my pictures"]
 
 

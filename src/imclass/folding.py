@@ -9,6 +9,7 @@ from typing import Protocol
 _LABEL = re.compile(r" *(?:\S+ )*?\S+ {2,}(?=\S)| +|\S+ +")
 _ARGUMENT = r"(?:\S*[=/](?:\S*[^\s;,)])?|-\S*\w|[A-Z]{2,}|\.\.\.)"
 _COMMAND = re.compile(rf"(?:imclass [a-z-]+|torchrun|tensorboard)(?: {_ARGUMENT})+")
+_WORD = re.compile(r"(?:= )?(?:\(?\d[\d.,]* )?\S+")  # with the = before it, or the number whose unit it is
 _BELOW = " " * 4  # begins a line that continues the one above
 
 
@@ -67,15 +68,18 @@ def _fold(line: str, width: int) -> list[str]:
 
 
 def _parts(text: str, width: int) -> list[str]:
-    """Return what stays on one line: words, and commands, or their parts if they are wider."""
+    """Return what stays on one line: words as of _WORD, and commands, or their parts if they are wider."""
     parts: list[str] = []
     position = 0
     for command in _COMMAND.finditer(text):
         after = text[command.end() : command.end() + 1].strip()  # without a space: a semicolon
-        parts += [*text[position : command.start()].split(), *_continued(command[0], width - len(after))]
+        parts += [
+            *_WORD.findall(text[position : command.start()]),
+            *_continued(command[0], width - len(after)),
+        ]
         parts[-1] += after
         position = command.end() + len(after)
-    return parts + text[position:].split()
+    return parts + _WORD.findall(text[position:])
 
 
 def _continued(command: str, width: int) -> list[str]:

@@ -15,6 +15,7 @@ from imclass.commands.arguments import Arguments
 from imclass.commands.data_argument import add_data, find_data, progress
 from imclass.config.schema import DeviceConfig
 from imclass.errors import UserError, counted
+from imclass.folding import folded
 from imclass.machine.signals import cleaning_up
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def inspect_command(argv: Sequence[str]) -> None:
             suggested = {"command": command(suggestion), **dataclasses.asdict(suggestion)}
             print(json.dumps(found | {"suggestion": suggested}))
         else:
-            print("\n".join([*fact_lines(options.data, facts), *suggestion_lines(suggestion)]), flush=True)
+            lines = [*fact_lines(options.data, facts), *suggestion_lines(suggestion)]
+            print(folded("\n".join(lines), sys.stdout), flush=True)
         if options.sheet:
             _write_sheet(inspection, options.sheet)
         if options.write:

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -15,7 +14,7 @@ from imclass.data.inspection.suggestion import UNEVEN, Choice, Suggestion
 from imclass.errors import counted
 
 SHOWN_CLASSES, SHOWN = 30, 5  # rows of the table; problems, copies and kinds
-WIDTH, COLUMN = 80, 12
+COLUMN = 12
 PATHS = ("dataset.root",)
 GROUPS = ("dataset", "augment")
 FLIPS = (
@@ -56,7 +55,7 @@ def suggestion_lines(suggestion: Suggestion) -> Iterator[str]:
         yield from _row("note", remark)
     yield ""
     for number, choice in enumerate(_beside_word(suggestion)):
-        yield from _row("" if number else "begin with", f"{_override(choice)}  ({choice.why})", further=4)
+        yield from _row("" if number else "begin with", f"{_override(choice)} ({choice.why})")
     yield from _row("time", f"{_time(suggestion)}, by a probe of {ModelConfig().name}")
     yield ""
     yield command(suggestion)
@@ -110,24 +109,9 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _row(name: str, text: str, further: int = 0) -> list[str]:
-    """Return a name and the text beside it, wrapped at the width of the terminal, at most `WIDTH`.
-
-    further: spaces before the second line and those after it.
-    """
-    if len(name) >= COLUMN:
-        return [name, *_row("", text)]
-    width = min(shutil.get_terminal_size().columns, WIDTH)
-    start, indent = f"{name:{COLUMN - 1}} ", " " * (COLUMN + further)
-    wrapped = textwrap.wrap(
-        text,
-        max(width, 40),
-        initial_indent=start,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return wrapped or [start.rstrip()]
+def _row(name: str, text: str) -> list[str]:
+    """Return a name and the text beside it; below a long name."""
+    return [f"{name:{COLUMN - 1}} {text}"] if len(name) < COLUMN else [name, *_row("", text)]
 
 
 def _table(facts: Facts) -> Iterator[str]:
