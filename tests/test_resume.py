@@ -171,15 +171,15 @@ def test_a_smoke_run_is_resumed(here: Path) -> None:
 
 
 def write_table(folder: Path) -> None:
-    """Write 36 pictures that fade out, one of them damaged, and a table with every column."""
+    """Write 36 pictures that fade out in a folder per class, one damaged, and a table with every column."""
     rows = ["file,label,group,split"]
     for number in range(36):
-        name, group = f"{number}.png", number // 4
+        label, group = "aaab"[number % 4], number // 4
+        name, split = f"{label}/{number}.png", "train" if group < 7 else "test"
         save(folder / name, (20, 16))
         fade(folder / name)
-        label, split = "aaab"[number % 4], "train" if group < 7 else "test"
         rows.append(f"{name},{label},patient {group},{split}")
-    (folder / "5.png").write_bytes(b"")
+    (folder / "a/5.png").write_bytes(b"")
     (folder / "table.csv").write_text("\n".join(rows))
 
 
@@ -188,13 +188,14 @@ def cache_here() -> None:
 
 
 @pytest.mark.fault("R1")
-def test_a_training_on_a_table_is_resumed(here: Path) -> None:
+@pytest.mark.parametrize(("root", "weights"), [("pictures/table.csv", "auto"), ("pictures", "inverse")])
+def test_a_training_on_pictures_is_resumed(here: Path, root: str, weights: str) -> None:
     """Groups, splits and folds, damaged and transparent pictures, weights and figures by class."""
     write_table(here.parent / "pictures")
-    data = "dataset=image_folder", "dataset.root=pictures/table.csv", "dataset.on_damaged=skip"
+    data = "dataset=image_folder", f"dataset.root={root}", "dataset.on_damaged=skip"
     folds = "dataset.folds=3", "dataset.fold=1", "dataset.background=black"
     size = "dataset.resize=16", "dataset.centre=0.875", "augment.resized_crop=true", "augment.crop=0"
-    uneven = "train.class_weights=auto", "checkpoint.metric=macro_f1", "train.steps=12"
+    uneven = f"train.class_weights={weights}", "checkpoint.metric=macro_f1", "train.steps=12"
     more = *data, *folds, *size, *uneven
     assert differences_after_a_kill(here, more, At("in a step", 8), cache_here) == []
     summary = json.loads((here / "whole/summary.json").read_text())
