@@ -9,7 +9,7 @@ from imclass.config.resolutions import parse_resolution
 from imclass.config.schema import Config
 from imclass.errors import counted
 
-LINES = 100  # evaluations that the terminal shows of a training with more, beside the best and the last
+LINES = 100  # evaluations that the terminal shows of a training with more; the last block has the best
 
 
 @dataclass(frozen=True, slots=True)

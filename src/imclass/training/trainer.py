@@ -144,8 +144,8 @@ class Trainer:
             progress.stopped = f"no better model in {self.plan.patience} evaluations"
         trained = "" if train_loss is None else f"train loss {train_loss:.4f}  "
         found = result.text(self.plan.metric) + (", best" if improved else "")
-        console, shown = self.logger.console, improved or self.done or self.plan.is_shown(step)
-        show = console.status if shown else console.note
+        console = self.logger.console
+        show = console.status if self.done or self.plan.is_shown(step) else console.note
         show(f"epoch {self.epoch:.2f}  step {step}  {trained}val {found}")
 
     def save_if_due(self) -> None:
