@@ -10,6 +10,7 @@ from imclass.machine.processes import ALONE, Processes
 
 NEVER = 2**62
 LEARNED, BACK = 0.7, 0.98  # times the loss of guessing: clearly below it, and there again
+LASTING = 2  # epochs, as what a network recovers from takes one
 
 
 class DivergenceWatch:
@@ -40,7 +41,7 @@ class CollapseWatch:
     def __init__(self, guessing: float, images: int):
         self._guessing, self._epoch = guessing, images
         self._sum, self._images = 0.0, 0
-        self._learned = self._collapsed = False
+        self._learned, self._guessed = False, 0  # epochs in a row; from LASTING on, the warning was given
 
     def observe(self, loss: float, images: int) -> str | None:
         """Add a point of training; return the warning at the end of the epoch that calls for it.
@@ -52,11 +53,13 @@ class CollapseWatch:
             return None
         mean, self._sum, self._images = self._sum / self._images, 0.0, 0
         self._learned |= mean < LEARNED * self._guessing
-        if self._collapsed or not self._learned or mean < BACK * self._guessing:
+        if not self._learned or self._guessed == LASTING:
             return None
-        self._collapsed = True
+        self._guessed = self._guessed + 1 if mean >= BACK * self._guessing else 0
+        if self._guessed < LASTING:
+            return None
         return (
-            f"the training loss is back at that of guessing ({mean:.3f} in this epoch): try a lower "
+            f"the training loss is back at that of guessing, {mean:.3f}, for {LASTING} epochs: try a lower "
             "optimizer.lr, or train.grad_clip=1"
         )
 
