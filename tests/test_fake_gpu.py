@@ -21,7 +21,7 @@ from imclass.evaluation.metrics import Meter, Result
 from imclass.machine.device import Device
 from imclass.runs.checkpointer import Checkpointer
 from imclass.training.build import build_data
-from imclass.training.class_weights import class_weights
+from imclass.training.class_weights import class_weights, times_drawn
 from imclass.training.losses import FocalLoss
 from imclass.training.start import build_network
 
@@ -61,8 +61,10 @@ def step_evaluate_and_save(folder: Path, monkeypatch: pytest.MonkeyPatch, **choi
     config = config_of(augment="photo", class_weights="auto", **choices)
     data = build_data(config)
     network, weights = build_network(config, data, resumed=True), class_weights(config, data)
+    drawn = times_drawn(config, data)
     monkeypatch.setattr("imclass.training.build.build_network", lambda *_, **__: network)
     monkeypatch.setattr("imclass.training.build.class_weights", lambda *_: weights)
+    monkeypatch.setattr("imclass.training.build.times_drawn", lambda *_: drawn)
     with FakeTensorMode(allow_non_fake_inputs=True):
         trainer = trainer_of(config, data, CUDA)
         trained = trainer.learner.model

@@ -1,5 +1,6 @@
 """What training minimises."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -27,10 +28,12 @@ def loss_of_guessing(
 
     drawn: how often each is, relative to the others. weights: as of `build_loss`.
     """
-    counts = torch.tensor(drawn, dtype=torch.float64)
-    p = counts / counts.sum() * torch.tensor(weights or [1.0], dtype=torch.float64)
-    p = torch.lerp(p, p.mean().expand_as(p), config.label_smoothing)
-    return float((torch.special.entr(p) * (1 - p) ** (config.focal_gamma or 0.0)).sum())
+    gamma, smoothing, total = config.focal_gamma or 0.0, config.label_smoothing, sum(drawn)
+    loss = 0.0
+    for times, weight in zip(drawn, weights or [1.0] * len(drawn), strict=True):
+        p = (1 - smoothing) * weight * times / total + smoothing / len(drawn)
+        loss -= p * math.log(p) * max(0.0, 1 - p) ** gamma if p else 0.0
+    return loss
 
 
 class FocalLoss(nn.Module):
