@@ -29,6 +29,7 @@ def test_it_prints_and_draws_what_a_training_would_do(imclass, tmp_path: Path) -
     assert page.parent == tmp_path / "outputs/plans"
     assert page.read_text().count("data:image/png;base64,") == 3
     assert "steps of 16 images" in page.read_text()
+    assert "<h2>" not in page.read_text()  # the plots have titles
 
 
 def test_a_budget_is_measured_here_too(imclass) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -287,7 +288,11 @@ def test_the_chosen_metric_is_everywhere(imclass, train_uneven) -> None:
     assert all(
         any(name in content for content in events) for name in (b"best.val_macro_f1", b"test.macro_f1")
     )
-    assert "test macro F1" in (run / "report.html").read_text()
+    cards = re.findall('<div class="tile(.*?)">(.*?) <b>(.*?)</b>', (run / "report.html").read_text())
+    shown = {name: f"{summary[name]['macro_f1']:.2%}".replace("%", " %") for name in ("test", "best")}
+    assert cards[0] == (" main", "test macro F1", shown["test"])
+    assert cards[1] == ("", "validation macro F1", shown["best"])
+    assert [name for _, name, _ in cards].count("test accuracy") == 1
     assert imclass("verify", str(run)).code == 0
 
 

@@ -26,11 +26,8 @@ def write_plan_page(
         drawn = Path(scratch)
         draw_data(loader, data.splits, data.classes, drawn)
         plot_schedule(rates, loader.steps_per_epoch, evaluated, drawn / "schedule.png")
-        pictures = {
-            "Images of the first batch, as the network will see them": embedded(drawn / "samples.png"),
-            "Learning rate": embedded(drawn / "schedule.png"),
-            "Images of each class": embedded(drawn / "classes.png"),
-        }
+        names = "samples", "schedule", "classes"  # their own titles say what they show
+        pictures = {name: embedded(drawn / f"{name}.png") for name in names}
     file.parent.mkdir(parents=True, exist_ok=True)
     page = template("plan.html").render(name=file.stem, lines=lines, command=command, pictures=pictures)
     write_atomically(file, page)

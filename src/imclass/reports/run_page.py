@@ -7,7 +7,7 @@ from typing import Any
 
 from imclass.config.check import flatten
 from imclass.config.compose import compose_config
-from imclass.config.metric import ACCURACY, LOSS, by_class
+from imclass.config.metric import ACCURACY, LOSS, Metric, by_class
 from imclass.config.schema import affects_results, values_of
 from imclass.endings import say
 from imclass.reports.html import brief_path, embedded, template
@@ -23,8 +23,8 @@ PLOTS = {
     "calibration": "How far its probabilities can be trusted",
     "mistakes": "Its most confident mistakes, and what they rest on",
     "predictions": "Its predictions for some test images of each class",
-    "samples": "Training images as the network sees them",
-    "classes": "Images per class",
+    "samples": "",  # their own titles say it
+    "classes": "",
 }
 OF_THE_DATA = ("classes", "samples")  # plots that are drawn before the training
 
@@ -64,7 +64,7 @@ def write_run_page(
     facts = {key: value for key, value in run.provenance.items() if key not in ("command", "resumed")}
     page = template("run.html").render(
         run=run,
-        metrics=[LOSS, *by_class(run.summary["test"] or {}, chosen)],
+        metrics=_metrics(run, chosen),
         changed=_changed(run),
         settings={key: brief_path(value) for key, value in run.settings.items()},
         classes=sorted(run.scores.get("classes", []), key=lambda row: row["f1"]),
@@ -76,6 +76,13 @@ def write_run_page(
     )
     write_atomically(file, page)
     return missing
+
+
+def _metrics(run: RunRecord, chosen: str) -> list[Metric]:
+    """Return the metrics of the page's cards: first what chose the best model, or accuracy in older runs."""
+    best = run.summary["best"] or {}
+    shown = [ACCURACY, LOSS, *by_class(run.summary["test"] or best, chosen)]
+    return sorted(shown, key=lambda metric: metric.name != chosen or metric.name not in best)
 
 
 def _changed(run: RunRecord) -> dict[str, str]:

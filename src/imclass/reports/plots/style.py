@@ -2,11 +2,12 @@
 
 import io
 import warnings
+from functools import cache
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import PercentFormatter
 
@@ -85,8 +86,17 @@ def _width(text: str, font: FontProperties) -> float:
     return float(width)
 
 
+@cache
+def _is_drawn(char: str) -> bool:
+    """Return whether one of the plots' fonts has a glyph for it: others are drawn as the same empty box."""
+    families = (FontProperties(family=[family]) for family in FontProperties().get_family())
+    fonts = (get_font(findfont(family)) for family in families)
+    return char.isprintable() and any(font.get_char_index(ord(char)) for font in fonts)
+
+
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    r"""Return `text` with escapes such as \U0001f355 for what is not drawn, so that names stay different."""
+    return "".join(c if _is_drawn(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def _elided(text: str, length: int) -> str:
