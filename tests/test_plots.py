@@ -15,6 +15,7 @@ from imclass.reports.plots import (
     calibration,
     confusion,
     curves,
+    heat_legend,
     plot_calibration,
     plot_comparison,
     plot_confusion_matrix,
@@ -27,6 +28,7 @@ from imclass.reports.plots import pictures as sheets
 from imclass.reports.plots.calibration import wilson_interval
 from imclass.reports.plots.classes import plot_classes
 from imclass.reports.plots.search import Axis, Point, plot_slices
+from imclass.reports.plots.style import shortened
 from imclass.runs.metrics_file import evaluation_rows
 
 ODD = ["$x_1$", "a\nb", "名前", "a very long name of a class that goes on", "%", "\\", "<b>"]
@@ -117,6 +119,21 @@ def test_a_heat_map_is_drawn_beside_its_image(tmp_path: Path) -> None:
     hot, cold = (sheet[:, top + row, left + 50] for row in (20, 90))
     assert plain == (200, 200, 200)
     assert hot[0] > hot[2] + 50 and hot.sum() > cold.sum() + 150
+
+
+def test_a_map_without_evidence_is_explained_in_the_title() -> None:
+    image, hot, cold = torch.zeros(1, 8, 8, dtype=torch.uint8), torch.ones(8, 8), torch.zeros(8, 8)
+    legends = [
+        heat_legend([Picture(image, "x", None, heat) for heat in heats])
+        for heats in ([None], [hot], [hot, cold])
+    ]
+    assert legends[0] == "" and "Grad-CAM" in legends[1] and "grey all over" not in legends[1]
+    assert legends[2] == f"{legends[1]}; grey all over: nothing does"
+
+
+def test_names_stay_different_where_the_font_lacks_their_characters() -> None:
+    names = [shortened(name, 99) for name in ("\N{SLICE OF PIZZA}", "\N{HAMBURGER}", "Möwe \x1b")]
+    assert names == ["\\U0001f355", "\\U0001f354", "Möwe \\x1b"]
 
 
 def test_curves_of_one_evaluation_and_of_many(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from imclass.evaluation.heat_map import heat_maps
 from imclass.evaluation.scores import Scores, score
 from imclass.reports.plots import (
     Picture,
+    heat_legend,
     plot_calibration,
     plot_classes,
     plot_confusion_matrix,
@@ -82,16 +83,13 @@ def _draw_mistakes(
     seen = images.gather(worst)[0]
     heats = heat_maps(model, images.normalize(seen), predictions.logits[worst].argmax(dim=1), images.device)
     some = f"The {len(worst)} most confident of {len(mistakes):,}" if len(worst) < len(mistakes) else "All"
-    title = f"{some} mistakes on {where}"
-    if heats is not None:
-        title += "; bright: what speaks for the prediction (Grad-CAM)"
     pictures = [
         picture._replace(caption=f"{picture.caption}{name}", heat=None if heats is None else heats[number])
         for number, (picture, name) in enumerate(
             zip(_pictures(worst, seen, predictions, classes), _names(split, worst), strict=True)
         )
     ]
-    plot_pictures(pictures, title, file)
+    plot_pictures(pictures, f"{some} mistakes on {where}{heat_legend(pictures)}", file)
 
 
 def a_few_of_each_class(labels: Tensor, classes: int) -> Tensor:

@@ -4,10 +4,11 @@ from imclass.reports.plots.calibration import plot_calibration
 from imclass.reports.plots.classes import plot_classes
 from imclass.reports.plots.confusion import plot_confusion_matrix
 from imclass.reports.plots.curves import plot_comparison, plot_curves
-from imclass.reports.plots.pictures import Picture, plot_pictures
+from imclass.reports.plots.pictures import Picture, heat_legend, plot_pictures
 
 __all__ = [
     "Picture",
+    "heat_legend",
     "plot_calibration",
     "plot_classes",
     "plot_comparison",

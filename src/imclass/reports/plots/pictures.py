@@ -61,6 +61,13 @@ def plot_pictures(pictures: Sequence[Picture], title: str, file: Path) -> None:
     save(figure, file)
 
 
+def heat_legend(pictures: Sequence[Picture]) -> str:
+    """Return what the heat maps mean, to end a title with; "" where there are none."""
+    heats = [picture.heat for picture in pictures if picture.heat is not None]
+    cold = "; grey all over: nothing does" if any(not heat.any() for heat in heats) else ""
+    return f"; bright: what speaks for the prediction (Grad-CAM){cold}" if heats else ""
+
+
 def _draw(axes: Axes, picture: Picture, left: int, top: int, width: int) -> None:
     """Draw one image in the square with this upper left corner, its heat map beside, its caption below."""
     color = {None: GREY, True: BLUE, False: RED}[picture.right]
