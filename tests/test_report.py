@@ -67,6 +67,7 @@ def test_a_run_ends_with_a_report_that_needs_nothing_else(finished: Path) -> Non
     ):
         assert text in page.text, text
     assert "biased" not in page.text
+    assert "Images per class" not in page.text  # the plot's own title says it
     differing = page.text[page.text.index("differ from a bare") : page.text.index("All settings")]
     assert "optimizer.lr" in differing
     assert "optimizer.momentum" not in differing
@@ -442,7 +443,8 @@ def test_a_figure_that_was_changed_by_hand_is_warned_about(imclass, run: Path, e
     (run / "summary.json").write_text(json.dumps(summary))
     problem = f"{entry} accuracy 0.125, where metrics.jsonl has {true:g}"
     warning = f"imclass: warning: outputs/run/summary.json: {problem}; see imclass verify outputs/run\n"
-    for command in (["report", "run"], ["report", "outputs"], ["evaluate", "run"]):
+    again = ["train", "name=run", *merged(QUICK, ["logger.plots=true"])]
+    for command in (["report", "run"], ["report", "outputs"], ["evaluate", "run"], again):
         outcome = imclass(*command)
         assert (outcome.code, outcome.err) == (0, warning)
     assert imclass("verify", "run").code == 2

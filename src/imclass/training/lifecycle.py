@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from imclass.config.check import flatten
 from imclass.config.invocation import Invocation
 from imclass.config.metric import METRICS
-from imclass.endings import printable
+from imclass.endings import printable, say
 from imclass.errors import Diverged, Interrupted, StorageError, UserError
 from imclass.evaluation.evaluate import Predictions, predictions_of
 from imclass.evaluation.metrics import Result
@@ -26,6 +26,7 @@ from imclass.reports.run_page import OF_THE_DATA, PLOTS, write_run_page
 from imclass.reports.split_report import draw_data, write_split_report
 from imclass.runs.checkpoint import DamagedCheckpoint, Header, State, load_best
 from imclass.runs.folder import RunFolder
+from imclass.runs.records import read_run
 from imclass.runs.weights import load_weights, write_safetensors
 from imclass.training.banner import banner, last_block, longer
 from imclass.training.build import Job
@@ -138,7 +139,10 @@ def _use_figures_of(job: Job, header: Mapping[str, Any]) -> None:
 
 
 def repeat_last_block(run: RunFolder) -> None:
-    """Print that the run is finished already, and its figures."""
+    """Print that the run is finished already, and its figures; warn where metrics.jsonl contradicts them."""
+    with contextlib.suppress(UserError):  # damaged records, which this does not need
+        if edited := read_run(run.path).edited:
+            say(f"warning: {edited}")
     more = longer(run.config, run.summary)
     finished = f"{run.path}: finished already; {more} continues it, another name= starts anew"
     print(folded(printable(f"{finished}\n{last_block(run.summary, run)}"), sys.stdout))
