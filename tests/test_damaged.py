@@ -271,7 +271,7 @@ def test_a_part_without_images_is_refused_before_a_model_is_built(root: Path) ->
     [
         (["train.batch_size=999"], "train.batch_size=999: larger than the training split"),
         (["dataset.val_split=12"], "dataset.val_split=12: takes 12 of 12 training images"),
-        (["dataset.root=empty"], "0 class folders in "),
+        (["dataset.root=empty"], "/empty: 0 class folders; expected"),
         (["dataset.root=pictures/train/a/0.png"], "dataset.root=pictures/train/a/0.png: not a folder"),
         (["dataset=cifar10", "dataset.root=wrong", "dataset.resize=null"], "labels of the test part go from"),
         (["dataset=cifar10", "dataset.root=/dev/null"], "dataset.root=/dev/null: not a folder"),

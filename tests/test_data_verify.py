@@ -135,7 +135,7 @@ def test_the_files_of_fashion_mnist(imclass, tmp_path: Path, monkeypatch: pytest
     [
         (["verify", "nowhere"], "nowhere: no such folder or data set; data sets: "),
         (["verify", "cifr10"], "did you mean 'cifar10' or 'cifar100'?"),
-        (["verify", "empty"], "empty: 0 class folders in empty; expected at least 2"),
+        (["verify", "empty"], "empty: 0 class folders; expected at least 2"),
         (["verify", "empty", "--root", "x"], "--root x: goes with the name of a data set"),
         (["verfy"], "data verfy: no such verb; expected one of inspect, verify; did you mean 'verify'?"),
         (["verify"], "see imclass data verify --help"),

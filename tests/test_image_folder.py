@@ -157,11 +157,11 @@ def test_class_folders_that_differ_are_listed(root: Path) -> None:
     ("folders", "words"),
     [
         ([], "0 class folders"),
-        (["a"], "1 class folder in"),
+        (["a"], "1 class folder; expected"),
         (["a", "b"], "no images in its class folders"),
         (["test/a", "test/b"], "has test/ but no train/"),
         (["train/a", "train/b", "val/a", "valid/a"], "both val/ and valid/ are there"),
-        (["train"], "0 class folders"),
+        (["train"], "0 class folders in "),
     ],
 )
 def test_folders_that_hold_no_data_set(root: Path, folders: list[str], words: str) -> None:

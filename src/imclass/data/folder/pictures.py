@@ -87,11 +87,12 @@ def split_of_class_folders(
 def _check_renamed(renamed: Mapping[str, str], below: set[str], expected: Sequence[str], root: str) -> None:
     """Raise UserError for a translation of a folder that is not there, or into what is no class."""
     for old, new in renamed.items():
+        typed = f"--class or --map, {old}={new}"
         if old not in below:
-            raise UserError(f"--class {old}={new}: no folder {old!r} in {root}{did_you_mean(old, below)}")
+            raise UserError(f"{typed}: no folder {old!r} in {root}{did_you_mean(old, below)}")
         if folder_name(new) not in expected:
             near = did_you_mean(new, expected) or f"; they are {few(expected)}"
-            raise UserError(f"--class {old}={new}: {new!r} is no class of the model{near}")
+            raise UserError(f"{typed}: {new!r} is no class of the model{near}")
 
 
 def require_classes(expected: Sequence[str], found: Sequence[str], given: str) -> None:

@@ -55,7 +55,8 @@ def scan_folder(
         names = {part: subfolders(folder) for part, folder in folders.items()}
         classes = names["train"]
         if len(classes) < least:
-            count = f"{counted(len(classes), 'class folder')} in {folders['train']}"
+            count = counted(len(classes), "class folder")
+            count += f" in {folders['train']}" if folders["train"] != root else ""
             raise UserError(f"{given}: {count}; {LAYOUT.replace('2 folders', counted(least, 'folder'))}")
         for part, present in names.items():
             _check_same(folders[part], present, classes)

@@ -86,9 +86,7 @@ class _Inspection:
         found = {part: subfolders(folder, self.failed) for part, folder in folders.items()}
         classes = self.contents.classes = found["train"]
         if len(classes) < 2:
-            raise UserError(
-                f"{self.root}: {counted(len(classes), 'class folder')} in {folders['train']}; {LAYOUT}"
-            )
+            raise UserError(f"{folders['train']}: {counted(len(classes), 'class folder')}; {LAYOUT}")
         for part, folder in folders.items():
             if differing := difference(found[part], classes):
                 self.add(folder, f"class folders differ from those of train/: it {differing}")
