@@ -230,6 +230,21 @@ def test_training_images_are_not_taken_for_test_images(imclass, tmp_path: Path) 
     assert "has no test/ beside train/" in outcome.err
 
 
+def test_copies_of_training_images_are_counted(imclass, tmp_path: Path) -> None:
+    for number in range(40):
+        save(tmp_path / f"pictures/{'ab'[number % 2]}/{number}.png", (16, 16))
+    shutil.copytree(tmp_path / "pictures", tmp_path / "copies")
+    assert imclass("train", "name=run", *SMALL).code == 0
+    save(tmp_path / "copies/a/new.png", size=(16, 16))
+    outcome = imclass("evaluate", "run", "--data", "copies")  # of 40, 4 are for testing, 4 for validation
+    assert "warning: 32 of 41 images are training images: these figures are not of new" in outcome.err
+    outcome = imclass("predict", "run", "pictures", "copies/a/new.png")
+    assert "; 32 of these are training images: this accuracy is not of new pictures" in outcome.err
+    assert "training images" not in imclass("predict", "run", "copies/a/new.png").err
+    make_folder(tmp_path / "other", {".": 3}, size=(16, 16), mode="L")
+    assert imclass("evaluate", "run", "--data", "other").err == ""
+
+
 def test_a_class_without_images_is_evaluated(imclass, folder_run, tmp_path: Path) -> None:
     folder_run()
     make_folder(tmp_path / "other", {".": 3}, classes="a", size=(16, 16))
@@ -309,7 +324,8 @@ def test_a_subset_of_the_classes_and_folders_of_other_names(imclass, run, tmp_pa
     (tmp_path / "map.yaml").write_text("zwei: class2\ndrei: class1\n")
     mapped = evaluated(imclass, "run", "--data", "other", "--map", "map.yaml", "--class", "drei=class0")
     assert mapped == scores
-    assert len(list((tmp_path / "outputs/run/evaluations").iterdir())) == 1  # the same one
+    (folder,) = (tmp_path / "outputs/run/evaluations").iterdir()  # the same one
+    assert folder.name.startswith("test_classes-zwei-")
     (tmp_path / "other/class2").rename(tmp_path / "class2")
     (tmp_path / "one").mkdir()
     (tmp_path / "class2").rename(tmp_path / "one/class2")
@@ -321,7 +337,7 @@ def test_a_subset_of_the_classes_and_folders_of_other_names(imclass, run, tmp_pa
     [
         (["--class", "a=class0"], "--class a=class0: goes with --data FOLDER"),
         (["--data", "other", "--class", "a"], "--class a: expected FOLDER=CLASS"),
-        (["--data", "other", "--class", "b=class0"], "--class b=class0: no folder 'b' in other"),
+        (["--data", "other", "--class", "b=class0"], "--class or --map, b=class0: no folder 'b' in other"),
         (
             ["--data", "other", "--class", "a=klass0"],
             "'klass0' is no class of the model; did you mean 'class0'",

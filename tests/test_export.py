@@ -313,7 +313,7 @@ def test_ties_are_no_differences() -> None:
             "--out x.pt: expected a name that ends in .onnx",
         ),
         (["mine", "--format", "pt2", "--out", "no/x.pt2"], "--out no/x.pt2: no such folder: no"),
-        (["mine", "--format", "pt2", "--out", "kept.pt2"], "--out kept.pt2: exists; remove it"),
+        (["mine", "--format", "pt2", "--out", "kept.pt2"], "--out kept.pt2: is there already; name another"),
         (["mane", "--format", "pt2"], "did you mean 'mine'"),
     ],
 )

@@ -118,9 +118,9 @@ def test_predict_explains(imclass, run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["--explain", "why.jpg"], "--explain why.jpg: expected the name of a PNG file: why.png"),
-        (["--explain", "no/why.png"], "--explain no/why.png: expected a file in a folder that exists"),
-        (["--explain", "x.png"], "--explain x.png: is one of the pictures; name another file, elsewhere"),
+        (["--explain", "why.jpg"], "--explain why.jpg: expected a name that ends in .png: why.png"),
+        (["--explain", "no/why.png"], "--explain no/why.png: no such folder: no"),
+        (["--explain", "x.png"], "--explain x.png: is there already; name another file, or remove it"),
         (["--explain", "a.png", "--sheet", "./a.png"], "--explain a.png: is the file of --sheet"),
     ],
 )

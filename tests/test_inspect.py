@@ -297,10 +297,10 @@ def test_the_time_is_that_of_all_steps_evaluations_and_the_test(monkeypatch: pyt
             ["pictures", "--sheet", "sheet.jpg"],
             "--sheet sheet.jpg: expected a name that ends in .png: sheet.png",
         ),
-        (["pictures", "--write", "no/x.yaml"], "--write no/x.yaml: no such folder no"),
+        (["pictures", "--write", "no/x.yaml"], "--write no/x.yaml: no such folder: no"),
         (["pictures", "--write", "mine.yaml"], "--write mine.yaml: is there already; name another file"),
         (["damaged"], "damaged: none of 2 images can be read"),
-        (["one"], "one: 1 class folder in one; expected at least 2"),
+        (["one"], "one: 1 class folder; expected at least 2"),
     ],
 )
 def test_mistakes_are_one_line(imclass, tmp_path: Path, argv: list[str], expected: str) -> None:

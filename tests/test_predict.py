@@ -13,11 +13,12 @@ from pictures import colours, make_folder, save
 from PIL import Image
 from test_folding import Terminal
 
-from imclass.commands import predict
+from imclass.commands import predict, sheets
 from imclass.config.dataset import SyntheticConfig
 from imclass.config.schema import DatasetConfig
 from imclass.data.datasets import load_dataset
 from imclass.evaluation.prediction_rows import Prediction
+from imclass.reports.plots import Picture
 
 SYNTHETIC = SyntheticConfig(shape=[1, 16, 16], classes=4, train=160, test=64)
 KINDS = ["RGB", "L", "RGBA", "P", "1", "LA", "CMYK"]
@@ -256,20 +257,38 @@ def test_a_sheet_that_cannot_be_written_is_one_line(imclass, run, tmp_path: Path
     make_folder(tmp_path / "p", {".": 2})
     outcome = imclass("predict", "run", "p", "--sheet", "no/folder/here.png")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "--sheet no/folder/here.png: expected a file in a folder that exists" in outcome.err
+    assert "--sheet no/folder/here.png: no such folder: no/folder" in outcome.err
     outcome = imclass("predict", "run", "p", "--sheet", "sheet.jpg")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "--sheet sheet.jpg: expected the name of a PNG file: sheet.png" in outcome.err
+    assert "--sheet sheet.jpg: expected a name that ends in .png: sheet.png" in outcome.err
     assert outcome.out == ""
 
 
-def test_a_sheet_never_replaces_a_picture(imclass, run, tmp_path: Path) -> None:
+def test_a_sheet_never_replaces_a_file(imclass, run, tmp_path: Path) -> None:
     make_folder(tmp_path / "p", {"": 2}, classes="a")
     picture = (tmp_path / "p/a/0.png").read_bytes()
-    outcome = imclass("predict", "run", "p/a/1.png", "p/a/0.png", "--sheet", "p/a/../a/0.png")
+    outcome = imclass("predict", "run", "p/a/1.png", "--sheet", "p/a/../a/0.png")
     assert (outcome.code, outcome.err.count("\n"), outcome.out) == (2, 1, "")
-    assert "is one of the pictures; name another file" in outcome.err
+    assert "--sheet p/a/../a/0.png: is there already; name another file, or remove it" in outcome.err
     assert (tmp_path / "p/a/0.png").read_bytes() == picture
+
+
+def test_a_sheet_of_some_pictures_is_spread_over_the_predicted_classes(
+    imclass, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sheets, "ON_SHEET", 4)
+    shown = sheets.Shown()
+    for number, predicted in enumerate([0] * 5 + [2, 1, 2]):
+        shown.add(Picture(torch.zeros(1, 8, 8), str(number)), predicted)
+    chosen = [(int(picture.caption), predicted) for picture, predicted in shown.chosen()]
+    assert [predicted for _, predicted in chosen] in ([0, 2, 1, 2], [0, 0, 2, 1]) and chosen[0] == (0, 0)
+    titles: list[str] = []
+    monkeypatch.setattr(
+        "imclass.reports.plots.plot_pictures", lambda pictures, title, _: titles.append(title)
+    )
+    make_folder(tmp_path / "p", {".": 3})
+    assert imclass("predict", "run", "p", "--sheet", "s.png").code == 0
+    assert titles == ["Predictions of run, 4 of 6, evenly over the predicted classes"]
 
 
 def test_pictures_in_a_folder_without_extension_and_behind_links(imclass, run, tmp_path: Path) -> None:

@@ -27,6 +27,21 @@ class Arguments(argparse.ArgumentParser):
         )
 
 
+def require_new_file(option: str, file: Path | None, suffix: str) -> None:
+    """Raise UserError for a file that cannot be written, that would replace one, or without the ending.
+
+    None: the option was not typed.
+    """
+    if file is None:
+        return
+    if file.suffix.lower() != suffix:
+        raise UserError(f"{option} {file}: expected a name that ends in {suffix}: {file.stem}{suffix}")
+    if not file.parent.is_dir():
+        raise UserError(f"{option} {file}: no such folder: {file.parent}")
+    if file.exists():
+        raise UserError(f"{option} {file}: is there already; name another file, or remove it")
+
+
 def _weights(text: str) -> str:
     if text not in ("best", "last") and not Path(text).expanduser().is_file():
         raise UserError(f"--weights {text}: expected best, last, or a file of weights")

@@ -10,18 +10,23 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imclass.commands.arguments import Arguments
 from imclass.config.data_root import is_table
 from imclass.config.schema import values_of
 from imclass.config.setting import show
 from imclass.config.yaml_file import read_yaml
+from imclass.endings import say
 from imclass.errors import UserError, counted
 from imclass.folding import folded
 from imclass.machine.signals import cleaning_up
 from imclass.runs.contents import require_own_folders
 from imclass.runs.records import find_run, read_run, validates_on_test
+
+if TYPE_CHECKING:
+    from imclass.data.dataset import Split
+    from imclass.evaluation.trained import Trained
 
 SHOWN = 30  # classes in the table, the worst first; evaluation.json has all of them
 CONFUSIONS = 5
@@ -50,6 +55,8 @@ def evaluate_command(argv: Sequence[str]) -> None:
 
     trained = open_trained(run, options.weights)
     split, own = trained.split(options.split, options.data, renamed)
+    if not own and options.data is not None:
+        _warn_of_training_images(trained, split)
     loader = trained.loader(split)
     predictions = predictions_of(with_tta(trained.model, options.tta), loader, trained.device)
     about = {name: getattr(options, name) for name in ("split", "weights", "tta", "data")}
@@ -121,19 +128,30 @@ def _renamed(options: argparse.Namespace) -> dict[str, str]:
     return renamed
 
 
+def _warn_of_training_images(trained: "Trained", split: "Split") -> None:
+    """Say how many of other images are copies of those that the run was trained on."""
+    from imclass.evaluation.trained import image_hash
+
+    training = trained.training_images()
+    if known := sum(image_hash(image) in training for image in split.images):
+        of_all = f"{known:,} of {counted(len(split), 'image')}"
+        say(f"warning: {of_all} are training images: these figures are not of new pictures")
+
+
 def _is_training_evaluation(options: argparse.Namespace) -> bool:
     return (options.split, options.weights, options.tta) == ("test", "best", "none")
 
 
 def _name(options: argparse.Namespace, own: bool) -> str:
-    """Return a folder name no other evaluation uses."""
+    """Return a folder name no other evaluation uses: of --class and --map, the first folder is in it."""
     names = [options.split]
     if options.weights != "best":
         names.append(f"weights-{_short(options.weights) if options.weights != 'last' else 'last'}")
     if options.tta != "none":
         names.append(options.tta)
     if options.renamed:
-        names.append(f"classes-{hashlib.sha256(json.dumps(options.renamed).encode()).hexdigest()[:6]}")
+        text = json.dumps(options.renamed)
+        names.append(f"classes-{_readable(next(iter(options.renamed)))}-{_digest(text)}")
     if not own:
         names.append(f"data-{_short(options.data) if options.data else 'changed'}")
     return "_".join(names)
@@ -142,8 +160,15 @@ def _name(options: argparse.Namespace, own: bool) -> str:
 def _short(path: str) -> str:
     """Return the name of a file or folder with a short hash of its absolute path."""
     whole = Path(path).expanduser().resolve()
-    name = re.sub(r"[^A-Za-z0-9.-]", "-", whole.stem)
-    return f"{name}-{hashlib.sha256(str(whole).encode()).hexdigest()[:6]}"
+    return f"{_readable(whole.stem)}-{_digest(str(whole))}"
+
+
+def _readable(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "-", name)[:40]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def _table(scores: dict[str, Any], folder: Path) -> str:

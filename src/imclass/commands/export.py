@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imclass.commands.arguments import Arguments
+from imclass.commands.arguments import Arguments, require_new_file
 from imclass.config.setting import show
 from imclass.errors import UserError, counted, first_line
 from imclass.folding import folded
@@ -47,7 +47,7 @@ def export_command(argv: Sequence[str]) -> None:
             f"--format {options.format}: needs {', '.join(missing)}: pip install 'imclass[export]'"
         )
     out = options.out or run / f"{run.resolve().name}{suffix}"
-    _check_out(options.out, suffix)
+    require_new_file("--out", options.out, suffix)
     from imclass.evaluation.agreement import in_fp32
     from imclass.evaluation.trained import open_trained
 
@@ -94,24 +94,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _check_out(out: Path | None, suffix: str) -> None:
-    """Raise UserError for a file that cannot be written, or that would be lost."""
-    if out is None:
-        return
-    if out.suffix != suffix:
-        raise UserError(f"--out {out}: expected a name that ends in {suffix}: {out.stem}{suffix}")
-    if not out.parent.is_dir():
-        raise UserError(f"--out {out}: no such folder: {out.parent}")
-    if out.exists():
-        raise UserError(f"--out {out}: exists; remove it, or choose another name")
-
-
 def _pictures(trained: "Trained", data: str | None) -> tuple["Split", bool, str]:
     """Return what both models are to see, whether it is the run's own, and its name: validation images.
 
     data: where they are now; or other pictures, see `_part_in`.
     """
-    if data is None or trained.has_data_in(data):
+    if data is None or trained.data_in(data) is not None:
         return *trained.split("val", data), "the validation images"
     return *trained.split(_part_in(data), data), f"the images of {show(data)}"
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imclass.commands.arguments import Arguments
+from imclass.commands.arguments import Arguments, require_new_file
 from imclass.commands.data_argument import add_data, find_data, progress
 from imclass.config.schema import DeviceConfig
 from imclass.errors import UserError, counted
@@ -28,7 +28,8 @@ TIMED = ("augment", "dataset.centre", "train.batch_size", "train.epochs")  # wha
 def inspect_command(argv: Sequence[str]) -> None:
     """Print what is known of a data set and the command to begin with. Raises UserError."""
     options = _parse(argv)
-    _check_outputs(options)
+    require_new_file("--sheet", options.sheet, ".png")
+    require_new_file("--write", options.write, ".yaml")
     path = find_data(options.data, options.root)
     from imclass.data.inspection.inspect import inspect_folder, inspect_named
     from imclass.data.inspection.lines import command, fact_lines, suggestion_lines
@@ -65,19 +66,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--write", type=Path, metavar="OUT.yaml", help="write the settings as an experiment")
     parser.add_argument("--json", action="store_true", help="print one object in place of the lines")
     return parser.parse_args(argv)
-
-
-def _check_outputs(options: argparse.Namespace) -> None:
-    """Raise UserError for a file that cannot be written, or that would replace one."""
-    for option, file, suffix in (("--sheet", options.sheet, ".png"), ("--write", options.write, ".yaml")):
-        if file is None:
-            continue
-        if file.suffix.lower() != suffix:
-            raise UserError(f"{option} {file}: expected a name that ends in {suffix}: {file.stem}{suffix}")
-        if not file.parent.is_dir():
-            raise UserError(f"{option} {file}: no such folder {file.parent}")
-        if file.exists():
-            raise UserError(f"{option} {file}: is there already; name another file, or remove it")
 
 
 def _suggestion(options: argparse.Namespace, path: Path | None, facts: "Facts") -> "Suggestion":

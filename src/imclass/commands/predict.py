@@ -7,12 +7,12 @@ imclass predict RUN FILE|DIR|FILE.csv ... [--top-k 3] [--format table|json|csv] 
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
-from imclass.commands.sheets import ON_SHEET, check_sheets, draw_sheet, explained, require_maps
+from imclass.commands.sheets import Shown, check_sheets, draw_sheet, require_maps
 from imclass.config.data_root import is_table, near_path
 from imclass.config.setting import show
 from imclass.endings import say
@@ -23,6 +23,7 @@ from imclass.machine.signals import cleaning_up
 from imclass.runs.records import find_run
 
 if TYPE_CHECKING:
+    from imclass.evaluation.trained import Trained
     from imclass.reports.plots import Picture
 
 
@@ -37,9 +38,9 @@ def predict_command(argv: Sequence[str]) -> None:
     run = find_run(options.run)
     files, labels = _files(options.pictures)
     sheets = {name: file for name in ("sheet", "explain") if (file := getattr(options, name)) is not None}
-    check_sheets(sheets, files)
+    check_sheets(sheets)
     from imclass.evaluation.pictures import predict_files
-    from imclass.evaluation.trained import open_trained
+    from imclass.evaluation.trained import image_hash, open_trained
 
     trained = open_trained(run, options.weights)
     if "explain" in sheets:
@@ -54,23 +55,21 @@ def predict_command(argv: Sequence[str]) -> None:
     top_k = min(options.top_k, len(trained.classes))
     header, line = FORMATS[options.format](files, top_k, truths)
     print(header, end="")
-    marks: list[bool] = []
-    pictures: list[Picture] = []
-    predicted: list[int] = []
+    marks: list[tuple[bool, int]] = []
+    shown = Shown()
     for file, image, probabilities in predict_files(trained, files, unreadable):
         values, indices = probabilities.topk(top_k)
         top = [(trained.classes[i], v) for i, v in zip(indices.tolist(), values.tolist(), strict=True)]
         prediction = Prediction(file, image, top, truths.get(file))
         print(line(prediction), flush=True)
-        marks += [] if prediction.right is None else [prediction.right]
-        if sheets and len(pictures) < ON_SHEET:
-            pictures.append(_picture(prediction))
-            predicted.append(int(indices[0]))
-    _print_accuracy(marks, by_label=bool(labels))
+        marks += [] if prediction.right is None else [(prediction.right, image_hash(image))]
+        if sheets:
+            shown.add(_picture(prediction), int(indices[0]))
+    if marks:
+        _print_accuracy(marks, _training_images(trained, files), by_label=bool(labels))
     for name, file in sheets.items():
         with cleaning_up():
-            shown = explained(trained, pictures, predicted) if name == "explain" else pictures
-            draw_sheet(shown, len(files) - len(failures), trained.path.name, file)
+            draw_sheet(trained, shown, file, explain=name == "explain")
     if failures:
         raise UserError(f"{len(failures)} of {counted(len(files), 'file')} could not be read as images")
 
@@ -141,11 +140,24 @@ def _truths(files: Sequence[Path], labels: Mapping[Path, str], classes: Sequence
     return {file: by_name[name] for file, name in named.items() if name in by_name}
 
 
-def _print_accuracy(marks: Sequence[bool], *, by_label: bool) -> None:
-    if marks:
-        right, whose = sum(marks), "labels" if by_label else "folders"
-        text = f"accuracy {right / len(marks):.2%}: {right:,} of {counted(len(marks), 'picture')}"
-        print(folded(f"{text} whose {whose} name a class of the model", sys.stderr), file=sys.stderr)
+def _training_images(trained: "Trained", files: Sequence[Path]) -> set[int]:
+    """Return the hashes of the run's training images; of none where no file is below their folder.
+
+    Reading them may take long: pictures from elsewhere are not compared.
+    """
+    root = Path(trained.config.dataset.root or "").resolve()
+    folder = root.parent if is_table(root) else root
+    inside = trained.config.dataset.root and any(file.resolve().is_relative_to(folder) for file in files)
+    return trained.training_images() if inside else set()
+
+
+def _print_accuracy(marks: Sequence[tuple[bool, int]], training: Set[int], *, by_label: bool) -> None:
+    """marks: whether each prediction is right, and the hash of its image. training: as `_training_images`."""
+    right, known = sum(right for right, _ in marks), sum(seen in training for _, seen in marks)
+    text = f"accuracy {right / len(marks):.2%}: {right:,} of {counted(len(marks), 'picture')}"
+    text += f" whose {'labels' if by_label else 'folders'} name a class of the model"
+    text += f"; {known:,} of these are training images: this accuracy is not of new pictures" if known else ""
+    print(folded(text, sys.stderr), file=sys.stderr)
 
 
 def _picture(prediction: Prediction) -> "Picture":

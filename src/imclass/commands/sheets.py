@@ -1,10 +1,11 @@
 """The sheets that `imclass predict` draws: predictions (--sheet), and what they rest on (--explain)."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imclass.commands.arguments import require_new_file
 from imclass.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,16 +15,30 @@ if TYPE_CHECKING:
 ON_SHEET = 200  # pictures
 
 
-def check_sheets(sheets: Mapping[str, Path], files: Sequence[Path]) -> None:
-    """Raise UserError for a sheet that cannot be written, or would replace a picture or the other sheet."""
-    taken = {file.resolve() for file in files} if sheets else set()
+class Shown:
+    """The pictures of a sheet: all, or ON_SHEET, spread evenly over the predicted classes."""
+
+    def __init__(self) -> None:
+        self.count = 0  # of all pictures
+        self._by_class: dict[int, list[tuple[int, Picture]]] = {}
+
+    def add(self, picture: "Picture", predicted: int) -> None:
+        """Take a picture; where there is no place left, the last one of the most frequent class goes."""
+        self.count += 1
+        self._by_class.setdefault(predicted, []).append((self.count, picture))
+        if self.count > ON_SHEET:
+            max(self._by_class.values(), key=len).pop()
+
+    def chosen(self) -> "list[tuple[Picture, int]]":
+        """Return the pictures in the order in which they came, each with its predicted class."""
+        rows = [(at, picture, name) for name, own in self._by_class.items() for at, picture in own]
+        return [(picture, name) for _, picture, name in sorted(rows, key=lambda row: row[0])]
+
+
+def check_sheets(sheets: Mapping[str, Path]) -> None:
+    """Raise UserError for a sheet that cannot be written, or would replace a file or the other sheet."""
     for name, file in sheets.items():
-        if file.suffix.lower() != ".png":
-            raise UserError(f"--{name} {file}: expected the name of a PNG file: {file.stem}.png")
-        if file.is_dir() or not file.parent.is_dir():
-            raise UserError(f"--{name} {file}: expected a file in a folder that exists")
-        if file.resolve() in taken:
-            raise UserError(f"--{name} {file}: is one of the pictures; name another file, elsewhere")
+        require_new_file(f"--{name}", file, ".png")
     if len({file.resolve() for file in sheets.values()}) < len(sheets):
         raise UserError(f"--explain {sheets['explain']}: is the file of --sheet; name another one")
 
@@ -39,21 +54,20 @@ def require_maps(trained: "Trained") -> None:
         )
 
 
-def explained(trained: "Trained", pictures: "Sequence[Picture]", predicted: Sequence[int]) -> "list[Picture]":
-    """Return the pictures as the network sees them, with what speaks for the predicted classes."""
-    from imclass.evaluation.heat_map import explain
+def draw_sheet(trained: "Trained", shown: Shown, file: Path, *, explain: bool) -> None:
+    """Draw a sheet as a PNG. explain: as the network sees the pictures, with what its predictions rest on."""
+    from imclass.reports.plots import heat_legend, plot_pictures
 
-    maps = explain(trained, [picture.image for picture in pictures], predicted)
-    return [p._replace(image=seen, heat=heat) for p, (seen, heat) in zip(pictures, maps, strict=True)]
+    chosen = shown.chosen()
+    pictures = [picture for picture, _ in chosen]
+    if explain:
+        from imclass.evaluation.heat_map import explain as explain_images
 
-
-def draw_sheet(pictures: "Sequence[Picture]", count: int, run: str, file: Path) -> None:
-    """Draw a sheet. count: of all pictures."""
-    from imclass.reports.plots import plot_pictures
-
-    cut = f", the first {ON_SHEET} of {count:,}" if count > ON_SHEET else ""
+        maps = explain_images(trained, [p.image for p in pictures], [predicted for _, predicted in chosen])
+        pictures = [p._replace(image=seen, heat=heat) for p, (seen, heat) in zip(pictures, maps, strict=True)]
+    left_out = shown.count > len(pictures)
+    cut = f", {len(pictures)} of {shown.count:,}, evenly over the predicted classes" if left_out else ""
     known = "; the true classes are known" if any(picture.right is not None for picture in pictures) else ""
-    if any(picture.heat is not None for picture in pictures):
-        known += "; bright: what speaks for the prediction (Grad-CAM)"
-    plot_pictures(pictures, f"Predictions of {run}{cut}{known}", file)
+    title = f"Predictions of {trained.path.name}{cut}{known}{heat_legend(pictures)}"
+    plot_pictures(pictures, title, file)
     print(f"sheet written to {file}", file=sys.stderr)

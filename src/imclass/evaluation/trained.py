@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from imclass.config.check import check_config
 from imclass.config.schema import Config, DeviceConfig
@@ -67,15 +67,17 @@ class Trained:
         of them if there are no parts. renamed: {folder: class} where they differ. Raises UserError when there
         are none, or of other classes.
         """
-        if root is not None and (renamed or not self.has_data_in(root)):
+        data = None if renamed else self.data_in(root)
+        if data is None:
+            assert root is not None
             dataset = self.config.dataset
             folders = split_of_class_folders(root, name, self.classes, dataset, self.shape, renamed)
             if folders is not None:
                 return folders, False
             if self.config.dataset.name in WITHOUT_ROOT:
                 raise UserError(f"--data {root}: has no folders of the model's classes")
-        data = self._data(root)
-        own = data.fingerprint == self.header["data_fingerprint"]
+            data = self._data(root)
+        own = self._is_own(data)
         if root is not None and not own and not self._is_own_root(root):
             raise UserError(
                 f"--data {root}: neither class folders of the model's classes nor the data of the run"
@@ -89,22 +91,38 @@ class Trained:
             )
         return {"train": data.train, "val": data.val, "test": data.test}[name], own
 
-    def has_data_in(self, root: str) -> bool:
-        """Return whether a folder holds the run's own data: it is the same folder, or a copy."""
-        return self._is_own_root(root) or self._own_folder(root)
+    def data_in(self, root: str | None) -> Data | None:
+        """Return the run's own data, read from the same folder, or from a copy; None if `root` holds others.
+
+        root: None for where they were.
+        """
+        if root is None or self._is_own_root(root):
+            return self._data(root)
+        if self.config.dataset.name != "image_folder":
+            return None
+        with contextlib.suppress(UserError):
+            data = self._data(root)
+            return data if self._is_own(data) else None
+        return None
+
+    def training_images(self) -> set[int]:
+        """Return what `image_hash` has for each image that the run was trained on.
+
+        Empty for other data than image folders, and where these are gone or were changed.
+        """
+        if self.config.dataset.name != "image_folder":
+            return set()
+        with contextlib.suppress(UserError):
+            data = self._data()
+            return {*map(image_hash, data.train.images)} if self._is_own(data) else set()
+        return set()
+
+    def _is_own(self, data: Data) -> bool:
+        return bool(data.fingerprint == self.header["data_fingerprint"])
 
     def _is_own_root(self, root: str) -> bool:
         own = self.config.dataset.root
         return own is not None and Path(root).expanduser().resolve() == Path(own).expanduser().resolve()
-
-    def _own_folder(self, root: str) -> bool:
-        """Return whether `root` is a copy of the folder that the run was trained on."""
-        if self.config.dataset.name != "image_folder":
-            return False
-        try:
-            return self._data(root).fingerprint == self.header["data_fingerprint"]
-        except UserError:
-            return False
 
     def _data(self, root: str | None = None) -> Data:
         """Return the run's data, read from `root` if given."""
@@ -115,6 +133,11 @@ class Trained:
             return prepare_data(own, self.config.seed)
         except UserError as error:
             raise UserError(f"{error} (if the run's data have moved, add --data DIR)") from error
+
+
+def image_hash(image: Tensor) -> int:
+    """Return a hash of an image's pixels, uint8 (C, H, W), that other processes do not have."""
+    return hash(image.numpy().tobytes())
 
 
 def open_trained(path: Path, weights: str = "best") -> Trained:
