@@ -1,12 +1,14 @@
 """`experiment=cifar10_speedrun` against the reference of its paper, side by side.
 
     python scripts/bench/speedrun.py --root FOLDER [--seeds 5] [--output speedrun.json] [overrides]
+    python scripts/bench/speedrun.py [...]  # without --root: `experiment=fashion_mnist_speedrun` alone
 
 Reference: the network of arXiv:2404.00498, eight epochs of 50,000 images in batches of 2,000 with Muon, as
 published beside it. Its seconds are those of forward, loss, backward and optimizer step on one batch in
 memory, in bf16 where the CPU has units for it, with the C library's allocator: no data, augmentation or
 evaluation. Ours: `imclass train`, its training and evaluations, then `imclass evaluate --tta flip_shift`.
-FOLDER: CIFAR-10 as an image folder. Each seed measures both.
+FOLDER: CIFAR-10 as an image folder. Each seed measures both. PFLOP: three times those of the forward passes
+of training, counted by torch, one multiplication and addition as two.
 """
 
 import argparse
@@ -17,6 +19,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 EPOCHS, IMAGES, BATCH = 8, 50_000, 2_000
 STEPS = 6  # of the reference that are timed
@@ -64,24 +69,44 @@ def reference_images_per_second() -> float:
     return STEPS * BATCH / (time.perf_counter() - start)
 
 
-def run_of(root: Path, seed: int, overrides: list[str]) -> dict[str, float]:
+def petaflop(settings: dict[str, Any], channels: int, side: int, images: int) -> float:
+    """Return the PFLOP of training on as many images, forward and backward."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from imclass.models.speednet import SpeedNet
+
+    phases = [text.rstrip("%").split(":") for text in settings["train"]["resolutions"]] + [[str(side), "100"]]
+    total, begun = 0.0, 0.0
+    for pixels, until in phases:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            SpeedNet(channels, 10)(torch.zeros(1, channels, int(pixels), int(pixels)))
+        total += counter.get_total_flops() * 3 * images * (float(until) - begun) / 100
+        begun = float(until)
+    return total / 1e15
+
+
+def run_of(root: Path | None, seed: int, overrides: list[str]) -> dict[str, float]:
     """Return seconds and accuracies of one run of the experiment."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
-        command = [sys.executable, "-m", "imclass", "train", "experiment=cifar10_speedrun"]
-        data = ["dataset=image_folder", f"dataset.root={root}"]
+        experiment = "cifar10_speedrun" if root else "fashion_mnist_speedrun"
+        command = [sys.executable, "-m", "imclass", "train", f"experiment={experiment}"]
+        data = ["dataset=image_folder", f"dataset.root={root}"] if root else []
         named = [f"output_dir={folder}", "name=run", f"seed={seed}", "logger.quiet=true", *overrides]
         subprocess.run([*command, *data, *named], check=True, stdout=subprocess.DEVNULL)
         views = [sys.executable, "-m", "imclass", "evaluate", str(run), "--tta", "flip_shift", "--json"]
         viewed = json.loads(subprocess.run(views, check=True, stdout=subprocess.PIPE).stdout)
         summary = json.loads((run / "summary.json").read_text())
-    seconds = summary["seconds"]
+        settings = yaml.safe_load((run / "config.yaml").read_text())
+    seconds, images = summary["seconds"], summary["step"] * settings["train"]["batch_size"]
     return {
         "seconds": seconds["train"] + seconds["evaluate"],
         "validation": summary["best"]["accuracy"],
         "test": summary["test"]["accuracy"],
         "test, views": viewed["accuracy"],
         "images/s": summary["images_per_second"],
+        "PFLOP": petaflop(settings, *((3, 32) if root else (1, 28)), images),
     }
 
 
@@ -89,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--root", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("speedrun.json"))
     parser.add_argument("--reference", action="store_true", help=argparse.SUPPRESS)
@@ -100,11 +125,14 @@ def main() -> None:
         return
     rows: list[dict[str, float]] = []
     for seed in range(options.seeds):
-        command = [sys.executable, __file__, "--root", options.root, "--reference"]
-        timed = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-        reference = EPOCHS * IMAGES / float(timed.stdout)
-        row = run_of(options.root, seed, options.overrides) | {"reference": reference}
-        rows.append(row | {"ratio": row["seconds"] / reference})
+        row = run_of(options.root, seed, options.overrides)
+        if options.root:
+            timed = subprocess.run(
+                [sys.executable, __file__, "--reference"], check=True, stdout=subprocess.PIPE
+            )
+            row["reference"] = EPOCHS * IMAGES / float(timed.stdout)
+            row["ratio"] = row["seconds"] / row["reference"]
+        rows.append(row)
         print(
             f"seed {seed}: " + "  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()), flush=True
         )
