@@ -35,9 +35,10 @@ def is_done(run: RunFolder) -> bool:
     """
     if not (run.finished and run.complete):
         return False
-    trained = read_provenance(run.path).get("data_fingerprint")
-    if run.moved and trained and run.config.dataset.name == "image_folder":
-        _require_same_data(trained, load_dataset(run.config.dataset).fingerprint, run)
+    if run.moved and run.config.dataset.name == "image_folder":
+        trained = read_provenance(run.path).get("data_fingerprint")
+        if trained:
+            _require_same_data(trained, load_dataset(run.config.dataset).fingerprint, run)
     return True
 
 
