@@ -133,7 +133,7 @@ def test_a_map_without_evidence_is_explained_in_the_title() -> None:
 
 def test_names_stay_different_where_the_font_lacks_their_characters() -> None:
     names = [shortened(name, 99) for name in ("\N{SLICE OF PIZZA}", "\N{HAMBURGER}", "Möwe \x1b")]
-    assert names == ["\\U0001f355", "\\U0001f354", "Möwe \\x1b"]
+    assert names == ["[1f355]", "[1f354]", "Möwe [1b]"]
 
 
 def test_curves_of_one_evaluation_and_of_many(tmp_path: Path) -> None:

@@ -95,8 +95,8 @@ def _is_drawn(char: str) -> bool:
 
 
 def _printable(text: str) -> str:
-    r"""Return `text` with escapes such as \U0001f355 for what is not drawn, so that names stay different."""
-    return "".join(c if _is_drawn(c) else c.encode("unicode_escape").decode() for c in text)
+    """Return `text` with the code of what is not drawn, such as [1f355], so that names stay different."""
+    return "".join(c if _is_drawn(c) else f"[{ord(c):x}]" for c in text)
 
 
 def _elided(text: str, length: int) -> str:
