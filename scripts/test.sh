@@ -8,6 +8,7 @@ set -euo pipefail
 extras="[dev]"
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 export PATH="$PWD/.venv/bin:$PATH"
+unset PYTHONDONTWRITEBYTECODE  # each file is compiled once, not by every process
 free=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1 || true)  # in memory, a sync costs nothing
 if [[ -z ${TMPDIR:-} && ${free:-0} -gt 4000000 ]]; then export TMPDIR=/dev/shm; fi
 ruff check .

@@ -104,7 +104,8 @@ def test_a_longer_training_continues_a_finished_run(imclass, run) -> None:
     assert "changed  train.epochs: 2 -> 3" in outcome.out
     after = json.loads((run / "summary.json").read_text())
     assert after["step"] == 27
-    assert all(after["seconds"][kind] > before["seconds"][kind] for kind in ("total", "train", "evaluate"))
+    assert after["seconds"]["train"] > before["seconds"]["train"]
+    assert after["seconds"]["total"] > before["seconds"]["total"]  # a new test pass takes the old one's place
     assert [r["step"] for r in records(run, split="val")] == [9, 18, 27]
     assert len(records(run, split="test")) == 1
 
