@@ -73,17 +73,19 @@ def test_json_holds_the_same(imclass, root: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_read_is_listed(imclass, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = os.scandir
+    scandir, is_file = os.scandir, Path.is_file
 
-    def scandir(path: str | Path) -> object:
-        if Path(path) == Path("pictures/train/b"):
+    def refuse(path: Path) -> None:
+        if Path("pictures/train/b") in (path, *path.parents):
             raise PermissionError(13, "Permission denied", str(path))
-        return original(path)
 
-    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(Path(path)) or scandir(path))
+    monkeypatch.setattr(Path, "is_file", lambda path: refuse(path) or is_file(path))
+    (root / "train/a/0.png").write_bytes(b"")
     outcome = imclass("data", "verify", "pictures")
     assert outcome.code == 2
     assert "train/b: Permission denied\n" in outcome.out
+    assert "train/a/0.png: not an image that Pillow can read\n" in outcome.out
 
 
 def test_the_data_set_that_comes_with_imclass(imclass) -> None:

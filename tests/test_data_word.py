@@ -130,6 +130,46 @@ def test_runs_beside_class_folders_are_no_class(imclass, tmp_path: Path) -> None
     assert problem_of_runs(tmp_path / "runs").startswith(f"holds runs, such as {tmp_path}/runs/four/lr-0.1;")
 
 
+@pytest.mark.parametrize(
+    "file", ["b/config.yaml", "b/labelme/config.yaml", "b/deep/labelme/sweep.yaml", "b/mine/config.yaml"]
+)
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_class_stays_one_whatever_lies_beside_its_pictures(tmp_path: Path, file: str, flat: bool) -> None:
+    parts = {".": 4} if flat else {"train": 4, "test": 2}
+    root = make_folder(tmp_path / "pictures", parts)
+    before = scan_folder(root, "pictures")
+    other = root / ("." if flat else "train") / file
+    other.parent.mkdir(parents=True, exist_ok=True)
+    other.touch()
+    assert scan_folder(root, "pictures") == before
+    assert problem_of_runs(root) == ""
+
+
+def test_pictures_in_folders_of_a_class_that_has_another_programs_settings(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "pictures", {".": 4})
+    save(root / "c/monday/0.png")
+    (root / "c/labelme").mkdir()
+    (root / "c/labelme/config.yaml").touch()
+    assert scan_folder(root, "pictures")[0] == ("a", "b", "c")
+
+
+def test_runs_in_train_are_no_class(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "pictures", {"train": 4, "test": 2})
+    before = scan_folder(root, "pictures")
+    for file in ("mine/plots/curves.png", "lr-find/1.png"):
+        save(root / "train/outputs" / file)
+    (root / "train/outputs/mine/config.yaml").touch()
+    assert scan_folder(root, "pictures") == before
+
+
+@pytest.mark.parametrize("word", ["~nobody-of-this-name/my pictures", "~nobody-of-this-name/labels.csv"])
+@pytest.mark.parametrize("command", [["check"], ["data", "verify"], ["train", "--data"]])
+def test_the_home_of_nobody_is_one_line(imclass, command: list[str], word: str) -> None:
+    outcome = imclass(*command, word)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert word in outcome.err
+
+
 def test_other_choices_of_the_data_set_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for word in ("dataset=cifar10", "experiment=cifar10_resnet18", "resume=outputs/mine"):

@@ -159,6 +159,9 @@ def test_a_misspelt_column_is_warned_about(root: Path, capfd: pytest.CaptureFixt
     split, label = capfd.readouterr().err.splitlines()
     assert split.endswith("labels.csv: has no column 'split'; did you mean 'splt'?")
     assert label.endswith("list.csv: has no column 'label'; did you mean 'lable'?")
+    read_pictures(root / "list.csv", "list.csv")
+    load(write(root / "labels.csv", [(*row, "p", "") for row in rows_of(root)], "file,label,spot,crop,able"))
+    assert capfd.readouterr().err == ""
 
 
 def test_no_text_is_one_line(root: Path) -> None:

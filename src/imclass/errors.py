@@ -100,11 +100,14 @@ class ReportedElsewhere(ImclassError):
         self.exit_code = exit_code
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x' or 'y'?` for the nearest of `known`, or an empty string."""
+def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return `; did you mean 'x' or 'y'?` for the nearest of `known`, or an empty string.
+
+    cutoff: least similarity, 0 to 1, as in `difflib.get_close_matches`.
+    """
     import difflib  # not at the top: until the imports are done, no signal is answered
 
-    near = difflib.get_close_matches(str(word), sorted(set(known)), n=2, cutoff=0.6)
+    near = difflib.get_close_matches(str(word), sorted(set(known)), n=2, cutoff=cutoff)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any, NoReturn
 
+from imclass.config.run_names import user_path
 from imclass.errors import UserError, did_you_mean
 
 
@@ -43,6 +44,6 @@ def require_new_file(option: str, file: Path | None, suffix: str) -> None:
 
 
 def _weights(text: str) -> str:
-    if text not in ("best", "last") and not Path(text).expanduser().is_file():
+    if text not in ("best", "last") and not user_path(text).is_file():
         raise UserError(f"--weights {text}: expected best, last, or a file of weights")
     return text

@@ -5,13 +5,13 @@ imclass check [the same as imclass train or imclass sweep]
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from imclass.config.app import run_app
 from imclass.config.class_weights import require_weight_per_class
 from imclass.config.conflicts import unused
 from imclass.config.groups import is_shipped, plugins
 from imclass.config.invocation import Invocation
+from imclass.config.run_names import user_path
 from imclass.config.schema import Config, DatasetConfig
 from imclass.config.setting import show
 from imclass.errors import counted
@@ -56,7 +56,7 @@ def _look_at_folder(data: DatasetConfig) -> tuple[str, ...] | None:
     from imclass.data.folder.damaged import refuse_irregular
     from imclass.data.folder.listing import list_to_train
 
-    listing = list_to_train(Path(data.root).expanduser(), f"dataset.root={data.root}")
+    listing = list_to_train(user_path(data.root), f"dataset.root={data.root}")
     if data.on_damaged == "fail":
         refuse_irregular(listing)
     return listing.classes

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from imclass.config.data_root import is_table, near_path, problem_of_runs
 from imclass.config.groups import group_choices
+from imclass.config.run_names import user_path
 from imclass.errors import UserError, did_you_mean
 
 Item = TypeVar("Item")
@@ -33,7 +34,7 @@ def find_data(data: str, root: str | None) -> Path | None:
         return None
     if root is not None:
         raise UserError(f"--root {root}: goes with the name of a data set, not with {data}")
-    path = Path(data).expanduser()
+    path = user_path(data)
     if not (path.is_dir() or (is_table(path) and path.is_file())):
         near = did_you_mean(data, names) or near_path(data)
         raise UserError(f"{data}: no such folder or data set; data sets: {', '.join(names)}{near}")

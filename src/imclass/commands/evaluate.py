@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from imclass.commands.arguments import Arguments
 from imclass.config.data_root import is_table
+from imclass.config.run_names import user_path
 from imclass.config.schema import values_of
 from imclass.config.setting import show
 from imclass.config.yaml_file import read_yaml
@@ -41,7 +42,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
     """
     options = _parse(argv)
     run = find_run(options.run)
-    if options.data is not None and not (is_table(options.data) or Path(options.data).expanduser().is_dir()):
+    if options.data is not None and not (is_table(options.data) or user_path(options.data).is_dir()):
         raise UserError(f"--data {options.data}: no such folder; expected one of class folders, or FILE.csv")
     renamed = _renamed(options)
     if _is_training_evaluation(options):
@@ -159,7 +160,7 @@ def _name(options: argparse.Namespace, own: bool) -> str:
 
 def _short(path: str) -> str:
     """Return the name of a file or folder with a short hash of its absolute path."""
-    whole = Path(path).expanduser().resolve()
+    whole = user_path(path).resolve()
     return f"{_readable(whole.stem)}-{_digest(str(whole))}"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments, require_new_file
+from imclass.config.run_names import user_path
 from imclass.config.setting import show
 from imclass.errors import UserError, counted, first_line
 from imclass.folding import folded
@@ -112,7 +113,7 @@ def _part_in(data: str) -> str:
     from imclass.data.folder.listing import list_images
     from imclass.data.folder.scan import part_folders
 
-    root = Path(data).expanduser()
+    root = user_path(data)
     if root.is_dir():
         folders = part_folders(root)
         parts, undivided = [*folders], folders == {"train": root}

@@ -16,7 +16,7 @@ from imclass.config.check import check_config
 from imclass.config.groups import NAMED_BY, SIGNATURES, config_dir, group_choices, plugins
 from imclass.config.model_names import torchvision_models
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse, quoted, samples, sweep_values
-from imclass.config.run_names import run_path
+from imclass.config.run_names import run_path, user_path
 from imclass.config.schema import GROUPS, Config
 from imclass.config.smoke import smoke_run
 from imclass.config.stored import stored_with
@@ -84,7 +84,7 @@ def checked(composed: Any, overrides: Sequence[str], *, to_train: bool = True) -
     else:
         config = check_config(plain, to_train=to_train)
     config = smoke_run(config) if config.train.smoke else config
-    root = config.dataset.root and Path(config.dataset.root).expanduser()
+    root = config.dataset.root and user_path(config.dataset.root)
     if not root or not root.exists():  # null, or what a data set of another package understands
         return config
     return dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, root=str(root.absolute())))

@@ -12,7 +12,7 @@ from typing import Any
 from imclass.config.data_root import is_table, near_path, problem_of_runs
 from imclass.config.groups import group_choices, is_shipped, plugins
 from imclass.config.model_names import model_problem
-from imclass.config.run_names import is_run, similar_runs, weights_file
+from imclass.config.run_names import is_run, similar_runs, user_path, weights_file
 from imclass.config.schema import SETTINGS, SWEEP_SETTINGS, Config, SweepConfig, values_of
 from imclass.config.setting import Setting, show
 from imclass.config.times import problems_of_times
@@ -200,13 +200,13 @@ def _files(config: Config) -> Iterator[str]:
     if weights is not None and config.model.pretrained:
         yield "model.weights, model.pretrained: two sources of initial weights; choose one"
     if root is not None and config.dataset.name == "image_folder" and is_table(root):
-        if not Path(root).expanduser().is_file():
+        if not user_path(root).is_file():
             yield f"dataset.root={root}: no such file"
-    elif root is not None and not Path(root).expanduser().is_dir():
-        what = "not a folder" if Path(root).expanduser().exists() else f"no such folder{near_path(root)}"
+    elif root is not None and not user_path(root).is_dir():
+        what = "not a folder" if user_path(root).exists() else f"no such folder{near_path(root)}"
         yield f"dataset.root={root}: {what}"
     elif root is not None and config.dataset.name == "image_folder" and not _is_begun(config):
-        problem = problem_of_runs(Path(root).expanduser())
+        problem = problem_of_runs(user_path(root))
         yield from [f"dataset.root={root}: {problem}"] if problem else []
     if config.resume not in ("auto", "never") and not Path(config.resume).is_dir():
         yield f"resume={config.resume}: expected auto, never, or a run{similar_runs(config.resume)}"

@@ -5,7 +5,7 @@ import shlex
 from itertools import islice
 from pathlib import Path
 
-from imclass.config.run_names import is_run, is_sweep
+from imclass.config.run_names import is_run, is_sweep, user_path
 from imclass.errors import did_you_mean
 
 TABLES = (".csv", ".parquet")  # endings of the files that are read as tables
@@ -29,12 +29,13 @@ PICTURES = (
     ".pgm",
     ".ppm",
 )
+OWN_PICTURES = "lr-find"  # in the folder of runs; plans/ holds pages
 SEARCHED = 1_000  # folders that are looked into for the first picture
 
 
 def is_table(root: str | Path) -> bool:
     """Return whether a path has the ending of a table of files and labels, and is no folder."""
-    path = Path(root).expanduser()
+    path = user_path(root)
     return path.suffix.lower() in TABLES and not path.is_dir()
 
 
@@ -48,7 +49,7 @@ def holds_class_folders(root: Path) -> bool:
 
 def near_path(text: str) -> str:
     """Return `; did you mean ...?` with what stands where `text` points to under nearly its name, or ""."""
-    path = Path(text).expanduser()
+    path = user_path(text)
     readable = path.parent.is_dir() and os.access(path.parent, os.R_OK | os.X_OK)
     return did_you_mean(str(path), map(str, path.parent.iterdir())) if readable else ""
 
@@ -79,31 +80,50 @@ def _found_run(root: Path) -> Path | None:
     if any(folder.name.lower() in PART_NAMES["train"] for folder in folders):
         return None
     found = [run_in(folder) for folder in folders]
-    return next(filter(_is_output, folders), found[0] if found and all(found) else None)
+    runs = [run for folder, run in zip(folders, found, strict=True) if run == folder]
+    return runs[0] if runs else found[0] if found and all(found) else None
 
 
 def run_in(folder: Path, deeper: int = 1) -> Path | None:
     """Return the folder if it is a run or a sweep, else one in it, as in outputs/; None for a class folder.
 
-    deeper: in how many levels of folders without pictures they may be: outputs/sweeps/quick is in one.
+    Where pictures lie in it, or in a folder in it that is no run, it is a class, whatever else is there: other
+    programs have a config.yaml too. deeper: in how many levels of folders without pictures the runs may be:
+    outputs/sweeps/quick is in one.
     """
+    folders = _folders_beside_no_picture(folder)
+    if folders is None:
+        return None
     if _is_output(folder):
         return folder
+    found = next(filter(_is_output, folders), None)
+    others = [below for below in folders if below.name != OWN_PICTURES and not _is_output(below)]
+    if any(_folders_beside_no_picture(below) is None for below in others):
+        return None
+    if found or not deeper:
+        return found
+    return next(filter(None, (run_in(below, deeper - 1) for below in others)), None)
+
+
+def _folders_beside_no_picture(folder: Path) -> list[Path] | None:
+    """Return the folders in a folder, sorted; None where a picture is beside them, or it cannot be read."""
     folders: list[Path] = []
-    pictures = False
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.name.lower().endswith(PICTURES):  # one is enough: there may be a million
+                    return None
                 if entry.is_dir():
                     folders.append(Path(entry.path))
-                pictures = pictures or entry.name.lower().endswith(PICTURES)
-        found = next(filter(_is_output, sorted(folders)), None)
     except OSError:  # reading the pictures says why
         return None
-    if found or pictures or not deeper:
-        return found
-    return next(filter(None, (run_in(below, deeper - 1) for below in sorted(folders))), None)
+    return sorted(folders)
 
 
 def _is_output(folder: Path) -> bool:
-    return is_run(folder) or is_sweep(folder)
+    try:
+        return is_run(folder) or is_sweep(folder)
+    except OSError:  # reading the pictures says why
+        return False

@@ -3,11 +3,10 @@
 import os
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 from imclass.config.data_root import TABLES, holds_class_folders, problem_of_runs
 from imclass.config.overrides import key_of, parse, quoted, sweep_values
-from imclass.config.run_names import is_run
+from imclass.config.run_names import is_run, user_path
 from imclass.config.schema import GROUPS, SETTINGS, SWEEP_SETTINGS
 from imclass.errors import UserError
 
@@ -17,7 +16,7 @@ _CHOOSE_DATASET = ("dataset", "dataset.name", "experiment", "resume")
 def is_data_word(word: str) -> bool:
     """Return whether a word is no override but the path of something that is there."""
     known = "=" in word and key_of(word) in (*SETTINGS, *SWEEP_SETTINGS, *GROUPS, "sweep")
-    return bool(word) and not known and os.path.lexists(_path(word))
+    return bool(word) and not known and os.path.lexists(user_path(word))
 
 
 def data_overrides(word: str, overrides: Sequence[str]) -> list[str]:
@@ -25,7 +24,7 @@ def data_overrides(word: str, overrides: Sequence[str]) -> list[str]:
 
     Raises UserError for another file, a run folder, and a data set that is named as well.
     """
-    path, shown = _path(word), shlex.quote(word)
+    path, shown = user_path(word), shlex.quote(word)
     if not path.exists():
         raise UserError(f"{word}: no such folder or file of pictures")
     if is_run(path):
@@ -59,16 +58,8 @@ def dataset_of_root(overrides: Sequence[str]) -> list[str]:
         return []
     values = sweep_values(override, ()) if override.is_sweep_override() else [override.value()]
     for root in values:
-        path = _path(str(root).strip("'\""))
+        path = user_path(str(root).strip("'\""))
         if path.is_dir() and not holds_class_folders(path) and not problem_of_runs(path):
             name = f"dataset=cifar10 dataset.root={shlex.quote(str(root))}"
             raise UserError(f"dataset.root={root}: no class folders with pictures; for a data set: {name}")
     return ["dataset=image_folder"] if None not in values else []
-
-
-def _path(word: str) -> Path:
-    """Return the path that the shell would make of a word; where ~x is no user, the word itself."""
-    try:
-        return Path(word).expanduser()
-    except RuntimeError:
-        return Path(word)

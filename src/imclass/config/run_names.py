@@ -23,13 +23,22 @@ def is_sweep(path: Path) -> bool:
     return (path / "sweep.yaml").is_file()
 
 
+def user_path(text: str | Path) -> Path:
+    """Return the path that the shell would make of what was typed; where ~x is no user, what was typed."""
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def run_path(text: str, output_dir: str = "outputs") -> str:
     """Return what was typed for a run as a path: a name becomes that of its folder.
 
     A path, and the name of a file of weights, stay as they are. A name that no run has is the folder that
     a run of that name would have, so that a command means the same after its run is gone.
     """
-    path, folder = Path(text).expanduser(), Path(output_dir)
+    path, folder = user_path(text), Path(output_dir)
     if path.is_file() or is_run(path) or path.suffix in FILES or not re.fullmatch(RUN_NAME, text):
         return text
     places = (folder, *(p.parent for p in folder.parents if p.name == "sweeps"), Path("outputs"))
@@ -54,7 +63,7 @@ def weights_file(text: str) -> Path:
 
     text: what `run_path` returns. Raises UserError where there is none.
     """
-    path = Path(text).expanduser()
+    path = user_path(text)
     if path.is_file():
         return path
     if is_run(path):

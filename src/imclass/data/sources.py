@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from imclass.config.run_names import user_path
 from imclass.config.schema import DatasetConfig
 from imclass.errors import UserError
 from imclass.runs.atomic import replacing, sweep_debris
@@ -37,9 +38,9 @@ def data_roots(root: str | None) -> list[Path]:
     Downloads go to the first of them.
     """
     if root is not None:
-        return [Path(root).expanduser()]
+        return [user_path(root)]
     configured = os.environ.get("IMCLASS_DATA")
-    return [*([Path(configured).expanduser()] if configured else []), Path("data"), SYSTEM_ROOT]
+    return [*([user_path(configured)] if configured else []), Path("data"), SYSTEM_ROOT]
 
 
 def is_file(path: Path) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from imclass.config.run_names import user_path
 from imclass.data.dataset import Split, side_with_margin
 from imclass.data.folder.decode import colour_of, decode_unresized, read_images
 from imclass.errors import UserError
@@ -85,7 +86,7 @@ def pictures_of(trained: Trained, split: Split, root: str | None, *, own: bool) 
     config = trained.config.dataset
     folder = root if root is not None else config.root
     if folder is not None and split.files and (not own or config.name == "image_folder"):
-        base = _folder_of(Path(folder).expanduser(), split.files[0])
+        base = _folder_of(user_path(folder), split.files[0])
         side = side_with_margin(trained.shape[1], config.centre) if config.name == "image_folder" else None
         decode = partial(decode_unresized, size=side, background=colour_of(config.background))
         for start in range(0, len(split.files), AT_ONCE):

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from imclass.config.check import check_config
+from imclass.config.run_names import user_path
 from imclass.config.schema import Config, DeviceConfig
 from imclass.config.stored import as_of_today
 from imclass.config.yaml_file import parse_yaml
@@ -122,7 +123,7 @@ class Trained:
 
     def _is_own_root(self, root: str) -> bool:
         own = self.config.dataset.root
-        return own is not None and Path(root).expanduser().resolve() == Path(own).expanduser().resolve()
+        return own is not None and user_path(root).resolve() == user_path(own).resolve()
 
     def _data(self, root: str | None = None) -> Data:
         """Return the run's data, read from `root` if given."""

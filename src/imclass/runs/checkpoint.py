@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
+from imclass.config.run_names import user_path
 from imclass.errors import UserError
 from imclass.runs.atomic import replacing, sync, write_error
 from imclass.runs.weights import is_state_dict, load_tensors, open_file, read_weights
@@ -86,7 +87,7 @@ def read_model_weights(path: str | Path) -> dict[str, Tensor]:
     Of ours, those that evaluations used: the average of the weights where the run kept one. Raises what
     `read_checkpoint` and `read_weights` do.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if not is_ours(path):
         return read_weights(path)
     return weights_of(read_checkpoint(path))

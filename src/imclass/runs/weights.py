@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from imclass.config.run_names import user_path
 from imclass.config.setting import show
 from imclass.errors import UserError
 from imclass.runs.atomic import write_atomically
@@ -46,7 +47,7 @@ def read_weights(path: str | Path, *, digest_required: bool = False) -> dict[str
     or a dict with one under a key of `STATE_DICT`. Nothing but tensors and plain values is unpickled.
     digest_required: whether to raise UserError for a .safetensors file without a digest, too.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     try:
         with open_file(path) as file:
             if path.suffix == ".safetensors":

@@ -15,6 +15,7 @@ from imclass.config.invocation import Invocation
 from imclass.config.metric import ACCURACY, METRICS, Metric
 from imclass.config.overrides import is_sweep, key_of, override_problem, parse
 from imclass.config.plan import Plan
+from imclass.config.run_names import user_path
 from imclass.config.schema import Config, SweepConfig, affects_results, values_of
 from imclass.config.urls import without_password
 from imclass.config.yaml_file import read_yaml
@@ -51,7 +52,7 @@ class Request:
         file = self.config.storage.removeprefix(SQLITE)
         if file == self.config.storage:
             return file
-        return f"{SQLITE}{Path(file).expanduser().absolute()}"
+        return f"{SQLITE}{user_path(file).absolute()}"
 
     @property
     def trials(self) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from imclass.config.run_names import user_path
 from imclass.runs.atomic import sync
 from imclass.runs.locks import locked
 from imclass.runs.regular import open_regular
@@ -36,7 +37,7 @@ Make = Callable[[], tuple[Shape, Part]]
 def cache_folder() -> Path:
     """Return $IMCLASS_CACHE or ~/.cache/imclass."""
     configured = os.environ.get("IMCLASS_CACHE")
-    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "imclass"
+    return user_path(configured) if configured else Path.home() / ".cache" / "imclass"
 
 
 def cache_key(*parts: object) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imclass.config.data_root import is_table
+from imclass.config.run_names import user_path
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Dataset, Split, fingerprint, side_with_margin
 from imclass.data.few import chosen
@@ -52,7 +52,7 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
     when the folder is missing or inconsistent, a class has no training images, or an image is damaged.
     """
     assert config.root is not None
-    root = Path(config.root).expanduser()
+    root = user_path(config.root)
     listing = list_to_train(root, f"dataset.root={config.root}")
     if config.at_most is not None:  # the others are not even decoded
         few = {name: _few_of(files, config.at_most) for name, files in listing.parts.items()}

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop
 
 from imclass.config.data_root import is_table
+from imclass.config.run_names import user_path
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Split, resize_images, side_with_margin
 from imclass.data.folder.damaged import how_to_list, skip_damaged
@@ -51,7 +52,7 @@ def split_of_class_folders(
     run's data set is not an image folder either. Raises UserError when a class is not the network's, the part
     is missing, or a file is damaged.
     """
-    folder, table = Path(root).expanduser(), is_table(root)
+    folder, table = user_path(root), is_table(root)
     below = {path.name for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_dir()}
     below |= {*list_images(folder, f"--data {root}", least=1).classes} if table else set()
     expected = [folder_name(name) for name in classes]
@@ -71,7 +72,7 @@ def split_of_class_folders(
     undivided = [*parts] == ["train"] if table else part_folders(folder) == {"train": folder}
     if name not in parts and not undivided:
         raise UserError(f"--data {root}: has no {name}/ beside {', '.join(parts)}/; choose with --split")
-    if name != "test" and undivided and folder == Path(root).expanduser():
+    if name != "test" and undivided and folder == user_path(root):
         raise UserError(f"--split {name}: {root} is not divided into parts; leave it out")
     part = name if name in parts else "train"
     chosen = listing._replace(parts={part: parts[part]})

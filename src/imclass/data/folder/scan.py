@@ -95,7 +95,7 @@ def _raise(error: OSError) -> None:
 def part_folders(root: Path, failed: Failed = _raise) -> dict[str, Path]:
     """Return {part: folder} for the parts that exist; {'train': root} if there are none."""
     found: dict[str, Path] = {}
-    for name in subfolders(root, failed):
+    for name in _folders_in(root, failed):
         for part, aliases in PART_NAMES.items():
             if name.lower() in aliases:
                 if part in found:
@@ -108,6 +108,14 @@ def part_folders(root: Path, failed: Failed = _raise) -> dict[str, Path]:
 
 def subfolders(folder: Path, failed: Failed = _raise) -> tuple[str, ...]:
     """Return the folders in `folder`, sorted, without those that hold runs, as outputs/ does.
+
+    failed: as for `_folders_in`.
+    """
+    return tuple(name for name in _folders_in(folder, failed) if run_in(folder / name) is None)
+
+
+def _folders_in(folder: Path, failed: Failed) -> list[str]:
+    """Return the names of the folders in `folder`, sorted.
 
     failed: is handed the OSError of a folder that cannot be read, and of a link to nowhere: it may have been
     a folder.
@@ -124,8 +132,7 @@ def subfolders(folder: Path, failed: Failed = _raise) -> tuple[str, ...]:
                 entry.stat()
             except OSError as error:
                 failed(error)
-    names = sorted(entry.name for entry in visible if is_folder(entry))
-    return tuple(name for name in names if run_in(folder / name) is None)
+    return sorted(entry.name for entry in visible if is_folder(entry))
 
 
 def is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -8,6 +8,7 @@ video) may be left out; other columns are ignored. No group may be in two splits
 """
 
 import csv
+import functools
 import io
 import posixpath
 import stat
@@ -25,6 +26,7 @@ from imclass.runs.regular import open_regular
 NEEDED, OPTIONAL = ("file", "label"), ("split", "group")
 DELIMITERS = ",;\t"
 SHOWN = 10  # bad rows
+MISSPELT = 0.75  # how near a column's name is to be: below are honest ones, such as `crop` beside `group`
 
 Cells = tuple[str, Mapping[str, str]]  # "line 7", {column: text}
 
@@ -198,6 +200,12 @@ def _parquet_cells(file: Path, needed: Sequence[str]) -> Iterator[Cells]:
         yield f"row {number}", dict(zip(known, texts, strict=True))
 
 
+@functools.cache
+def _warn(message: str) -> None:
+    """Say it once: a command may read a table several times."""
+    say(message)
+
+
 def _known_columns(header: Sequence[str], file: Path, needed: Sequence[str]) -> list[str]:
     """Return the name of each column that is read, "" for others. Raises UserError where one is missing.
 
@@ -214,8 +222,8 @@ def _known_columns(header: Sequence[str], file: Path, needed: Sequence[str]) -> 
                 f"perhaps {' and '.join(optional)}, in the first line{did_you_mean(name, others)}"
             )
     for name in (name for name in optional if name not in names):
-        if near := did_you_mean(name, others):  # an error would stop runs that were trained on such a table
-            say(f"warning: {file}: has no column {name!r}{near}")
+        if near := did_you_mean(name, others, cutoff=MISSPELT):
+            _warn(f"warning: {file}: has no column {name!r}{near}")  # an error would stop runs trained on it
     known = [name if name in (*NEEDED, *OPTIONAL) else "" for name in names]
     for name in filter(None, known):
         if known.count(name) > 1:
