@@ -87,9 +87,9 @@ def _found_run(root: Path) -> Path | None:
 def run_in(folder: Path, deeper: int = 1) -> Path | None:
     """Return the folder if it is a run or a sweep, else one in it, as in outputs/; None for a class folder.
 
-    Where pictures lie in it, or in a folder in it that is no run, it is a class, whatever else is there: other
-    programs have a config.yaml too. deeper: in how many levels of folders without pictures the runs may be:
-    outputs/sweeps/quick is in one.
+    Where pictures lie in it, or in a folder in it that is no run, it is a class, whatever else is there:
+    other programs have a config.yaml too. deeper: in how many levels of folders without pictures the runs
+    may be: outputs/sweeps/quick is in one.
     """
     folders = _folders_beside_no_picture(folder)
     if folders is None:
