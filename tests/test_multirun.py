@@ -37,6 +37,33 @@ def test_named_jobs_have_folders_that_the_same_command_finds(imclass, tmp_path: 
     assert "±" in report.out
 
 
+def test_jobs_that_fail_leave_the_comparison_of_the_others(imclass, tmp_path: Path) -> None:
+    argv = ("train", "-m", "name=some", "seed=0,1", *merged(SHORT, ["optimizer.lr=0.05,1e30"]))
+    outcome = imclass(*argv)
+    assert outcome.code == 3
+    assert outcome.err.count("training diverged: ") == 2
+    *_, title, figures, more = outcome.out.splitlines()
+    assert "; best validation " in title
+    assert "±" in figures and figures.endswith("  seed-0_lr-0.05, seed-1_lr-0.05")
+    assert more == "more: imclass report outputs/some"  # the folder that has those that diverged, too
+    report = imclass("report", "some")
+    assert report.code == 0 and "\n2 runs did not finish\n" in report.out
+    one = imclass("train", "-m", "name=some", "seed=0", *merged(SHORT, ["optimizer.lr=0.05,1e30"]))
+    assert one.code == 3 and "more:" not in one.out  # nothing to compare it with
+
+
+def test_a_finished_run_with_damaged_records_is_left_out_of_the_comparison(imclass, tmp_path: Path) -> None:
+    argv = ("train", "-m", "name=damaged", "seed=0,1", *SHORT)
+    assert imclass(*argv).code == 0
+    for seed in (0, 1):
+        (tmp_path / f"outputs/damaged/seed-{seed}/provenance.json").write_text("{")
+        again = imclass(*argv)
+        assert (again.code, again.err.count("\n")) == (0, 1 + seed), again.err
+        assert "warning: left out: outputs/damaged/seed-0/provenance.json: not a valid" in again.err
+        assert ("more: imclass report outputs/damaged\n" in again.out) is (seed == 0)
+        assert again.out.count("  seed-1\n") == 1 - seed
+
+
 def test_values_that_look_alike_in_a_name_stay_apart(imclass, tmp_path: Path) -> None:
     argv = ("train", "-m", "name=two", "dataset.mean=[0.5],[0.6]", "dataset.std=[0.5]", *SHORT)
     outcome = imclass(*argv)

@@ -62,7 +62,7 @@ def _train(config: "Config", invocation: "Invocation", processes: "Processes") -
 def train_command(argv: Sequence[str]) -> None:
     """Train what `argv` composes; with `-m` one run after the other, which takes one process.
 
-    Several runs end with their figures side by side.
+    Several runs end with the figures side by side of those that finished.
     """
     from imclass.config.app import run_app
     from imclass.config.invocation import Invocation
@@ -72,11 +72,15 @@ def train_command(argv: Sequence[str]) -> None:
     if invocation.multirun and place is not None and place.size > 1:
         raise UserError("-m: several runs take one process; with torchrun, start each run by itself")
     with catch_signals():
-        runs = run_app(train, invocation)
-        if len(runs) > 1:
-            from imclass.reports.comparison_lines import print_comparison
+        run_app(train, invocation, conclude=_compare)
 
-            print_comparison(runs)
+
+def _compare(runs: Sequence[Path], failed: int) -> None:
+    """Print the figures of the runs of a multirun side by side. failed: how many other jobs it had."""
+    if len(runs) > 1:
+        from imclass.reports.comparison_lines import print_comparison
+
+        print_comparison(runs, failed)
 
 
 def train_from_python(

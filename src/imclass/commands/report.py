@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import Arguments
 from imclass.config.run_names import is_run, is_sweep
@@ -18,9 +17,6 @@ from imclass.endings import say
 from imclass.errors import PartialFailure, UserError, did_you_mean
 from imclass.folding import folded
 from imclass.machine.signals import cleaning_up
-
-if TYPE_CHECKING:
-    from imclass.runs.records import RunRecord
 
 PLACES = (Path(), Path("outputs"), Path("outputs", "sweeps"))  # where a name is looked for
 
@@ -40,7 +36,7 @@ def report_command(argv: Sequence[str]) -> None:
         return
     runs = list({run.resolve(): run for folder in folders for run in _runs_in(folder)}.values())
     from imclass.reports.comparison import write_comparison_page
-    from imclass.reports.comparison_lines import lines
+    from imclass.reports.comparison_lines import lines, read_runs
     from imclass.reports.run_page import write_run_page
 
     if len(runs) == 1:
@@ -53,7 +49,9 @@ def report_command(argv: Sequence[str]) -> None:
             say(f"missing plots: {', '.join(lacking)}; to draw them: {command}")
         return
     file = options.out or _shared_folder(runs) / "comparison.html"
-    records, problems = _read(runs)
+    records, problems = read_runs(runs)
+    if not records:
+        raise problems[-1]
     with cleaning_up():
         rows = write_comparison_page(records, file)
     print(folded("\n".join(lines(rows)), sys.stdout))
@@ -115,27 +113,6 @@ def _runs_in(path: Path, *, nested: bool = True) -> list[Path]:
         elif nested and folder.is_dir() and not is_sweep(folder):
             runs += _runs_in(folder, nested=False)
     return runs
-
-
-def _read(runs: Sequence[Path]) -> "tuple[list[RunRecord], list[UserError]]":
-    """Read the runs' records; return those that can be read, and the problems of the others. Warn of edits.
-
-    Raises UserError if none can be.
-    """
-    from imclass.runs.records import read_run
-
-    records: list[RunRecord] = []
-    problems: list[UserError] = []
-    for run in runs:
-        try:
-            records.append(read_run(run))
-        except UserError as error:
-            problems.append(error)
-    if not records:
-        raise problems[-1]
-    for warning in filter(None, (record.edited for record in records)):
-        say(f"warning: {warning}")
-    return records, problems
 
 
 def _shared_folder(runs: Sequence[Path]) -> Path:

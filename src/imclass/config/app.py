@@ -22,13 +22,18 @@ from imclass.endings import say
 from imclass.errors import ConfigError, ImclassError, Interrupted, PartialFailure, UserError, first_line
 
 Task = Callable[[Config, Invocation], object]
+Conclude = Callable[[list[Any], int], None]
 
 
-def run_app(task: Task, invocation: Invocation, *, submit: bool = True) -> list[Any]:
+def run_app(
+    task: Task, invocation: Invocation, *, submit: bool = True, conclude: Conclude = lambda *_: None
+) -> list[Any]:
     """Run `task` on the configuration that `invocation` composes; with `-m` once per job.
 
     Returns what `task` does, of each job that ran here. submit: whether a launcher may send the jobs
-    elsewhere; otherwise they run here, one by one. Raises ConfigError with all problems of the configuration.
+    elsewhere; otherwise they run here, one by one. conclude: called after the jobs of `-m` with what `task`
+    returned and the number of jobs that failed, before the error of these is raised; not after an
+    interruption. Raises ConfigError with all problems of the configuration.
     """
     if invocation.option("--help") is not None:
         print(train_help(invocation.command))
@@ -40,7 +45,7 @@ def run_app(task: Task, invocation: Invocation, *, submit: bool = True) -> list[
         _print_config(invocation)
         return []
     if invocation.multirun:
-        return _run_jobs(_Jobs(task, invocation), submit=submit)
+        return _run_jobs(_Jobs(task, invocation), submit=submit, conclude=conclude)
     return [task(compose_config(invocation.overrides, invocation.config_dirs), invocation)]
 
 
@@ -102,7 +107,7 @@ class _Jobs:
             self.failures.append(PartialFailure(f"a job failed: {type(error).__name__}: {error}"))
 
 
-def _run_jobs(jobs: _Jobs, *, submit: bool) -> list[Any]:
+def _run_jobs(jobs: _Jobs, *, submit: bool, conclude: Conclude) -> list[Any]:
     """Let Hydra's sweeper run the jobs, then raise the last failure; the others are printed.
 
     Returns what the task did for each job.
@@ -116,6 +121,8 @@ def _run_jobs(jobs: _Jobs, *, submit: bool) -> list[Any]:
         composing(typed, jobs.invocation.config_dirs, folder) as (hydra, overrides),
     ):
         hydra.multirun("train", jobs, [*overrides, f"hydra.sweep.dir={quoted(folder)}"])
+    if not any(isinstance(failure, Interrupted) for failure in jobs.failures):
+        conclude(jobs.results, len(jobs.failures))
     for failure in jobs.failures[:-1]:
         say(str(failure))
     if jobs.failures:

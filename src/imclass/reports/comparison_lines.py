@@ -6,19 +6,44 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imclass.config.setting import show
-from imclass.errors import counted
+from imclass.endings import say
+from imclass.errors import UserError, counted
 from imclass.folding import folded
 from imclass.reports.comparison import Row, compare
-from imclass.runs.records import read_run
+from imclass.runs.records import RunRecord, read_run
 
 
-def print_comparison(runs: Sequence[Path]) -> None:
-    """Print the lines of the runs of a multirun, and the command that draws them. Raises UserError."""
+def print_comparison(runs: Sequence[Path], failed: int) -> None:
+    """Print the lines of the runs of a multirun that finished, and the command that draws them.
+
+    failed: how many of its jobs did not finish; the folder of a named multirun may hold their runs, too. A
+    run whose records are damaged costs a warning.
+    """
+    records, problems = read_runs(runs)
+    for problem in problems:
+        say(f"warning: left out: {problem}")
+    if not records:
+        return
     places = {run.parent for run in runs}
-    named = len(places) == 1 and len(list(places.pop().glob("*/config.yaml"))) == len(runs)
+    there = len(list(runs[0].parent.glob("*/config.yaml")))
+    named = len(places) == 1 and len(runs) <= there <= len(runs) + failed
     shown = [runs[0].parent] if named else runs
     command = f"imclass report {shlex.join(map(str, shown))}"
-    print(folded("\n".join(["", *lines(compare([*map(read_run, runs)])), f"more: {command}"]), sys.stdout))
+    print(folded("\n".join(["", *lines(compare(records)), f"more: {command}"]), sys.stdout))
+
+
+def read_runs(runs: Sequence[Path]) -> tuple[list[RunRecord], list[UserError]]:
+    """Return the records of the runs that can be read, and the problems of the others. Warn of edits."""
+    records: list[RunRecord] = []
+    problems: list[UserError] = []
+    for run in runs:
+        try:
+            records.append(read_run(run))
+        except UserError as error:
+            problems.append(error)
+    for warning in filter(None, (record.edited for record in records)):
+        say(f"warning: {warning}")
+    return records, problems
 
 
 def lines(rows: Sequence[Row]) -> Iterator[str]:
@@ -32,7 +57,7 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
         names = ", ".join(map(show, row.names))
         yield f"{figures}  {names}" + (f": {row.label}" if row.label else "")
     if unfinished := sum(len(row.runs) for row in rows if not row.finished):
-        yield f"{counted(unfinished, 'run')} did not finish: see the page"
+        yield f"{counted(unfinished, 'run')} did not finish"
 
 
 def _shown(row: Row, split: str) -> str:
