@@ -109,6 +109,19 @@ def test_a_terminal_gets_a_bar_and_the_log_no_control_characters(
     assert (tmp_path / "train.log").read_text() == "epoch 1 is done\n"
 
 
+def test_a_terminal_gets_about_a_hundred_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for total, expected in ((1, 1), (6, 6), (100, 100), (101, 50 + 2), (588, 98 + 1)):
+        out = Terminal()
+        monkeypatch.setattr(sys, "stdout", out)
+        console = Console(tmp_path / f"{total}.log", quiet=False)
+        for number in range(1, total + 1):
+            console.status(f"evaluation {number}", number, total, is_last=number == total)
+        console.close()
+        lines = out.getvalue().splitlines()  # with the one that says how many are left out
+        assert (len(lines), lines[-1]) == (expected, f"evaluation {total}")
+        assert (tmp_path / f"{total}.log").read_text().count("\n") == total
+
+
 @pytest.mark.fault("L3")
 @pytest.mark.parametrize("hours", [1, 10, 100])
 def test_a_log_of_a_hundred_epochs_stays_below_100_kb(

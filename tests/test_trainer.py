@@ -13,10 +13,7 @@ from conftest import QUICK, merged, records
 from safetensors import safe_open
 from torch import nn
 
-from imclass.config.budget import with_steps
-from imclass.config.compose import compose_config
 from imclass.config.metric import METRICS
-from imclass.config.plan import Plan
 from imclass.config.schema import Config, ModelConfig, TrainConfig
 from imclass.data.dataset import Data, Split
 from imclass.evaluation.metrics import Result
@@ -452,7 +449,7 @@ def test_quiet_prints_the_last_block_only(imclass) -> None:
 
 def test_without_a_terminal_lines_of_progress_are_few_and_all_are_plain(imclass, monkeypatch) -> None:
     monkeypatch.setattr("imclass.runs.console.PLAIN_SECONDS", 1000.0)  # however slow the machine is
-    monkeypatch.setattr("imclass.config.plan.LINES", 2)
+    monkeypatch.setattr("imclass.runs.console.EVALUATIONS", 2)  # on a terminal
     every_step = merged(QUICK, ["train.log_every=1st", "train.eval_every=3st"])
     outcome = imclass("train", "name=plain", *every_step)
     assert outcome.code == 0
@@ -461,15 +458,21 @@ def test_without_a_terminal_lines_of_progress_are_few_and_all_are_plain(imclass,
     logged = [line for line in Path("outputs/plain/train.log").read_text().splitlines() if "val loss" in line]
     shown = [line for line in outcome.out.splitlines() if "val loss" in line]
     assert [line.split()[3] for line in logged] == ["3", "6", "9", "12", "15", "18"]
-    assert shown == [logged[2], logged[5]]  # the terminal's are one in three
+    assert shown == logged
     assert outcome.out.count("img/s") == 1  # the first of 18 steps
 
 
-def test_of_up_to_a_hundred_evaluations_each_is_shown_of_more_about_a_hundred() -> None:
-    for evaluations, shown in ((1, 1), (6, 6), (100, 100), (101, 50), (588, 98)):
-        config = with_steps(compose_config(["train.eval_every=3st"], []), 3 * evaluations)
-        plan = Plan.of(config, steps_per_epoch=100)
-        assert sum(plan.is_shown(3 * number) for number in range(1, evaluations + 1)) == shown
+def test_a_terminal_shows_one_in_so_many_evaluations_and_the_last(imclass, monkeypatch) -> None:
+    monkeypatch.setattr("imclass.runs.console.EVALUATIONS", 2)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    outcome = imclass("train", "name=thin", *merged(QUICK, ["train.eval_every=4st"]))
+    assert outcome.code == 0
+    lines = [line for line in outcome.out.splitlines() if "val loss" in line or "evaluations" in line]
+    assert lines[0] == "shown below: 1 of 3 evaluations; metrics.csv has all 5"
+    assert [line.split()[3] for line in lines[1:]] == ["12", "18"]  # after 4, 8, 12, 16 and 18 steps
+    assert Path("outputs/thin/train.log").read_text().count("val loss") == 5
+    assert "shown below" not in Path("outputs/thin/train.log").read_text()
 
 
 def test_lower_resolutions_until_their_times(train, monkeypatch: pytest.MonkeyPatch) -> None:

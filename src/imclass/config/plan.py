@@ -9,8 +9,6 @@ from imclass.config.resolutions import parse_resolution
 from imclass.config.schema import Config
 from imclass.errors import counted
 
-LINES = 100  # evaluations that the terminal shows of a training with more; the last block has the best
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -65,7 +63,3 @@ class Plan:
     def evaluations(self) -> int:
         """How often the whole training evaluates; the last evaluation follows the last step."""
         return math.ceil(self.steps / self.eval_every)
-
-    def is_shown(self, step: int) -> bool:
-        """Return whether the evaluation after `step` is one of about LINES, at equal distances."""
-        return step % (self.eval_every * math.ceil(self.evaluations / LINES)) == 0

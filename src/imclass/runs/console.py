@@ -17,14 +17,15 @@ from imclass.runs.log_file import LogFile
 PLAIN_SECONDS = 10.0  # without a terminal, at most one line of progress in this time, ...
 PLAIN_SHARE = 1 / 200  # ... and in this share of the time so far, so that a log of days is short
 BAR_SECONDS = 1.0  # how often a bar's figures are refreshed: reading them makes the host wait
+EVALUATIONS = 100  # a training with more shows about so many on a terminal, where a reader scrolls
 
 
 class Console:
     """The terminal, and a copy of what it showed in train.log.
 
     On a terminal there is a progress bar per epoch; elsewhere some lines between evaluations that are far
-    apart; quiet shows the last block only. train.log has it all, also when nothing
-    takes the output any more: a closed pipe, a terminal that has hung up, a file on a full disk.
+    apart; quiet shows the last block only. train.log has it all, also when nothing takes the output any more:
+    a closed pipe, a terminal that has hung up, a file on a full disk.
     Unless `enabled`, nothing is shown or written: rank 0 speaks for all.
     """
 
@@ -35,6 +36,8 @@ class Console:
         self._log = LogFile(log if enabled else Path(os.devnull), self.warn)
         self._terminal = sys.stdout.isatty() and sys.stderr.isatty() and enabled and not quiet
         self._bar: tqdm | None = None
+        self._scrolls = sys.stdout.isatty()
+        self._thinned = False  # whether a line has said that evaluations are left out
         self._shown = self._refreshed = -math.inf
         self._begun = time.monotonic()
 
@@ -49,13 +52,21 @@ class Console:
         self._log_line(f"warning: {text}")
         self._show(f"imclass: warning: {text}", self._err)
 
-    def status(self, text: str) -> None:
-        """Show the result of an evaluation; without a terminal, progress waits for its turn after it."""
+    def status(self, text: str, number: int = 1, total: int = 1, *, is_last: bool = False) -> None:
+        """Show the result of evaluation `number` of `total`; a terminal gets about EVALUATIONS and the last.
+
+        Elsewhere each is shown, since the reader may be a program; progress waits for its turn after it.
+        """
         self._log_line(text)
-        self._show_status(text)
+        every = math.ceil(total / EVALUATIONS) if self._scrolls else 1
+        if is_last or number % every == 0:
+            self._show_status(text)
+        elif not self._thinned:
+            self._thinned = True
+            self._show_status(f"shown below: 1 of {every} evaluations; metrics.csv has all {total:,}")
 
     def note(self, text: str) -> None:
-        """Write a line to train.log only: the terminal shows it in another way, or enough of its kind."""
+        """Write a line to train.log only: the terminal shows it in another way."""
         self._log_line(text)
 
     def block(self, text: str) -> None:

@@ -1,6 +1,7 @@
 """The training loop."""
 
 import dataclasses
+import math
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -144,9 +145,9 @@ class Trainer:
             progress.stopped = f"no better model in {self.plan.patience} evaluations"
         trained = "" if train_loss is None else f"train loss {train_loss:.4f}  "
         found = result.text(self.plan.metric) + (", best" if improved else "")
-        console = self.logger.console
-        show = console.status if self.done or self.plan.is_shown(step) else console.note
-        show(f"epoch {self.epoch:.2f}  step {step}  {trained}val {found}")
+        text = f"epoch {self.epoch:.2f}  step {step}  {trained}val {found}"
+        number = math.ceil(step / self.plan.eval_every)
+        self.logger.console.status(text, number, self.plan.evaluations, is_last=self.done)
 
     def save_if_due(self) -> None:
         """Save where the plan asks for it, at the end, and when any rank was asked to stop.
