@@ -243,6 +243,17 @@ def test_copies_of_training_images_are_counted(imclass, tmp_path: Path) -> None:
     assert "training images" not in imclass("predict", "run", "copies/a/new.png").err
     make_folder(tmp_path / "other", {".": 3}, size=(16, 16), mode="L")
     assert imclass("evaluate", "run", "--data", "other").err == ""
+    (tmp_path / "other/a").rename(tmp_path / "other/c")
+    renamed = ("evaluate", "run", "--data", "other", "--class", "c=a")
+    assert imclass(*renamed).err == ""
+    shutil.copy(tmp_path / "pictures/a/0.png", tmp_path / "pictures/a/new.png")  # now, which were trained on?
+    changed = "the run's folder of images has changed since: some of these may have been among its training"
+    assert f" name a class of the model; {changed}" in imclass("predict", "run", "pictures").err
+    assert f"warning: {changed}" in imclass(*renamed).err
+    again = imclass("evaluate", "run", "--data", "pictures").err
+    assert again.count("may have been among its training images") == again.count("\n") == 1
+    (tmp_path / "pictures").rename(tmp_path / "gone")
+    assert imclass(*renamed).err == ""
 
 
 def test_a_class_without_images_is_evaluated(imclass, folder_run, tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def evaluate_command(argv: Sequence[str]) -> None:
 
     trained = open_trained(run, options.weights)
     split, own = trained.split(options.split, options.data, renamed)
-    if not own and options.data is not None:
-        _warn_of_training_images(trained, split)
+    if options.data is not None and (renamed or not (own or trained.is_own_root(options.data))):
+        _warn_of_training_images(trained, split)  # `split` has warned of the run's own folder
     loader = trained.loader(split)
     predictions = predictions_of(with_tta(trained.model, options.tta), loader, trained.device)
     about = {name: getattr(options, name) for name in ("split", "weights", "tta", "data")}
@@ -130,11 +130,13 @@ def _renamed(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _warn_of_training_images(trained: "Trained", split: "Split") -> None:
-    """Say how many of other images are copies of those that the run was trained on."""
-    from imclass.evaluation.trained import image_hash
+    """Print how many of other images are copies of those that the run was trained on."""
+    from imclass.evaluation.trained import CHANGED, image_hash
 
     training = trained.training_images()
-    if known := sum(image_hash(image) in training for image in split.images):
+    if training is None:
+        say(f"warning: {CHANGED}")
+    elif known := sum(image_hash(image) in training for image in split.images):
         of_all = f"{known:,} of {counted(len(split), 'image')}"
         say(f"warning: {of_all} are training images: these figures are not of new pictures")
 
@@ -144,7 +146,7 @@ def _is_training_evaluation(options: argparse.Namespace) -> bool:
 
 
 def _name(options: argparse.Namespace, own: bool) -> str:
-    """Return a folder name no other evaluation uses: of --class and --map, the first folder is in it."""
+    """Return a folder name no other evaluation uses; with --class or --map, it contains the first FOLDER."""
     names = [options.split]
     if options.weights != "best":
         names.append(f"weights-{_short(options.weights) if options.weights != 'last' else 'last'}")

@@ -140,8 +140,8 @@ def _truths(files: Sequence[Path], labels: Mapping[Path, str], classes: Sequence
     return {file: by_name[name] for file, name in named.items() if name in by_name}
 
 
-def _training_images(trained: "Trained", files: Sequence[Path]) -> set[int]:
-    """Return the hashes of the run's training images; of none where no file is below their folder.
+def _training_images(trained: "Trained", files: Sequence[Path]) -> set[int] | None:
+    """Return `trained.training_images()`; an empty set if no file is below the run's folder of images.
 
     Reading them may take long: pictures from elsewhere are not compared.
     """
@@ -151,12 +151,18 @@ def _training_images(trained: "Trained", files: Sequence[Path]) -> set[int]:
     return trained.training_images() if inside else set()
 
 
-def _print_accuracy(marks: Sequence[tuple[bool, int]], training: Set[int], *, by_label: bool) -> None:
-    """marks: whether each prediction is right, and the hash of its image. training: as `_training_images`."""
-    right, known = sum(right for right, _ in marks), sum(seen in training for _, seen in marks)
+def _print_accuracy(marks: Sequence[tuple[bool, int]], training: Set[int] | None, *, by_label: bool) -> None:
+    """Print on stderr how many predictions are right, and whether the run was trained on their images.
+
+    marks: whether each prediction is right, and the hash of its image. training: as `_training_images`.
+    """
+    from imclass.evaluation.trained import CHANGED
+
+    right, known = sum(right for right, _ in marks), sum(seen in (training or ()) for _, seen in marks)
     text = f"accuracy {right / len(marks):.2%}: {right:,} of {counted(len(marks), 'picture')}"
     text += f" whose {'labels' if by_label else 'folders'} name a class of the model"
     text += f"; {known:,} of these are training images: this accuracy is not of new pictures" if known else ""
+    text += f"; {CHANGED}" if training is None else ""
     print(folded(text, sys.stderr), file=sys.stderr)
 
 

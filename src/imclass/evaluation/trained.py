@@ -36,6 +36,9 @@ from imclass.runs.checkpoint import (
 from imclass.runs.record_schema import COMPUTED, problem_of, problem_of_about
 from imclass.runs.weights import load_weights
 
+TRAINED_ON = "some of these may have been among its training images"
+CHANGED = f"the run's folder of images has changed since: {TRAINED_ON}"
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:
@@ -79,7 +82,7 @@ class Trained:
                 raise UserError(f"--data {root}: has no folders of the model's classes")
             data = self._data(root)
         own = self._is_own(data)
-        if root is not None and not own and not self._is_own_root(root):
+        if root is not None and not own and not self.is_own_root(root):
             raise UserError(
                 f"--data {root}: neither class folders of the model's classes nor the data of the run"
             )
@@ -87,7 +90,7 @@ class Trained:
         if not own:
             print(
                 "imclass: warning: these images are not those that the run was trained on; unless the data "
-                "come in parts, some of these may have been among its training images",
+                f"come in parts, {TRAINED_ON}",
                 file=sys.stderr,
             )
         return {"train": data.train, "val": data.val, "test": data.test}[name], own
@@ -97,7 +100,7 @@ class Trained:
 
         root: None for where they were.
         """
-        if root is None or self._is_own_root(root):
+        if root is None or self.is_own_root(root):
             return self._data(root)
         if self.config.dataset.name != "image_folder":
             return None
@@ -106,22 +109,25 @@ class Trained:
             return data if self._is_own(data) else None
         return None
 
-    def training_images(self) -> set[int]:
+    def training_images(self) -> set[int] | None:
         """Return what `image_hash` has for each image that the run was trained on.
 
-        Empty for other data than image folders, and where these are gone or were changed.
+        Empty for other data than image folders, and where these are gone; None where they have changed: then
+        nothing tells which of them the run was trained on.
         """
-        if self.config.dataset.name != "image_folder":
+        root = self.config.dataset.root
+        if self.config.dataset.name != "image_folder" or root is None or not Path(root).expanduser().exists():
             return set()
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(UserError):  # such as a new picture that is damaged
             data = self._data()
-            return {*map(image_hash, data.train.images)} if self._is_own(data) else set()
-        return set()
+            return {*map(image_hash, data.train.images)} if self._is_own(data) else None
+        return None
 
     def _is_own(self, data: Data) -> bool:
         return bool(data.fingerprint == self.header["data_fingerprint"])
 
-    def _is_own_root(self, root: str) -> bool:
+    def is_own_root(self, root: str) -> bool:
+        """Return whether `root` is where the run's data were."""
         own = self.config.dataset.root
         return own is not None and user_path(root).resolve() == user_path(own).resolve()
 
@@ -137,7 +143,7 @@ class Trained:
 
 
 def image_hash(image: Tensor) -> int:
-    """Return a hash of an image's pixels, uint8 (C, H, W), that other processes do not have."""
+    """Return a hash of an image's pixels, uint8 (C, H, W); it differs between processes."""
     return hash(image.numpy().tobytes())
 
 
