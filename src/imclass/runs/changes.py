@@ -9,12 +9,16 @@ from imclass.config.durations import parse_duration
 from imclass.config.schema import SETTINGS
 
 
-def refusal(path: Path, refused: Mapping[str, str], length: str) -> str:
-    """Return the message on settings that a run does not take. length: the key of what sets its length."""
+def refusal(path: Path, refused: Mapping[str, str], length: str, *, moved: bool) -> str:
+    """Return the message on settings that a run does not take. length: the key of what sets its length.
+
+    moved: whether `refused` lists dataset.root, too, which the run would take alone: it may explain the rest.
+    """
     lines = [*refused.values()]
     listed = "; ".join(lines[:8] + ([f"and {len(lines) - 8} more"] if len(lines) > 8 else []))
     to_last = any(SETTINGS[key].lengthens for key in refused)
     how = f"a run can only be made longer, by {length}=; " if to_last else ""
+    how += "dataset.root alone may differ, where the images are the same; " if moved else ""
     ways = f"choose another name=, or repeat its settings; model.weights={path} starts from its weights"
     return f"{path}: has other settings ({listed}); {how}{ways}"
 

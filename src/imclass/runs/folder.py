@@ -211,7 +211,7 @@ def _resume(path: Path, config: Config) -> RunFolder:
     if refused:
         root = {key: line for key, line in changes.items() if key == "dataset.root"}  # it may be the reason
         length = "train.steps" if stored["train.steps"] else "train.epochs"
-        raise UserError(refusal(path, root | refused, length))
+        raise UserError(refusal(path, root | refused, length, moved=bool(root.keys() - refused.keys())))
     run = RunFolder(path, config, exists=True, named=True, changes=changes)
     if run.summary.get("status") == "finished":
         run.changes = {k: line for k, line in changes.items() if is_longer(k, stored, wanted)}
