@@ -160,6 +160,15 @@ def test_all_of_it_at_once(imclass, root: Path, monkeypatch: pytest.MonkeyPatch)
     assert shlex.split(lines[-1])[:3] == ["imclass", "train", "my pictures"]
 
 
+def test_no_line_is_wider_than_the_terminal(imclass, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    outcome = imclass("data", "inspect", "my pictures")
+    assert outcome.code == 0
+    assert [line for line in outcome.out.splitlines() if len(line) > 80] == []
+    assert "begin with  dataset.on_damaged=skip (1 of them cannot be read)\n" in outcome.out
+
+
 def test_what_it_suggests_trains(imclass, root: Path, tmp_path: Path) -> None:
     (root / "train/bird").rmdir()
     outcome = imclass("data", "inspect", "my pictures", "--json", "--write", "mine.yaml", "--sheet", "s.png")
