@@ -104,7 +104,7 @@ def _with_choices(config: Config) -> Iterator[tuple[Setting, Any, str, str]]:
 def unused(config: Config | SweepConfig, typed: Collection[str] = ()) -> list[str]:
     """Return a line for each setting that has no effect because of another one.
 
-    typed: the keys that are named even where they are at their defaults; of a smoke run, none are.
+    typed: the keys that get a line even with their default value, except in a smoke run.
     """
     values, lines = values_of(config), []
     for setting in (SETTINGS | SWEEP_SETTINGS).values():

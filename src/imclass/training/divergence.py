@@ -35,7 +35,7 @@ class DivergenceWatch:
 class CollapseWatch:
     """Notices once that a network which had learned guesses again, as one whose units have all died does.
 
-    guessing: the loss of that, as of `loss_of_guessing`. images: of an epoch, over whose losses it looks.
+    guessing: what `loss_of_guessing` returns. images: how many an epoch has; the mean loss of each is judged.
     """
 
     def __init__(self, guessing: float, images: int):

@@ -24,9 +24,9 @@ def build_loss(config: TrainConfig, weights: Sequence[float] | None = None) -> n
 def loss_of_guessing(
     config: TrainConfig, drawn: Sequence[float], weights: Sequence[float] | None = None
 ) -> float:
-    """Return the loss of a network that predicts the same for all images: how often the classes occur.
+    """Return the loss of guessing: of a network that predicts the classes' frequencies for every image.
 
-    drawn: how often each is, relative to the others. weights: as of `build_loss`.
+    drawn: how often each class is drawn, relative to the others. weights: as of `build_loss`.
     """
     gamma, smoothing, total = config.focal_gamma or 0.0, config.label_smoothing, sum(drawn)
     loss = 0.0
