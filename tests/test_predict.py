@@ -287,8 +287,21 @@ def test_a_sheet_of_some_pictures_is_spread_over_the_predicted_classes(
         "imclass.reports.plots.plot_pictures", lambda pictures, title, _: titles.append(title)
     )
     make_folder(tmp_path / "p", {".": 3})
-    assert imclass("predict", "run", "p", "--sheet", "s.png").code == 0
-    assert titles == ["Predictions of run, 4 of 6, evenly over the predicted classes"]
+    outcome = imclass("predict", "run", "p", "--sheet", "s.png")
+    assert (outcome.code, outcome.err) == (0, "sheet written to s.png: 4 of 6 pictures\n")
+    assert titles == ["Predictions of run, 4 of 6 pictures, evenly over the predicted classes"]
+
+
+def test_a_sheet_of_some_pictures_shows_the_errors_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sheets, "ON_SHEET", 4)
+    image, shown, few = torch.zeros(1, 8, 8), sheets.Shown(), sheets.Shown()
+    for number in range(9):
+        few.add(Picture(image, str(number), number not in (5, 8)), number % 2)
+        shown.add(Picture(image, str(number), number in (0, 4)), 0 if number < 6 else 1)
+    assert [picture.caption for picture, _ in few.chosen()] == ["0", "1", "5", "8"]
+    assert few.part == "4 of 9 pictures, 2 of 2 errors"
+    assert [picture.caption for picture, _ in shown.chosen()] == ["1", "2", "6", "7"]
+    assert shown.part == "4 of 9 pictures, 4 of 7 errors"
 
 
 def test_pictures_in_a_folder_without_extension_and_behind_links(imclass, run, tmp_path: Path) -> None:

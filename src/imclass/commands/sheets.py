@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import require_new_file
-from imclass.errors import UserError
+from imclass.errors import UserError, counted
 
 if TYPE_CHECKING:
     from imclass.evaluation.trained import Trained
@@ -16,23 +16,40 @@ ON_SHEET = 200  # pictures
 
 
 class Shown:
-    """The pictures of a sheet: all, or ON_SHEET, spread evenly over the predicted classes."""
+    """The pictures of a sheet: all, or ON_SHEET, errors first, spread evenly over the predicted classes."""
 
     def __init__(self) -> None:
-        self.count = 0  # of all pictures
-        self._by_class: dict[int, list[tuple[int, Picture]]] = {}
+        self.count = self.errors = 0  # of all pictures
+        self._errors: dict[int, list[tuple[int, Picture]]] = {}
+        self._others: dict[int, list[tuple[int, Picture]]] = {}
 
     def add(self, picture: "Picture", predicted: int) -> None:
-        """Take a picture; where there is no place left, the last one of the most frequent class goes."""
+        """Take a picture; where there is no place left, the last one of the most frequent class goes.
+
+        Errors stay as long as anything else can go: they are what a sheet is looked at for.
+        """
         self.count += 1
-        self._by_class.setdefault(predicted, []).append((self.count, picture))
+        wrong = picture.right is False
+        self.errors += wrong
+        (self._errors if wrong else self._others).setdefault(predicted, []).append((self.count, picture))
         if self.count > ON_SHEET:
-            max(self._by_class.values(), key=len).pop()
+            kept = self._others if any(self._others.values()) else self._errors
+            max(kept.values(), key=len).pop()
 
     def chosen(self) -> "list[tuple[Picture, int]]":
         """Return the pictures in the order in which they came, each with its predicted class."""
-        rows = [(at, picture, name) for name, own in self._by_class.items() for at, picture in own]
+        kept = (*self._errors.items(), *self._others.items())
+        rows = [(at, picture, name) for name, own in kept for at, picture in own]
         return [(picture, name) for _, picture, name in sorted(rows, key=lambda row: row[0])]
+
+    @property
+    def part(self) -> str:
+        """Return how much of all is shown: '200 of 401 pictures, 2 of 2 errors'; "" for everything."""
+        if self.count <= ON_SHEET:
+            return ""
+        shown = sum(map(len, self._errors.values()))
+        of_errors = f", {shown:,} of {counted(self.errors, 'error')}" if self.errors else ""
+        return f"{ON_SHEET:,} of {counted(self.count, 'picture')}{of_errors}"
 
 
 def check_sheets(sheets: Mapping[str, Path]) -> None:
@@ -65,9 +82,8 @@ def draw_sheet(trained: "Trained", shown: Shown, file: Path, *, explain: bool) -
 
         maps = explain_images(trained, [p.image for p in pictures], [predicted for _, predicted in chosen])
         pictures = [p._replace(image=seen, heat=heat) for p, (seen, heat) in zip(pictures, maps, strict=True)]
-    left_out = shown.count > len(pictures)
-    cut = f", {len(pictures)} of {shown.count:,}, evenly over the predicted classes" if left_out else ""
+    cut = f", {shown.part}, evenly over the predicted classes" if shown.part else ""
     known = "; the true classes are known" if any(picture.right is not None for picture in pictures) else ""
     title = f"Predictions of {trained.path.name}{cut}{known}{heat_legend(pictures)}"
     plot_pictures(pictures, title, file)
-    print(f"sheet written to {file}", file=sys.stderr)
+    print(f"sheet written to {file}{f': {shown.part}' if shown.part else ''}", file=sys.stderr)
