@@ -131,6 +131,14 @@ def test_a_run_is_named_where_weights_are_wanted(run, train, imclass) -> None:
     train("two", "model.weights=run", "dataset.synthetic.classes=3", "train.epochs=2.1")
 
 
+@pytest.mark.parametrize("file", ["outputs/run", "outputs/run/best.safetensors"])
+def test_images_of_another_size_than_the_weights_are_a_warning(run, imclass, file: str) -> None:
+    typed = [f"model.weights={file}", "model.freeze=backbone", *QUICK]
+    warning = f"warning: model.weights={file} was trained on 16x16 images, here they are 24x24; "
+    assert f"\n{warning}type dataset.resize=16\n" in imclass("plan", *typed, "dataset.resize=24").out
+    assert "warning" not in imclass("plan", *typed, "dataset.resize=16").out
+
+
 def test_state_dicts_of_other_programs_are_found_in_their_files(tmp_path: Path) -> None:
     state = build("lenet").state_dict()
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "theirs.pth")

@@ -17,12 +17,13 @@ Tensors = Mapping[str, Tensor]
 
 
 class Source(NamedTuple):
-    """The weights in a file; where one of our runs wrote it, also its classes and its model.name."""
+    """The weights in a file; where a run of ours wrote it, also what was trained on what."""
 
     file: Path
     tensors: Tensors
     classes: tuple[str, ...] | None = None
-    model: str | None = None
+    model: str | None = None  # model.name
+    shape: tuple[int, ...] | None = None  # of the images that the network saw: channels, height, width
 
 
 def read_source(path: Path) -> Source:
@@ -34,28 +35,34 @@ def read_source(path: Path) -> Source:
         tensors = read_weights(path)
         with safe_open(path, "pt") as file:
             about: Any = file.metadata() or {}
-        classes = _parsed(about.get("classes", "null"), path)
+        classes, shape = (_parsed(about.get(key, "null"), key, path) for key in ("classes", "shape"))
     elif is_ours(path):
         state = read_checkpoint(path)
         tensors, about = weights_of(state), state.get("about")
         about = about if isinstance(about, Mapping) else {}
-        classes = about.get("classes")
+        classes, shape = about.get("classes"), about.get("shape")
     else:
         return Source(path, read_weights(path))
-    return Source(path, tensors, _names(classes), _model(about.get("config"), path))
+    return Source(path, tensors, _names(classes), _model(about.get("config"), path), _sides(shape))
 
 
-def _parsed(text: str, path: Path) -> Any:
+def _parsed(text: str, key: str, path: Path) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as weights: `classes` in its metadata is no JSON") from error
+        raise UserError(f"{path}: cannot be read as weights: `{key}` in its metadata is no JSON") from error
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
     """Return a list of names, None for anything else."""
     named = isinstance(value, list) and all(isinstance(name, str) for name in value)
     return tuple(value) if named else None
+
+
+def _sides(value: Any) -> tuple[int, ...] | None:
+    """Return a list of three whole numbers, None for anything else."""
+    shaped = isinstance(value, list) and len(value) == 3 and all(type(side) is int for side in value)
+    return tuple(value) if shaped else None
 
 
 def _model(config: Any, path: Path) -> str | None:

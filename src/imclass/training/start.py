@@ -14,7 +14,7 @@ from imclass.errors import UserError
 from imclass.models import InitFromImages, build_model, build_trained_model
 from imclass.models.from_timm import is_timm
 from imclass.models.transfer import transfer
-from imclass.runs.sources import read_source
+from imclass.runs.sources import Source, read_source
 
 IMAGES_FOR_INIT = 500
 SHOWN = 3  # names of frozen blocks
@@ -32,14 +32,17 @@ def build_network(config: Config, data: Data, *, resumed: bool) -> tuple[nn.Modu
     named = None if resumed else config.model.weights
     file = starting_weights(config.model) if named else None
     adapted: list[str] = []
+    sizes: list[str] = []
     if file is not None:
-        adapted = transfer(model, read_source(file), data.classes, config.model.head)
+        source = read_source(file)
+        adapted = transfer(model, source, data.classes, config.model.head)
+        sizes = _lines_on_size(str(named), source, data.shape)
     elif not (resumed or config.model.pretrained) and isinstance(model, InitFromImages):
         count = min(len(data.train), IMAGES_FOR_INIT)
         chosen = torch.linspace(0, len(data.train) - 1, count).long()  # a folder's stand class by class
         images = centre_of(data.train.images[chosen], config.dataset.centre, data.shape[1:])
         model.init_from(normalize(images, torch.tensor(data.mean), torch.tensor(data.std)))
-    return model, _lines_on_weights(named, file, adapted) if named else []
+    return model, [*_lines_on_weights(named, file, adapted), *sizes] if named else []
 
 
 def starting_weights(config: ModelConfig) -> Path | None:
@@ -58,6 +61,19 @@ def _lines_on_weights(named: str, file: Path | None, adapted: Sequence[str]) -> 
     """Return the header's lines on `model.weights`. adapted: what `transfer` returns."""
     first = f"weights  from {file}" if file else f"weights  new ones; {named}: no such file or run"
     return [first, *(f"         {line}" for line in adapted)]
+
+
+def _lines_on_size(named: str, source: Source, shape: tuple[int, int, int]) -> list[str]:
+    """Return a warning where the weights were trained on images of another size: they know things by theirs.
+
+    shape: of the images that the network sees.
+    """
+    if source.shape is None or source.shape[1:] == shape[1:]:
+        return []
+    (_, height, width), (_, high, wide) = source.shape, shape
+    advice = f"; type dataset.resize={height}" if height == width else ""
+    there, here = f"{height}x{width} images", f"{high}x{wide}"
+    return [f"warning: model.weights={named} was trained on {there}, here they are {here}{advice}"]
 
 
 def lines_on_frozen(config: ModelConfig, model: nn.Module, frozen: Sequence[str]) -> list[str]:
