@@ -18,7 +18,6 @@ from imclass.config.dataset import SyntheticConfig
 from imclass.config.schema import DatasetConfig
 from imclass.data.datasets import load_dataset
 from imclass.evaluation.prediction_rows import Prediction
-from imclass.reports.plots import Picture
 
 SYNTHETIC = SyntheticConfig(shape=[1, 16, 16], classes=4, train=160, test=64)
 KINDS = ["RGB", "L", "RGBA", "P", "1", "LA", "CMYK"]
@@ -273,15 +272,19 @@ def test_a_sheet_never_replaces_a_file(imclass, run, tmp_path: Path) -> None:
     assert (tmp_path / "p/a/0.png").read_bytes() == picture
 
 
+def predicted_a(file: str, truth: str | None = None) -> Prediction:
+    return Prediction(Path(file), torch.zeros(1, 8, 8, dtype=torch.uint8), [("a", 0.9)], truth)
+
+
 def test_a_sheet_of_some_pictures_is_spread_over_the_predicted_classes(
     imclass, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sheets, "ON_SHEET", 4)
     shown = sheets.Shown()
     for number, predicted in enumerate([0] * 5 + [2, 1, 2]):
-        shown.add(Picture(torch.zeros(1, 8, 8), str(number)), predicted)
-    chosen = [(int(picture.caption), predicted) for picture, predicted in shown.chosen()]
-    assert chosen == [(0, 0), (5, 2), (6, 1), (7, 2)]
+        shown.add(predicted_a(str(number)), predicted)
+    chosen = [(prediction.file.name, predicted) for prediction, predicted in shown.chosen()]
+    assert chosen == [("0", 0), ("5", 2), ("6", 1), ("7", 2)]
     titles: list[str] = []
     monkeypatch.setattr(
         "imclass.reports.plots.plot_pictures", lambda pictures, title, _: titles.append(title)
@@ -294,14 +297,20 @@ def test_a_sheet_of_some_pictures_is_spread_over_the_predicted_classes(
 
 def test_a_sheet_of_some_pictures_shows_the_errors_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sheets, "ON_SHEET", 4)
-    image, shown, few = torch.zeros(1, 8, 8), sheets.Shown(), sheets.Shown()
+    shown, few = sheets.Shown(), sheets.Shown()
     for number in range(9):
-        few.add(Picture(image, str(number), number not in (5, 8)), number % 2)
-        shown.add(Picture(image, str(number), number in (0, 4)), 0 if number < 6 else 1)
-    assert [picture.caption for picture, _ in few.chosen()] == ["0", "1", "5", "8"]
+        few.add(predicted_a(str(number), "b" if number in (5, 8) else "a"), number % 2)
+        shown.add(predicted_a(str(number), "a" if number in (0, 4) else "b"), 0 if number < 6 else 1)
+    assert [prediction.file.name for prediction, _ in few.chosen()] == ["0", "1", "5", "8"]
     assert few.part == "4 of 9 pictures, 2 of 2 errors"
-    assert [picture.caption for picture, _ in shown.chosen()] == ["1", "2", "6", "7"]
+    assert [prediction.file.name for prediction, _ in shown.chosen()] == ["1", "2", "6", "7"]
     assert shown.part == "4 of 9 pictures, 4 of 7 errors"
+
+
+def test_a_caption_names_the_folder_where_another_file_has_the_same_name() -> None:
+    files = ["p/a/0.png", "p/b/0.png", "p/b/1.png"]
+    captions = [p.caption for p in sheets._pictures([predicted_a(file, "b") for file in files])]
+    assert captions == ["a 90%\nis b\na/0.png", "a 90%\nis b\nb/0.png", "a 90%\nis b\n1.png"]
 
 
 def test_pictures_in_a_folder_without_extension_and_behind_links(imclass, run, tmp_path: Path) -> None:
@@ -322,8 +331,8 @@ def test_red_for_a_class_whose_name_no_folder_can_have() -> None:
     files = [Path(folder, "1.png") for folder in ("T-shirt_top", "Bag", "pictures")]
     truths = predict._truths(files, {}, ["T-shirt/top", "Bag"])
     for file, right in zip(files, (True, False, None), strict=True):
-        prediction = Prediction(file, image, [("T-shirt/top", 0.9)], truths.get(file))
-        assert predict._picture(prediction).right is right
+        (picture,) = sheets._pictures([Prediction(file, image, [("T-shirt/top", 0.9)], truths.get(file))])
+        assert picture.right is right
 
 
 @pytest.mark.fault("S11", "D3")

@@ -24,7 +24,6 @@ from imclass.runs.records import find_run
 
 if TYPE_CHECKING:
     from imclass.evaluation.trained import Trained
-    from imclass.reports.plots import Picture
 
 
 def predict_command(argv: Sequence[str]) -> None:
@@ -64,7 +63,7 @@ def predict_command(argv: Sequence[str]) -> None:
         print(line(prediction), flush=True)
         marks += [] if prediction.right is None else [(prediction.right, image_hash(image))]
         if sheets:
-            shown.add(_picture(prediction), int(indices[0]))
+            shown.add(prediction, int(indices[0]))
     if marks:
         _print_accuracy(marks, _training_images(trained, files), by_label=bool(labels))
     for name, file in sheets.items():
@@ -164,13 +163,3 @@ def _print_accuracy(marks: Sequence[tuple[bool, int]], training: Set[int] | None
     text += f"; {known:,} of these are training images: this accuracy is not of new pictures" if known else ""
     text += f"; {CHANGED}" if training is None else ""
     print(folded(text, sys.stderr), file=sys.stderr)
-
-
-def _picture(prediction: Prediction) -> "Picture":
-    """Return the image with its prediction, marked right or wrong if its true class is known."""
-    from imclass.reports.plots import Picture
-
-    name, probability = prediction.top[0]
-    truth = f"is {prediction.truth}\n" if prediction.right is False else ""
-    title = f"{name} {probability:.0%}\n{truth}{prediction.file.name}"
-    return Picture(prediction.image, title, prediction.right)

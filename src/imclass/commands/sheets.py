@@ -1,12 +1,14 @@
 """The sheets that `imclass predict` draws: predictions (--sheet), and what they rest on (--explain)."""
 
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imclass.commands.arguments import require_new_file
 from imclass.errors import UserError, counted
+from imclass.evaluation.prediction_rows import Prediction
 
 if TYPE_CHECKING:
     from imclass.evaluation.trained import Trained
@@ -20,27 +22,28 @@ class Shown:
 
     def __init__(self) -> None:
         self.count = self.errors = 0  # of all pictures
-        self._errors: dict[int, list[tuple[int, Picture]]] = {}
-        self._others: dict[int, list[tuple[int, Picture]]] = {}
+        self._errors: dict[int, list[tuple[int, Prediction]]] = {}
+        self._others: dict[int, list[tuple[int, Prediction]]] = {}
 
-    def add(self, picture: "Picture", predicted: int) -> None:
+    def add(self, prediction: Prediction, predicted: int) -> None:
         """Take a picture; where there is no place left, the last one of the most frequent class goes.
 
-        Errors stay as long as anything else can go: they are what a sheet is looked at for.
+        predicted: the index of its class. Errors stay as long as anything else can go: they are what a sheet
+        is looked at for.
         """
         self.count += 1
-        wrong = picture.right is False
+        wrong = prediction.right is False
         self.errors += wrong
-        (self._errors if wrong else self._others).setdefault(predicted, []).append((self.count, picture))
+        (self._errors if wrong else self._others).setdefault(predicted, []).append((self.count, prediction))
         if self.count > ON_SHEET:
             kept = self._others if any(self._others.values()) else self._errors
             max(kept.values(), key=len).pop()
 
-    def chosen(self) -> "list[tuple[Picture, int]]":
-        """Return the pictures in the order in which they came, each with its predicted class."""
+    def chosen(self) -> list[tuple[Prediction, int]]:
+        """Return the predictions in the order in which they came, each with its predicted class."""
         kept = (*self._errors.items(), *self._others.items())
-        rows = [(at, picture, name) for name, own in kept for at, picture in own]
-        return [(picture, name) for _, picture, name in sorted(rows, key=lambda row: row[0])]
+        rows = [(at, prediction, name) for name, own in kept for at, prediction in own]
+        return [(prediction, name) for _, prediction, name in sorted(rows, key=lambda row: row[0])]
 
     @property
     def part(self) -> str:
@@ -76,7 +79,7 @@ def draw_sheet(trained: "Trained", shown: Shown, file: Path, *, explain: bool) -
     from imclass.reports.plots import heat_legend, plot_pictures
 
     chosen = shown.chosen()
-    pictures = [picture for picture, _ in chosen]
+    pictures = _pictures([prediction for prediction, _ in chosen])
     if explain:
         from imclass.evaluation.heat_map import explain as explain_images
 
@@ -87,3 +90,20 @@ def draw_sheet(trained: "Trained", shown: Shown, file: Path, *, explain: bool) -
     title = f"Predictions of {trained.path.name}{cut}{known}{heat_legend(pictures)}"
     plot_pictures(pictures, title, file)
     print(f"sheet written to {file}{f': {shown.part}' if shown.part else ''}", file=sys.stderr)
+
+
+def _pictures(predictions: Sequence[Prediction]) -> "list[Picture]":
+    """Return the images with their predictions, marked right or wrong if the true class is known.
+
+    A file name that others on the sheet have, too, is written with its folder.
+    """
+    from imclass.reports.plots import Picture
+
+    names = Counter(prediction.file.name for prediction in predictions)
+    pictures = []
+    for p in predictions:
+        name, probability = p.top[0]
+        truth = f"is {p.truth}\n" if p.right is False else ""
+        file = p.file.name if names[p.file.name] == 1 else f"{p.file.absolute().parent.name}/{p.file.name}"
+        pictures.append(Picture(p.image, f"{name} {probability:.0%}\n{truth}{file}", p.right))
+    return pictures
