@@ -496,6 +496,12 @@ def test_measured_steps_are_no_difference_and_typed_ones_are() -> None:
     assert differing_settings([record(**{"train.steps": steps}) for steps in (70, 80)]) == ["train.steps"]
 
 
+@pytest.mark.parametrize("rival", [{"train.budget": "1min", "train.steps": 70}, {"train.steps": 70}])
+def test_epochs_without_effect_are_no_difference(rival: dict[str, Any]) -> None:
+    assert differing_settings([record(**rival, **{"train.epochs": epochs}) for epochs in (3, 5)]) == []
+    assert "train.epochs" in differing_settings([record(**rival), record()])
+
+
 def test_folds_leave_the_test_images_alone() -> None:
     assert not record().validates_on_test
     assert record(**{"dataset.val_split": "test"}).validates_on_test

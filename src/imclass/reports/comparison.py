@@ -128,10 +128,15 @@ def differing_settings(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _value(run: RunRecord, key: str) -> Any:
-    """Return a setting of a run; of one that is newer than the run, and of measured steps, the default."""
-    if key == "train.steps" and run.settings.get("train.budget"):
+    """Return a setting of a run; of one that is newer than the run, the default.
+
+    None for what has no effect beside another setting, and for steps, which train.budget measured.
+    """
+    declared = SETTINGS.get(key)
+    rivals = ("train.budget",) if key == "train.steps" else declared.overridden_by if declared else ()
+    if any(map(run.settings.get, rivals)):
         return None
-    return run.settings.get(key, SETTINGS[key].default if key in SETTINGS else None)
+    return run.settings.get(key, declared.default if declared else None)
 
 
 def table(rows: Sequence[Row]) -> list[list[Any]]:
