@@ -207,6 +207,20 @@ def test_a_table_and_a_data_set_by_name(imclass, root: Path) -> None:
     assert "dataset=synthetic" in outcome.out.splitlines()[-1]
 
 
+def test_values_that_leave_most_of_16_bits_unused_are_a_note(imclass, tmp_path: Path) -> None:
+    """Of 10 or 12 bits, the upper 8 of 16 are black; a dark picture beside bright ones is none of these."""
+    for name, highest in (("a/1.png", 4080), ("a/2.tif", 1023), ("b/1.png", 255), ("b/2.png", 60_000)):
+        (tmp_path / "deep" / name).parent.mkdir(parents=True, exist_ok=True)
+        values = np.linspace(0, highest, 64).reshape(8, 8).astype(np.uint16)
+        Image.fromarray(values).save(tmp_path / "deep" / name)
+    out = imclass("data", "inspect", "deep").out
+    note = "note        3 of 4 pictures of 16 bits have no value above 4,080 of 65,535 and are trained on as "
+    assert f"\n{note}nearly black: multiply their values by 16\n" in out
+    for name in ("a/1.png", "a/2.tif"):
+        Image.fromarray(np.full((8, 8), 60_000, np.uint16)).save(tmp_path / "deep" / name)
+    assert "16 bits" not in imclass("data", "inspect", "deep").out
+
+
 def facts(**known: object) -> Facts:
     made: dict = {
         "images": 300,
@@ -216,6 +230,8 @@ def facts(**known: object) -> Facts:
         "formats": {"JPEG": 300},
         "modes": {"RGB": 300},
         "transparent": 0,
+        "dark": 0,
+        "brightest": 0,
         "problems": [],
         "damaged": 0,
         "ignored": 0,

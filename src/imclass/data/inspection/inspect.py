@@ -20,6 +20,7 @@ from imclass.data.inspection.look import Look, look_at_file, look_at_pixels
 from imclass.data.verify import Problem
 
 PARTS = ("train", "val", "test")
+DARK = 0x4000  # a quarter of 16 bits: cameras and scanners of 10 or 12 bits stay below
 Progress = Callable[[Iterator[Look | str], int], Iterable[Look | str]]
 
 
@@ -42,6 +43,8 @@ class Facts:
     formats: dict[str, int]
     modes: dict[str, int]
     transparent: int
+    dark: int  # pictures of 16 bits with no value of `DARK` or more
+    brightest: int  # the largest value in those
     problems: list[Problem]  # damaged files among them
     damaged: int
     ignored: int  # files that training passes over
@@ -62,6 +65,11 @@ class Facts:
     def uneven(self) -> float:
         """How many times as many training images the largest class has as the smallest."""
         return max(self.train.values(), default=1) / min(self.train.values(), default=1)
+
+    @property
+    def deep(self) -> int:
+        """How many pictures have 16 bits in one channel; of more channels, Pillow reads 8."""
+        return sum(count for mode, count in self.modes.items() if mode.startswith("I"))
 
     @property
     def grey(self) -> bool:
@@ -148,6 +156,7 @@ def _facts(
     again = {index for group in same for index in group[1:]}
     once = [index for index in range(len(looks)) if index not in again]
     near = near_copies(np.stack([looks[index].thumbnail for index in once])) if once else []
+    dark = [look.brightest for look in looks if look.brightest is not None and look.brightest < DARK]
     traits = {
         "size": [f"{look.width}x{look.height}" for look in trained],
         "format": [look.format for look in trained],
@@ -162,6 +171,8 @@ def _facts(
         formats=_counted(look.format for look in looks if look.format),
         modes=_counted(look.mode for look in looks),
         transparent=sum(look.transparent for look in looks),
+        dark=len(dark),
+        brightest=max(dark, default=0),
         problems=problems,
         damaged=damaged,
         ignored=ignored,

@@ -26,6 +26,7 @@ class Look(NamedTuple):
     format: str = ""  # as Pillow names it
     mode: str = ""
     transparent: bool = False
+    brightest: int | None = None  # the largest of 16-bit values, of which decoding keeps the upper 8
 
 
 def look_at_file(path: Path) -> Look | str:
@@ -39,11 +40,12 @@ def look_at_file(path: Path) -> Look | str:
                 alpha = np.asarray(image.convert("RGBA"))[..., 3] if image.has_transparency_data else 255
                 transparent = bool(np.min(alpha) < 255)
                 kind, mode = image.format or "", image.mode
+                brightest = int(np.max(np.asarray(image))) if mode.startswith("I") else None
     except UserError as error:
         return str(error)
     except OSError as error:  # it went between the two
         return str(error)
-    return Look(digest, *_seen(pixels), kind, mode, transparent)
+    return Look(digest, *_seen(pixels), kind, mode, transparent, brightest)
 
 
 def look_at_pixels(pixels: NDArray[np.uint8]) -> Look:

@@ -121,6 +121,13 @@ def _remarks(facts: Facts, images: int) -> list[str]:
     lines = []
     if len(facts.problems) > facts.damaged:
         lines.append("training refuses these problems, but for damaged files: mend them first")
+    if 2 * facts.dark > facts.deep:  # not a few dark ones among others
+        which = (
+            f"{facts.dark:,} of {facts.deep:,} pictures of 16 bits have no value above {facts.brightest:,}"
+        )
+        factor = 2 ** (16 - facts.brightest.bit_length())
+        dim = "nearly black" if facts.brightest < 0x1000 else "dark"
+        lines.append(f"{which} of 65,535 and are trained on as {dim}: multiply their values by {factor:,}")
     copies = [*facts.copies, *facts.near_copies]
     if any(len(own.parts) > 1 for own in copies):
         lines.append("one picture in two splits makes their accuracy too good: keep one")
