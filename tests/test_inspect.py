@@ -201,7 +201,11 @@ def test_a_table_and_a_data_set_by_name(imclass, root: Path) -> None:
     (root / "train/labels.csv").write_text("\n".join(["file,label", *rows]))
     found = json.loads(imclass("data", "inspect", "my pictures/train/labels.csv", "--json").out)
     assert found["counts"] == {"cat": {"train": 3}, "dog": {"train": 3}}
-    assert found["suggestion"]["word"] == "my pictures/train/labels.csv"
+    assert (found["groups"], found["suggestion"]["word"]) == (0, "my pictures/train/labels.csv")
+    grouped = ["file,label,group", *(f"{row},{'anna' if '/02' in row else 'ben'}" for row in rows[1:])]
+    (root / "train/labels.csv").write_text("\n".join(grouped))
+    out = imclass("data", "inspect", "my pictures/train/labels.csv").out
+    assert "\ngroups      2, each kept in one split or fold\n" in out
     outcome = imclass("data", "inspect", "synthetic")
     assert outcome.code == 0, outcome.err
     assert "dataset=synthetic" in outcome.out.splitlines()[-1]
@@ -225,6 +229,7 @@ def facts(**known: object) -> Facts:
     made: dict = {
         "images": 300,
         "counts": {"cat": {"train": 100}, "dog": {"train": 200}},
+        "groups": 0,
         "sizes": {"640x480": 300},
         "shorter_side": 480,
         "formats": {"JPEG": 300},

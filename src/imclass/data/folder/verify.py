@@ -30,6 +30,7 @@ class Labelled(NamedTuple):
     name: str  # of a file, below the folder
     part: str
     label: str
+    group: str = ""  # of a table
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ def contents_of(root: Path) -> Contents:
         return _Inspection(root).look()
     listing = list_images(root, str(root))
     images = [
-        Labelled(file.name, part, listing.classes[file.label])
+        Labelled(file.name, part, listing.classes[file.label], file.group)
         for part, files in listing.parts.items()
         for file in files
     ]

@@ -38,6 +38,7 @@ class Facts:
 
     images: int  # with those that cannot be read
     counts: dict[str, dict[str, int]]  # class -> part -> images
+    groups: int  # of pictures that stay in one split
     sizes: dict[str, int]  # "64x48" -> images, the most frequent first
     shorter_side: int  # the median
     formats: dict[str, int]
@@ -166,6 +167,7 @@ def _facts(
     return Facts(
         images=len(pictures) + damaged,
         counts=counts,
+        groups=len({picture.group for picture in pictures} - {""}),
         sizes=_counted(sizes),
         shorter_side=round(statistics.median([min(look.width, look.height) for look in looks] or [0])),
         formats=_counted(look.format for look in looks if look.format),

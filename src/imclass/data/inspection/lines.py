@@ -27,6 +27,8 @@ def fact_lines(data: str, facts: Facts) -> Iterator[str]:
     """Yield the lines on what there is, and what to mend."""
     yield from _row(show(data), f"{counted(facts.images, 'image')} in {counted(len(facts.counts), 'class')}")
     yield from _table(facts)
+    if facts.groups:
+        yield from _row("groups", f"{facts.groups:,}, each kept in one split or fold")
     yield from _row("sizes", _kinds(facts.sizes) + f"; median shorter side {facts.shorter_side}")
     if facts.formats:
         yield from _row("formats", _kinds(facts.formats))
