@@ -307,7 +307,11 @@ def test_a_root_that_cannot_be_written(tmp_path: Path) -> None:
 def test_check_finds_what_a_training_on_a_folder_would_stop_at(imclass, tmp_path: Path) -> None:
     root = make_folder(tmp_path / "root", {"train": 3, "test": 1})
     check = ["check", "dataset=image_folder", "dataset.root=root", "model=lenet"]
-    assert imclass(*check).out.startswith("ok: lenet on image_folder")
+    outcome = imclass(*check)
+    assert outcome.out.startswith("ok: lenet on image_folder")
+    assert f"\nthe pictures were not opened: imclass data verify {root}\n" in outcome.out
+    outcome = imclass(*check, "sweep.name=s", "optimizer.lr=0.1,0.2")
+    assert outcome.out.startswith("ok: ") and f"imclass data verify {root}\n" in outcome.out
     (root / "train/a/0.png").unlink()
     os.mkfifo(root / "train/a/0.png")
     outcome = imclass(*check)

@@ -1,8 +1,9 @@
-"""Find every mistake in what a training or a sweep would need, and touch nothing.
+"""Find every mistake in what a training or a sweep would need, and touch nothing; no picture is opened.
 
 imclass check [the same as imclass train or imclass sweep]
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -35,13 +36,14 @@ def check_command(argv: Sequence[str]) -> None:
 
 def _report(config: Config, invocation: Invocation) -> None:
     run = open_run(config)
-    if not run.finished:
-        classes = _look_at_folder(config.dataset)
-        if classes is not None:
-            require_weight_per_class(config.train.class_weights, classes)
+    classes = None if run.finished else _look_at_folder(config.dataset)
+    if classes is not None:
+        require_weight_per_class(config.train.class_weights, classes)
     _try_plugins(config)
     where = f"{'continues' if run.exists else 'into'} {show(str(run.path))}"
     print(folded(f"ok: {run.config.model.name} on {run.config.dataset.name}, {where}", sys.stdout))
+    if classes is not None:
+        _print_unopened(config.dataset)
     for line in unused(run.config, invocation.keys):
         print(folded(f"warning: {line}", sys.stdout))
 
@@ -60,6 +62,12 @@ def _look_at_folder(data: DatasetConfig) -> tuple[str, ...] | None:
     if data.on_damaged == "fail":
         refuse_irregular(listing)
     return listing.classes
+
+
+def _print_unopened(data: DatasetConfig) -> None:
+    """Print what finds the damaged pictures that a training would refuse."""
+    command = f"imclass data verify {shlex.quote(str(data.root))}"
+    print(folded(f"the pictures were not opened: {command}", sys.stdout))
 
 
 def _try_plugins(config: Config) -> None:
@@ -101,7 +109,7 @@ def _check_sweep(invocation: Invocation) -> None:
     from imclass.sweeps.run import find_workers
 
     find_workers(request)
-    _look_at_folder(request.base.dataset)
+    classes = _look_at_folder(request.base.dataset)
     there = is_begun(request)
     if there:
         compare_with_stored(request)
@@ -112,5 +120,7 @@ def _check_sweep(invocation: Invocation) -> None:
     keys = ", ".join(request.space)
     where = f"continues {request.folder}" if there else f"into {request.folder}"
     print(f"ok: {counted(request.trials, 'trial')} over {keys}, {where}")
+    if classes is not None:
+        _print_unopened(request.base.dataset)
     for line in unused(request.config):
         print(folded(f"warning: {line}", sys.stdout))
