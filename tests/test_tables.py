@@ -57,6 +57,9 @@ def test_a_table_of_a_folder_is_that_folder(root: Path, delimiter: str) -> None:
     assert (data.fingerprint, data.classes) == (folder.fingerprint, folder.classes)
     assert data.val_name == data.test_name == "split column of labels.csv"
     assert (folder.val_name, folder.test_name) == ("val/ folder", "test/ folder")
+    for given, name in ((file, data.test_name), (root, "test/ folder")):  # nothing is left to hold out
+        expected = f"{name} (dataset.test_split=0.2 has no effect)"
+        assert load(given, test_split=0.2).test_name == expected
 
 
 def test_parquet_holds_the_same(root: Path) -> None:

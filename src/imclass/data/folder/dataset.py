@@ -29,6 +29,7 @@ from imclass.data.folder.scan import ImageFile
 from imclass.data.splits import hold_out
 from imclass.errors import UserError
 
+DEFAULT_TEST_SPLIT = DatasetConfig().test_split
 HOLD_OUT_SEED = 0  # the test set does not depend on the run's seed
 SIDE_STEP, LEAST_SIDE, LARGEST_SIDE = 32, 32, 224  # where sizes differ
 
@@ -71,6 +72,8 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
         parts["train"], parts["test"] = _hold_out(parts["train"], config.test_split, classes)
         whole = "" if parts["test"].groups is None else ", groups kept whole"
         test_name = f"stratified {100 * config.test_split:.4g} % of train (dataset.test_split){whole}"
+    elif config.test_split != DEFAULT_TEST_SPLIT:
+        test_name += f" (dataset.test_split={config.test_split} has no effect)"
     files = list(chain.from_iterable(part.files for part in parts.values()))
     key = folder_key(listing.folder, [_stored_size(config), config.background], [file[:4] for file in files])
     images = _images(listing, files, config, key)
