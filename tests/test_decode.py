@@ -11,7 +11,7 @@ import pytest
 from hostile_images import png
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import save
+from pictures import fade, save
 from PIL import Image, ImageOps
 
 from imclass.data.folder import decode
@@ -97,11 +97,15 @@ def test_other_modes_are_converted_as_pillow_does(tmp_path: Path, mode: str, nam
     assert (decode_image(tmp_path / name, None, 3) == expected.transpose(2, 0, 1)).all()
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_of_cameras_is_applied(tmp_path: Path, orientation: int) -> None:
+def turned(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    save(tmp_path / "x.png", (6, 4), exif=exif)
+    return exif
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_cameras_is_applied(tmp_path: Path, orientation: int) -> None:
+    save(tmp_path / "x.png", (6, 4), exif=turned(orientation))
     with Image.open(tmp_path / "x.png") as image:
         upright = np.asarray(ImageOps.exif_transpose(image))
     assert upright.shape[:2] == ((4, 6) if orientation < 5 else (6, 4))
@@ -158,3 +162,27 @@ def test_any_shape_gives_a_square(
 def test_extensions_are_those_of_formats_that_are_opened() -> None:
     assert {".jpg", ".jpeg", ".png", ".tif", ".webp", ".bmp", ".gif"} <= decode.extensions()
     assert not {".txt", ".csv", ".db", ".eps", ".pdf"} & decode.extensions()
+
+
+@pytest.mark.parametrize("size", [None, 5])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_open_image_is_read_as_its_file_and_stays_as_it_is(
+    tmp_path: Path, channels: int, size: int | None
+) -> None:
+    save(tmp_path / "turned.tif", (12, 7), exif=turned(6))
+    save(tmp_path / "turned.png", (12, 7), exif=turned(3))
+    save(tmp_path / "small.jpg", (9, 7), exif=turned(8))
+    Image.fromarray(np.arange(84, dtype=np.uint16).reshape(7, 12) * 700).save(tmp_path / "16.png")
+    save(tmp_path / "palette.gif", (12, 7), "P", transparency=3)
+    save(tmp_path / "faded.png", (12, 7))
+    fade(tmp_path / "faded.png")
+    for file in tmp_path.iterdir():
+        expected = decode_image(file, size, channels, (200, 90, 10))
+        with Image.open(file) as image:
+            assert (decode_image(image, size, channels, (200, 90, 10)) == expected).all(), file
+            loaded = image.copy()
+            found = decode_image(image, size, channels, (200, 90, 10))  # once more: nothing has been turned
+            assert (found == expected).all(), file
+            assert (image.size, image.mode, image.tobytes()) == (loaded.size, loaded.mode, loaded.tobytes())
+    with pytest.raises(UserError, match="floating-point pixels have no fixed range"):
+        decode_image(Image.new("F", (8, 8)), size, channels)

@@ -24,6 +24,10 @@ NOTEBOOK = [
     "assert probabilities.shape == (2, 4) and abs(probabilities.sum(1) - 1).max() < 1e-5",
     "one = run.model.predict('a.png'); assert one.classes == classes[:1]",
     "assert (one.probabilities[0] == probabilities[0]).all()",
+    "from PIL import Image; image = Image.open('a.png')",
+    "mixed = run.model.predict(['a.png', image, image, 'a.png', 'b.png']).probabilities",
+    "assert abs(mixed - probabilities[[0, 0, 0, 0, 1]]).max() < 1e-6",
+    "assert (run.model.predict(Image.open('a.png')).probabilities == one.probabilities).all()",
     "assert [run.model.classes[i] for i in probabilities.argmax(1)] == classes",
     "import json; print(json.dumps([classes, probabilities.max(1).tolist(), repr(run.model)]))",
     """
@@ -34,6 +38,9 @@ for call in (
     lambda: imclass.train(['-m', 'seed=0,1']),
     lambda: imclass.load('nowhere'),
     lambda: run.model.predict(['c.png']),
+    lambda: run.model.predict(Image.new('F', (16, 16))),
+    lambda: run.model.predict(['a.png', probabilities]),
+    lambda: run.model.predict(3),
 ):
     try:
         call()
@@ -67,7 +74,7 @@ def test_a_notebook_trains_loads_and_predicts(imclass, tmp_path: Path) -> None:
     assert shown == "<Model lenet of outputs/note, 4 classes>"
     start = next(number for number, line in enumerate(lines) if line.startswith("[")) + 1
     for line, expected in zip(
-        lines[start : start + 6],
+        lines[start : start + 9],
         [
             "model=resnet19: no such model",
             "outputs/note: has other settings (seed: 0 -> 1)",
@@ -75,6 +82,9 @@ def test_a_notebook_trains_loads_and_predicts(imclass, tmp_path: Path) -> None:
             "['-m', 'seed=0,1']: expected a list of settings such as",
             "nowhere: no run folder here or in outputs/",
             "c.png: No such file or directory",
+            "<PIL.Image.Image image mode=F size=16x16 at ",
+            "ndarray: expected paths or images of Pillow; of arrays, PIL.Image.fromarray makes them",
+            "int: expected paths or images of Pillow",
         ],
         strict=True,
     ):

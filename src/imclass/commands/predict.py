@@ -38,7 +38,7 @@ def predict_command(argv: Sequence[str]) -> None:
     files, labels = _files(options.pictures)
     sheets = {name: file for name in ("sheet", "explain") if (file := getattr(options, name)) is not None}
     check_sheets(sheets)
-    from imclass.evaluation.pictures import predict_files
+    from imclass.evaluation.pictures import predict_pictures
     from imclass.evaluation.trained import image_hash, open_trained
 
     trained = open_trained(run, options.weights)
@@ -56,7 +56,7 @@ def predict_command(argv: Sequence[str]) -> None:
     print(header, end="")
     marks: list[tuple[bool, int]] = []
     shown = Shown()
-    for file, image, probabilities in predict_files(trained, files, unreadable):
+    for file, image, probabilities in predict_pictures(trained, files, unreadable):
         values, indices = probabilities.topk(top_k)
         top = [(trained.classes[i], v) for i, v in zip(indices.tolist(), values.tolist(), strict=True)]
         prediction = Prediction(file, image, top, truths.get(file))

@@ -38,7 +38,7 @@ def explain(
 ) -> list[tuple[Tensor, Tensor]]:
     """Return images as the network sees them, uint8 (C, H, W), each with its heat map for its class.
 
-    images: as `predict_files` yields them. The model has feature maps: see `has_maps`.
+    images: as `predict_pictures` yields them. The model has feature maps: see `has_maps`.
     """
     if not images:
         return []

@@ -1,6 +1,7 @@
-"""What Python programs get: a trained model that predicts files, and a run that has ended."""
+"""What Python programs get: a trained model that predicts pictures, and a run that has ended."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
+from imclass.data.folder.decode import Source
 from imclass.errors import UserError
-from imclass.evaluation.pictures import predict_files
+from imclass.evaluation.pictures import predict_pictures
 from imclass.evaluation.trained import Trained, open_trained
 from imclass.runs.records import find_run, read_summary
 
@@ -47,13 +50,17 @@ class Model:
         """The network in evaluation mode: normalised float32 images (N, C, H, W) -> logits (N, classes)."""
         return self._trained.model
 
-    def predict(self, files: str | Path | Sequence[str | Path]) -> Predictions:
-        """Predict picture files of any size, as `imclass predict` does.
+    def predict(self, pictures: Source | Iterable[Source]) -> Predictions:
+        """Predict files and images of Pillow, of any size and mode, as `imclass predict` does.
 
-        Raises UserError naming a file that is no picture.
+        Large JPEG files are decoded at a part of their size: opened, they may give slightly other
+        probabilities. Raises UserError naming what is no picture.
         """
-        paths = [Path(file) for file in ([files] if isinstance(files, str | Path) else files)]
-        rows = [picture.probabilities for picture in predict_files(self._trained, paths, _refuse)]
+        if isinstance(pictures, str) or not isinstance(pictures, Iterable):
+            given = [_checked(pictures)]
+        else:
+            given = [_checked(picture) for picture in pictures]
+        rows = [row for _, _, row in predict_pictures(self._trained, given, _refuse)]
         probabilities = np.empty((len(rows), len(self.classes)), np.float32)
         for number, row in enumerate(rows):
             probabilities[number] = row.numpy()
@@ -63,8 +70,17 @@ class Model:
         return f"<Model {self._trained.config.model.name} of {self.path}, {len(self.classes)} classes>"
 
 
-def _refuse(file: Path, error: UserError) -> NoReturn:
-    raise UserError(f"{file}: {error}") from error
+def _checked(picture: object) -> Path | Image.Image:
+    if isinstance(picture, str | os.PathLike):
+        return Path(picture)
+    if isinstance(picture, Image.Image):
+        return picture
+    kind = type(picture).__name__
+    raise UserError(f"{kind}: expected paths or images of Pillow; of arrays, PIL.Image.fromarray makes them")
+
+
+def _refuse(picture: Path | Image.Image, error: UserError) -> NoReturn:
+    raise UserError(f"{picture}: {error}") from error
 
 
 def load(run: str | Path, weights: str | Path = "best") -> Model:

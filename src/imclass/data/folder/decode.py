@@ -31,6 +31,7 @@ _one_large = threading.Lock()
 PER_TASK = 32  # files that a thread takes at once
 
 Result = TypeVar("Result")
+Source = str | Path | Image.Image  # a file, or what Pillow has opened or made
 Colour = tuple[int, int, int]  # red, green and blue, each 0..255
 BACKGROUNDS: dict[str, Colour | None] = {"white": (255, 255, 255), "black": (0, 0, 0), "ignore": None}
 
@@ -119,16 +120,16 @@ def colour_of(background: str | list[int]) -> Colour | None:
 
 
 def decode_image(
-    path: str | Path, size: int | None, channels: int, background: Colour | None = BACKGROUNDS["white"]
+    source: Source, size: int | None, channels: int, background: Colour | None = BACKGROUNDS["white"]
 ) -> NDArray[np.uint8]:
-    """Return a file's pixels as uint8 (channels, H, W), upright.
+    """Return the pixels of a file or an open image as uint8 (channels, H, W), upright.
 
     channels: 1 (greyscale) or 3 (RGB); 16 bits keep the upper 8. size: resize the shorter side to it
     (bicubic, antialiased) and crop the centre square; None: keep the size. background: what shows through
     transparent pixels, as its brightness with one channel; None: alpha is ignored.
     Raises UserError, without the file's name, if it is damaged, too large or not an image.
     """
-    array = _decoded(path, size, "L" if channels == 1 else "RGB", background, resized=size is not None)
+    array = _decoded(source, size, "L" if channels == 1 else "RGB", background, resized=size is not None)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
@@ -138,23 +139,34 @@ def decode_unresized(path: str | Path, size: int | None, background: Colour | No
 
 
 def _decoded(
-    path: str | Path, size: int | None, mode: str, background: Colour | None, *, resized: bool
+    source: Source, size: int | None, mode: str, background: Colour | None, *, resized: bool
 ) -> NDArray[np.uint8]:
     """Return upright pixels (H, W) or (H, W, 3); not resized, JPEGs are still at least twice `size`."""
     try:
-        with ExitStack() as turns, open_regular(path) as file, open_image(file) as image:
-            _check_work(file, image)
-            if size is not None:
-                image.draft(None, (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4 or 1/8 of the size
-            if image.width * image.height > LARGE:
-                turns.enter_context(_one_large)
-            ImageOps.exif_transpose(image, in_place=True)
+        with ExitStack() as opened:
+            if isinstance(source, Image.Image):
+                image = ImageOps.exif_transpose(source)  # a copy: the caller's image stays as it is
+            else:
+                image = _read_upright(source, size, opened)
             pixels = _to_mode(image, mode, background)
             if resized and size is not None and pixels.size != (size, size):
                 pixels = ImageOps.fit(pixels, (size, size), Image.Resampling.BICUBIC)
             return np.asarray(pixels)
     except Exception as error:  # as above
         raise UserError(_reason(error)) from error
+
+
+def _read_upright(path: str | Path, size: int | None, opened: ExitStack) -> Image.Image:
+    """Return a file's image, which is closed together with `opened`; JPEGs are at least twice `size`."""
+    file = opened.enter_context(open_regular(path))
+    image = opened.enter_context(open_image(file))
+    _check_work(file, image)
+    if size is not None:
+        image.draft(None, (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4 or 1/8 of the size
+    if image.width * image.height > LARGE:
+        opened.enter_context(_one_large)
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def open_image(file: BinaryIO) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,25 +12,25 @@ from imclass.config.run_names import user_path
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Split, resize_images, side_with_margin
 from imclass.data.folder.damaged import how_to_list, skip_damaged
-from imclass.data.folder.decode import colour_of, decode_image, read_images
+from imclass.data.folder.decode import Source, colour_of, decode_image, read_images
 from imclass.data.folder.listing import list_images
 from imclass.data.folder.scan import difference, few, folder_name, part_folders
 from imclass.errors import UserError, did_you_mean
 
 
-def read_picture(path: str | Path, config: DatasetConfig, shape: tuple[int, int, int]) -> Tensor:
-    """Return a file's pixels as uint8 (C, H, W) of `shape`, or with the margin that `config.centre` leaves.
+def read_picture(source: Source, config: DatasetConfig, shape: tuple[int, int, int]) -> Tensor:
+    """Return a picture as uint8 (C, H, W) of `shape`, or with the margin that `config.centre` leaves.
 
-    config: of the data set that the network was trained on. For an image folder, files are resized as they
-    are decoded; for other data sets, as tensors, after cropping the largest centre of the right shape.
+    config: of the data set that the network was trained on. For an image folder, pictures are resized as
+    they are decoded; for other data sets, as tensors, after cropping the largest centre of the right shape.
     Raises UserError, without the file's name, if it is damaged, too large or not an image.
     """
     channels, height, width = shape
     background = colour_of(config.background)
     if config.name == "image_folder":
         side = side_with_margin(height, config.centre)
-        return torch.from_numpy(decode_image(path, side, channels, background).copy())
-    pixels = torch.from_numpy(decode_image(path, None, channels, background).copy())
+        return torch.from_numpy(decode_image(source, side, channels, background).copy())
+    pixels = torch.from_numpy(decode_image(source, None, channels, background).copy())
     high, wide = pixels.shape[1:]
     centre = center_crop(pixels, [min(high, wide * height // width), min(wide, high * width // height)])
     return resize_images(centre[None], (height, width))[0]
