@@ -358,6 +358,18 @@ def test_a_subset_of_the_classes_and_folders_of_other_names(imclass, run, tmp_pa
             ["--data", "other", "--map", "list.yaml"],
             "--map list.yaml: expected a YAML file of lines FOLDER: ",
         ),
+        (
+            ["--data", "other", "--map", "a=class0"],
+            "expected a YAML file of lines FOLDER: CLASS; for a single folder: --class a=class0\n",
+        ),
+        (
+            ["--data", "other", "--map", "null.yaml"],
+            "--map null.yaml: b: null: expected a class; to leave the folder out, move it out of --data",
+        ),
+        (
+            ["--data", "other", "--map", "no.yaml"],
+            "--map no.yaml: false: class0: expected FOLDER: CLASS, in quotes where YAML reads anything but",
+        ),
     ],
 )
 def test_faulty_names_of_classes_are_one_line(
@@ -365,6 +377,8 @@ def test_faulty_names_of_classes_are_one_line(
 ) -> None:
     save(tmp_path / "other/a/1.png", (16, 16))
     (tmp_path / "list.yaml").write_text("- a\n")
+    (tmp_path / "null.yaml").write_text("a: class0\nb: null\n")
+    (tmp_path / "no.yaml").write_text("no: class0\n")
     outcome = imclass("evaluate", "run", *argv)
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1), outcome.err
     assert expected in outcome.err

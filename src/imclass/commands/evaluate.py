@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,11 +114,7 @@ def _renamed(options: argparse.Namespace) -> dict[str, str]:
         option = f"--map {options.map}" if options.map else f"--class {options.renamed[0]}"
         raise UserError(f"{option}: goes with --data FOLDER")
     if options.map:
-        content = read_yaml(Path(options.map), most=MAX_MAP)
-        texts = [*content.keys(), *content.values()] if isinstance(content, dict) else [None]
-        if not all(isinstance(text, str | int) and not isinstance(text, bool) for text in texts):
-            raise UserError(f"--map {options.map}: expected a YAML file of lines FOLDER: CLASS")
-        renamed = {str(folder): str(name) for folder, name in content.items()}
+        renamed = _read_map(options.map)
     for text in options.renamed:
         folder, equals, name = text.partition("=")
         if not (folder and equals and name):
@@ -127,6 +124,23 @@ def _renamed(options: argparse.Namespace) -> dict[str, str]:
         renamed[folder] = name
     options.renamed = renamed
     return renamed
+
+
+def _read_map(file: str) -> dict[str, str]:
+    """Return {folder: class} of --map. Raises UserError."""
+    expected = "expected a YAML file of lines FOLDER: CLASS"
+    if "=" in file and not Path(file).exists():
+        raise UserError(f"--map {file}: {expected}; for a single folder: --class {shlex.quote(file)}")
+    content = read_yaml(Path(file), most=MAX_MAP)
+    if not isinstance(content, dict):
+        raise UserError(f"--map {file}: {expected}")
+    for folder, name in content.items():
+        line = f"--map {file}: {show(folder)}: {show(name)}"
+        if name is None:
+            raise UserError(f"{line}: expected a class; to leave the folder out, move it out of --data")
+        if not all(isinstance(text, str | int) and not isinstance(text, bool) for text in (folder, name)):
+            raise UserError(f"{line}: expected FOLDER: CLASS, in quotes where YAML reads anything but a name")
+    return {str(folder): str(name) for folder, name in content.items()}
 
 
 def _warn_of_training_images(trained: "Trained", split: "Split") -> None:
