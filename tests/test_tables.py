@@ -176,6 +176,15 @@ def test_no_text_is_one_line(root: Path) -> None:
     assert "cannot be read as a table (not a regular file but a FIFO)" in fails(root / "labels.csv")
 
 
+def test_a_table_whose_paths_start_elsewhere_is_told_where_they_do(imclass, root: Path) -> None:
+    write(root / "labels.csv", [(f"pictures/{name}", *others) for name, *others in rows_of(root)])
+    outcome = imclass("check", "pictures/labels.csv", "model=lenet")
+    assert outcome.code == 2
+    *_, last = outcome.err.splitlines()
+    assert last.endswith(f"missing or no files; paths in a table are relative to its folder, {root}")
+    assert "on_damaged" not in outcome.err
+
+
 @pytest.mark.fault("D3")
 def test_missing_and_damaged_files_are_named_or_left_out(imclass, root: Path) -> None:
     rows = rows_of(root)

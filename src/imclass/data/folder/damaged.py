@@ -5,6 +5,7 @@ import shlex
 from itertools import chain
 from pathlib import Path
 
+from imclass.config.data_root import is_table
 from imclass.config.setting import show
 from imclass.data.folder.cache import cached_text, folder_key
 from imclass.data.folder.decode import damage, read_files, read_header
@@ -40,8 +41,12 @@ def skip_damaged(listing: Listing) -> dict[str, tuple[str, ...]]:
 
 
 def refuse_irregular(listing: Listing) -> None:
-    """Raise ConfigError naming what is no file, such as a FIFO or a link to nowhere; no file is opened."""
-    names = [file.name for file in chain.from_iterable(listing.parts.values()) if file.size < 0]
+    """Raise ConfigError naming what is no file, such as a FIFO or a link to nowhere; no file is opened.
+
+    Where most files of a table are missing, their paths are wrong, and leaving them out is no way on.
+    """
+    files = [*chain.from_iterable(listing.parts.values())]
+    names = [file.name for file in files if file.size < 0]
     if not names:
         return
     problems = []
@@ -52,7 +57,9 @@ def refuse_irregular(listing: Listing) -> None:
             problems.append(f"{show(name)}: damaged or unreadable image ({error})")
     more = [f"{len(names) - SHOWN:,} more are missing or no files"] if len(names) > SHOWN else []
     *others, last = [*problems, *more]
-    raise ConfigError([*others, f"{last}; {how_to_skip(listing.root)}"])
+    misplaced = is_table(listing.root) and 2 * len(names) > len(files)
+    relative = f"paths in a table are relative to its folder, {show(str(listing.folder))}"
+    raise ConfigError([*others, f"{last}; {relative if misplaced else how_to_skip(listing.root)}"])
 
 
 def how_to_list(root: Path) -> str:
