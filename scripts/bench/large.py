@@ -56,7 +56,7 @@ def memory_group(megabytes: int) -> Iterator[Path]:
 
 def command(root: Path, folder: str, name: str, *overrides: str) -> list[str]:
     settings = ["dataset=image_folder", f"dataset.root={root}", f"dataset.resize={SIDE}", "model=resnet18"]
-    settings += ["model.stem=imagenet", "augment=crop_flip", "train.batch_size=128", "dataset.val_split=1000"]
+    settings += ["model.stem=imagenet", "augment=crop_flip", "train.batch_size=128", "dataset.val_split=0.01"]
     settings += ["dataset.test_split=0.005", "logger.plots=false", f"output_dir={folder}", f"name={name}"]
     return [sys.executable, "-m", "imclass", "train", *settings, *overrides]
 
