@@ -13,7 +13,7 @@ from conftest import records
 from pictures import make_folder, save
 
 from imclass import cli
-from imclass.commands.evaluate import _renamed
+from imclass.commands.evaluate import _renamed, _table
 from imclass.config.dataset import SyntheticConfig
 from imclass.config.schema import DatasetConfig
 from imclass.data.dataset import Split
@@ -432,3 +432,22 @@ def test_a_map_of_a_thousand_folders_is_read(tmp_path: Path) -> None:
     file.write_text("".join(f"n{i:08}: class {i}\n" for i in range(2_000)))
     options = argparse.Namespace(map=str(file), renamed=[], data="pictures")
     assert len(_renamed(options)) == 2_000
+
+
+def test_a_table_of_names_in_two_scripts_and_without_mistakes(tmp_path: Path) -> None:
+    figures = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 4}
+    scores = {
+        **dict.fromkeys(("data", "top5_accuracy")),
+        **dict.fromkeys(("loss", "expected_calibration_error"), 0.0),
+        **dict.fromkeys(("split", "weights", "tta"), "x"),
+        "images": 8,
+        "accuracy": 1.0,
+        "macro": figures,
+        "classes": [{"name": "猫の写真", **figures}, {"name": "dog", **figures}],
+        "confusion_matrix": [[4, 0], [0, 4]],
+    }
+    table = _table(scores, tmp_path)
+    lines = ["class     precision", "猫の写真     100.0%", "dog          100.0%", "mean         100.0%"]
+    assert [line[: len(start)] for line, start in zip(table.split("\n")[5:], lines, strict=False)] == lines
+    assert table.count("\n\n") == 2
+    assert "\n\n\n" not in table

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from imclass.folding import folded, in_columns
+from imclass.folding import folded, in_columns, padded
 
 PATH = "outputs/2026-11-28_23-55-33_resnet18_fashion_mnist"
 
@@ -89,3 +89,12 @@ def test_rows_of_a_table_break_before_the_same_columns() -> None:
         "c",
     ]
     assert in_columns(rows[1], widths, io.StringIO()) == f"{path}  ok        0.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"), [("cat", 3), ("猫", 2), ("ﾈｺ", 2), ("고양이", 6), ("chätön", 6), ("e\u0301", 1)]
+)
+def test_names_in_any_script_keep_the_columns_aligned(name: str, columns: int) -> None:
+    assert padded(name, 8) == name + (8 - columns) * " "
+    assert padded(name, 1) == name
+    assert in_columns([name, "12"], [6, 2], Terminal()) == name + (8 - columns) * " " + "12"

@@ -16,6 +16,7 @@ from imclass.data.inspection import copies
 from imclass.data.inspection.copies import exact_copies, near_copies
 from imclass.data.inspection.giveaways import giveaways
 from imclass.data.inspection.inspect import Facts
+from imclass.data.inspection.lines import fact_lines
 from imclass.data.inspection.look import look_at_file, look_at_pixels
 from imclass.data.inspection.suggestion import suggest
 from imclass.machine.device import resolve_device
@@ -245,6 +246,16 @@ def facts(**known: object) -> Facts:
         "giveaways": [],
     }
     return Facts(**(made | known))
+
+
+def test_the_counts_stand_in_one_column_whatever_the_script_of_the_names() -> None:
+    lines = [*fact_lines("写真", facts(counts={"猫の写真": {"train": 100}, "dog": {"train": 200}}))]
+    assert lines[0] == "写真        300 images in 2 classes"
+    assert lines[1:4] == [
+        f"{'':20}    train",
+        "            猫の写真      100",
+        "            dog           200",
+    ]
 
 
 @pytest.mark.parametrize(

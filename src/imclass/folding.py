@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -29,6 +30,19 @@ def folded(text: str, stream: Terminal) -> str:
     return "\n".join(part for line in text.split("\n") for part in _fold(line, width))
 
 
+def width_of(text: str) -> int:
+    """Return how many columns of a terminal `text` takes: Chinese, Japanese and Korean letters take two."""
+    return sum(
+        0 if unicodedata.category(c) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def padded(text: str, width: int) -> str:
+    """Return `text` with spaces behind it up to `width` columns of a terminal."""
+    return text + " " * (width - width_of(text))
+
+
 def in_columns(cells: Sequence[str], widths: Sequence[int], stream: Terminal) -> str:
     """Return a row of a table, each cell as wide as its column, two spaces between.
 
@@ -42,7 +56,7 @@ def in_columns(cells: Sequence[str], widths: Sequence[int], stream: Terminal) ->
         if start and start + width > available:
             lines.append("")
             start = len(_BELOW)
-        lines[-1] = lines[-1].ljust(start) + cell
+        lines[-1] = padded(lines[-1], start) + cell
         end = start + width
     return "\n".join(line.rstrip() for line in lines if line.strip())
 

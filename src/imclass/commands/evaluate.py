@@ -21,7 +21,7 @@ from imclass.config.setting import show
 from imclass.config.yaml_file import read_yaml
 from imclass.endings import say
 from imclass.errors import UserError, counted
-from imclass.folding import folded
+from imclass.folding import folded, padded, width_of
 from imclass.machine.signals import cleaning_up
 from imclass.runs.contents import require_own_folders
 from imclass.runs.records import find_run, read_run, validates_on_test
@@ -194,8 +194,9 @@ def _table(scores: dict[str, Any], folder: Path) -> str:
     absent = [show(row["name"]) for row in scores["classes"] if not row["support"]]
     rows = [(show(row["name"]), row, row["support"]) for row in classes[:SHOWN]]
     rows.append(("mean", scores["macro"], scores["images"]))
-    width = max(len("class"), *(len(name) for name, _, _ in rows))
+    width = max(width_of(name) for name in ("class", *(name for name, _, _ in rows)))
     left = len(classes) - SHOWN
+    confusions = _confusions(scores)
     return "\n".join(
         [
             f"{scores['data'] or scores['split']}, {counted(scores['images'], 'image')}, "
@@ -209,13 +210,13 @@ def _table(scores: dict[str, Any], folder: Path) -> str:
             "",
             f"{'class':{width}}  precision  recall      F1  images",
             *(
-                f"{name:{width}}  {row['precision']:9.1%}  {row['recall']:6.1%}  {row['f1']:6.1%}  {count:6,}"
+                f"{padded(name, width)}  {row['precision']:9.1%}  {row['recall']:6.1%}  {row['f1']:6.1%}  "
+                f"{count:6,}"
                 for name, row, count in rows
             ),
             *([f"({counted(left, 'better class')} in evaluation.json)"] if left > 0 else []),
             "",
-            *_confusions(scores),
-            "",
+            *([*confusions, ""] if confusions else []),
             f"written to   {folder}/evaluation.json, {folder}/plots/",
         ]
     )

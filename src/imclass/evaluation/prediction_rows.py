@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imclass.config.setting import show
-from imclass.folding import in_columns
+from imclass.folding import in_columns, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,12 +33,12 @@ Truths = Mapping[Path, str]
 
 
 def _table(files: Sequence[Path], top_k: int, truths: Truths) -> tuple[str, Line]:
-    first = max(len("file") if truths else 0, *(len(show(str(file))) for file in files))
-    true = [max(map(len, ("truth", *map(show, truths.values()))))] if truths else []
+    first = max(len("file") if truths else 0, *(width_of(show(str(file))) for file in files))
+    true = [max(map(width_of, ("truth", *map(show, truths.values()))))] if truths else []
 
     def row(file: str, truth: str, classes: Sequence[str]) -> str:
         cells = [file, *([truth] if truths else []), *classes]
-        return in_columns(cells, [first, *true, *map(len, classes)], sys.stdout)
+        return in_columns(cells, [first, *true, *map(width_of, classes)], sys.stdout)
 
     def line(p: Prediction) -> str:
         classes = [f"{show(name)} {probability:.1%}" for name, probability in p.top]

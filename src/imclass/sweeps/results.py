@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from imclass.config.metric import ACCURACY, METRICS, Metric
 from imclass.config.overrides import key_of
-from imclass.folding import in_columns
+from imclass.folding import in_columns, width_of
 from imclass.sweeps.request import JOURNAL
 from imclass.sweeps.space import Parameter, settings_of, stored_space
 from imclass.sweeps.store import Store, open_store, place_of
@@ -205,7 +205,7 @@ def table(results: Results, file: Path, most: int = 25) -> str:
         begin = [str(row.number), row.state, results.show(row.value), repeats, test, f"{row.seconds:.0f}"]
         lines.append([*begin, *(row.settings.get(key, "") for key in keys)])
     used = [n for n in range(len(lines[0])) if any(line[n] for line in lines[1:])]
-    widths = [max(len(line[n]) for line in lines) for n in used]
+    widths = [max(width_of(line[n]) for line in lines) for n in used]
     shown = [in_columns([line[n] for n in used], widths, sys.stdout) for line in lines]
     if len(results.rows) > most:
         shown.append(f"and {len(results.rows) - most} more: see {file}")

@@ -12,6 +12,7 @@ from imclass.config.setting import show
 from imclass.data.inspection.inspect import Copies, Facts
 from imclass.data.inspection.suggestion import UNEVEN, Choice, Suggestion
 from imclass.errors import counted
+from imclass.folding import padded, width_of
 
 SHOWN_CLASSES, SHOWN = 30, 5  # rows of the table; problems, copies and kinds
 COLUMN = 12
@@ -113,7 +114,8 @@ def _printable(text: str) -> str:
 
 def _row(name: str, text: str) -> list[str]:
     """Return a name and the text beside it; below a long name."""
-    return [f"{name:{COLUMN - 1}} {text}"] if len(name) < COLUMN else [name, *_row("", text)]
+    beside = width_of(name) < COLUMN
+    return [f"{padded(name, COLUMN - 1)} {text}"] if beside else [name, *_row("", text)]
 
 
 def _table(facts: Facts) -> Iterator[str]:
@@ -126,11 +128,11 @@ def _table(facts: Facts) -> Iterator[str]:
         left = len(rows) - 2 * half
         rows = [*rows[:half], (f"... {left} more", []), *rows[-half:]]
     names = [name if len(name) <= 40 else f"{name[:37]}..." for name, _ in rows]
-    column = max(map(len, names))
+    column = max(map(width_of, names))
     yield " " * COLUMN + f"{'':{column}}" + "".join(f"{part:>9}" for part in parts)
     for name, (_, counts) in zip(names, rows, strict=True):
         numbers = "".join(f"{count or 'none':>9,}" if count else f"{'none':>9}" for count in counts)
-        yield f"{'':{COLUMN}}{name:{column}}{numbers}".rstrip()
+        yield f"{'':{COLUMN}}{padded(name, column)}{numbers}".rstrip()
 
 
 def _kinds(counts: Mapping[str, int]) -> str:
