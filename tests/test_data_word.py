@@ -9,6 +9,7 @@ from pictures import make_folder, save
 
 from imclass.config.data_root import problem_of_runs
 from imclass.config.invocation import Invocation
+from imclass.config.overrides import parse, quoted
 from imclass.data.folder.scan import scan_folder
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -39,6 +40,15 @@ def test_ways_to_type_it(pictures: Path, monkeypatch: pytest.MonkeyPatch, typed:
     invocation = Invocation.read("train", [*typed, "seed=1"])
     assert invocation.overrides == ("dataset=image_folder", "dataset.root='my pictures'", "seed=1")
     assert invocation.words == ["my pictures", "seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("my_pictures", "my_pictures"), ("../a.b", "../a.b"), ("null", "'null'"), ("1e3", "'1e3'")],
+)
+def test_a_name_is_quoted_only_where_hydra_would_read_it_otherwise(name: str, value: str) -> None:
+    assert quoted(name) == value
+    assert parse(f"dataset.root={value}").value() == name
 
 
 def test_a_sweep_takes_a_folder(imclass, pictures: Path) -> None:

@@ -110,7 +110,9 @@ def test_a_job_with_a_bug_does_not_end_the_rest(
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["experiment=nothing.yaml"], "experiment=nothing.yaml: no such file"),
+        (["experiment=nothing.yaml"], "experiment=nothing.yaml: no such file\n"),
+        (["experiment=faulty.yml"], "experiment=faulty.yml: no such file; did you mean 'faulty.yaml'?\n"),
+        (["experiment=none/faulty.yml"], "experiment=none/faulty.yml: no such file\n"),
         (["experiment=faulty.yaml"], "optimizer.lr=-1: expected a number above 0"),
     ],
 )

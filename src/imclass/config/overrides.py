@@ -38,9 +38,10 @@ def quoted(path: Path | str) -> str:
     """Return a path as the value of an override: in Hydra's quotes, unless nothing in it needs them."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
-    if re.fullmatch(r"[A-Za-z0-9_.:/-]*/[A-Za-z0-9_.:/-]*", str(path)):
-        return str(path)
-    return QuotedString(text=str(path), quote=Quote.single).with_quotes()
+    text = str(path)
+    if re.fullmatch(r"[A-Za-z0-9_.:/-]+", text) and (found := parse(f"_={text}")) and found.value() == text:
+        return text  # a folder may also be called null or 1e3, which Hydra does not read as text
+    return QuotedString(text=text, quote=Quote.single).with_quotes()
 
 
 def is_sweep(text: str) -> bool:
@@ -123,8 +124,10 @@ def _choice_problem(group: str, value: object, config_dirs: Sequence[Path]) -> s
     known = group_choices(group, *config_dirs)
     for choice in value if isinstance(value, list) else [value]:
         if group == "experiment" and is_file_name(choice):
-            if not Path(str(choice)).exists():
-                return f"{group}={show(choice)}: no such file"
+            file = Path(str(choice))
+            if not file.exists():
+                near = did_you_mean(file.name, (other.name for other in file.parent.glob("*.y*ml")))
+                return f"{group}={show(choice)}: no such file{near}"
         elif (choice is None and group != "experiment") or (choice is not None and str(choice) not in known):
             if group == "model" and isinstance(choice, str):
                 problem = model_problem(choice, known)
