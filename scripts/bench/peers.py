@@ -6,7 +6,8 @@
 Peers (scripts/bench/peers/): a plain PyTorch script as tutorials write it, the same script tuned, Lightning
 as its documentation writes it, and ultralytics' classification trainer, in an environment of their own
 (.venv-peers), made on the first call. FOLDER: an image folder of 32x32 images with train/ and test/, such as
-CIFAR-10's, of which the first images of each class are taken. Each round runs each whole command once.
+CIFAR-10's, of which the first images of each class are taken. Each round runs each whole command once; none
+draws plots.
 Written: the figures as JSON, and a picture of the seconds beside them.
 
   seconds     of the whole command, from its start to its end
@@ -15,6 +16,7 @@ Written: the figures as JSON, and a picture of the seconds beside them.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -88,7 +90,8 @@ def measure(command: list[str | Path], first: str) -> tuple[float, float, float,
         reader.start()
         while process.poll() is None:
             peak = max(peak, memory_of(process.pid))
-            time.sleep(0.25)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2)  # s; to be asked more often would slow it down
         reader.join()
         seconds = time.perf_counter() - start
     if process.returncode:
@@ -111,7 +114,8 @@ def ours(data: Path, epochs: int, stem: str) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         settings = ["dataset=image_folder", f"dataset.root={data}", "dataset.val_split=test"]
         settings += ["model=resnet18", f"model.stem={stem}", "augment=crop_flip", "optimizer.lr=0.05"]
-        settings += ["train.batch_size=128", f"train.epochs={epochs}", f"output_dir={folder}", "name=run"]
+        settings += ["train.batch_size=128", f"train.epochs={epochs}", "logger.plots=false"]
+        settings += [f"output_dir={folder}", "name=run"]
         command = [sys.executable, "-m", "imclass", "train", *settings]
         seconds, first, memory, _ = measure(command, ", step 1 of ")
         summary = json.loads(Path(folder, "run/summary.json").read_text())
