@@ -14,6 +14,12 @@ from imclass.data.folder.scan import scan_folder
 
 pytestmark = pytest.mark.usefixtures("cache")
 
+
+def make_run(folder: Path) -> None:
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").touch()
+
+
 SHORT = ("model=lenet", "dataset.resize=16", "train.batch_size=4", "train.epochs=1", "device.threads=1")
 
 
@@ -108,7 +114,8 @@ def test_what_is_refused(imclass, tmp_path: Path, typed: list[str], message: str
     (tmp_path / "empty").mkdir()
     (tmp_path / "outputs/mine").mkdir(parents=True)
     (tmp_path / "outputs/sweeps/quick").mkdir(parents=True)
-    for file in ("mine.yaml", "outputs/mine/config.yaml", "outputs/sweeps/quick/sweep.yaml"):
+    make_run(tmp_path / "outputs/mine")
+    for file in ("mine.yaml", "outputs/sweeps/quick/sweep.yaml", "outputs/sweeps/quick/journal.log"):
         (tmp_path / file).touch()
     code, out, err = imclass("check", *typed)
     assert (code, out, err.count("\n")) == (2, "", 1), err
@@ -118,7 +125,7 @@ def test_what_is_refused(imclass, tmp_path: Path, typed: list[str], message: str
 def test_runs_beside_the_parts_are_not_in_the_way(imclass, tmp_path: Path) -> None:
     pictures = make_folder(tmp_path / "pictures", {"train": 4, "test": 2})
     save(tmp_path / "pictures/outputs/four/lr-0.1/plots/curves.png")
-    (tmp_path / "pictures/outputs/four/lr-0.1/config.yaml").touch()
+    make_run(tmp_path / "pictures/outputs/four/lr-0.1")
     assert problem_of_runs(pictures) == ""
     assert imclass("check", "pictures", "train.batch_size=4").code == 0
     for command in ("inspect", "verify"):
@@ -130,14 +137,25 @@ def test_runs_beside_the_parts_are_not_in_the_way(imclass, tmp_path: Path) -> No
 def test_runs_beside_class_folders_are_no_class(imclass, tmp_path: Path) -> None:
     make_folder(tmp_path, {".": 4})
     before = scan_folder(tmp_path, ".")
-    for run in ("outputs/mine", "runs/four/lr-0.1", "a/outputs/mine"):  # all pictures of a class count
+    for run in ("outputs/mine", "runs/four/lr-0.1"):
         save(tmp_path / run / "plots/curves.png")
-        (tmp_path / run / "config.yaml").touch()
-    classes, parts = scan_folder(tmp_path, ".")
-    assert classes == before[0] == ("a", "b")
-    assert len(parts["train"]) == len(before[1]["train"]) + 1
+        make_run(tmp_path / run)
+    save(tmp_path / "outputs/lr-find/1.png")
+    assert scan_folder(tmp_path, ".") == before
     assert imclass("check", ".", "train.batch_size=4").code == 0
     assert problem_of_runs(tmp_path / "runs").startswith(f"holds runs, such as {tmp_path}/runs/four/lr-0.1;")
+
+
+@pytest.mark.parametrize("run", ["a/mine", "a/outputs/mine", "outputs/mine"])
+@pytest.mark.parametrize("picture", ["sheet.png", "sheets/1.png"])
+def test_plots_of_a_run_are_never_trained_on(imclass, tmp_path: Path, run: str, picture: str) -> None:
+    make_folder(tmp_path, {".": 4})
+    save(tmp_path / run / "plots/curves.png")
+    make_run(tmp_path / run)
+    save((tmp_path / run).parent / picture)
+    outcome = imclass("check", ".", "train.batch_size=4")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert f"{run}: a run among the pictures of " in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -155,12 +173,24 @@ def test_a_class_stays_one_whatever_lies_beside_its_pictures(tmp_path: Path, fil
     assert problem_of_runs(root) == ""
 
 
-def test_pictures_in_folders_of_a_class_that_has_another_programs_settings(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("picture", "file"),
+    [
+        ("monday/0.png", "labelme/config.yaml"),
+        ("monday/0.png", "config.yaml"),
+        ("2020/monday/0.png", "labelme/config.yaml"),
+        ("0.jfif", "config.yaml"),
+    ],
+)
+def test_a_class_that_has_another_programs_settings(tmp_path: Path, picture: str, file: str) -> None:
     root = make_folder(tmp_path / "pictures", {".": 4})
-    save(root / "c/monday/0.png")
-    (root / "c/labelme").mkdir()
-    (root / "c/labelme/config.yaml").touch()
+    save(root / "c/0.png")
+    (root / "c" / picture).parent.mkdir(parents=True, exist_ok=True)
+    (root / "c/0.png").rename(root / "c" / picture)
+    (root / "c" / file).parent.mkdir(exist_ok=True)
+    (root / "c" / file).touch()
     assert scan_folder(root, "pictures")[0] == ("a", "b", "c")
+    assert problem_of_runs(root) == ""
 
 
 def test_runs_in_train_are_no_class(tmp_path: Path) -> None:
@@ -168,7 +198,7 @@ def test_runs_in_train_are_no_class(tmp_path: Path) -> None:
     before = scan_folder(root, "pictures")
     for file in ("mine/plots/curves.png", "lr-find/1.png"):
         save(root / "train/outputs" / file)
-    (root / "train/outputs/mine/config.yaml").touch()
+    make_run(root / "train/outputs/mine")
     assert scan_folder(root, "pictures") == before
 
 

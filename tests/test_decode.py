@@ -186,3 +186,5 @@ def test_an_open_image_is_read_as_its_file_and_stays_as_it_is(
             assert (image.size, image.mode, image.tobytes()) == (loaded.size, loaded.mode, loaded.tobytes())
     with pytest.raises(UserError, match="floating-point pixels have no fixed range"):
         decode_image(Image.new("F", (8, 8)), size, channels)
+    with pytest.raises(UserError, match="has no pixels"):
+        decode_image(Image.new("RGB", (0, 5)), size, channels)

@@ -143,9 +143,10 @@ def test_state_dicts_of_other_programs_are_found_in_their_files(tmp_path: Path) 
     state = build("lenet").state_dict()
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "theirs.pth")
     save_file(state, tmp_path / "theirs.safetensors")
-    for name in ("theirs.pth", "theirs.safetensors"):
+    save_file(state, tmp_path / "described.safetensors", {"shape": "3x224x224"})
+    for name in ("theirs.pth", "theirs.safetensors", "described.safetensors"):
         found = read_source(tmp_path / name)
-        assert (found.classes, found.model) == (None, None)
+        assert (found.classes, found.model, found.shape) == (None, None, None)
         assert transfer(build("lenet"), found, VEHICLES, "keep") == []
 
 

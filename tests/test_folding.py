@@ -92,7 +92,8 @@ def test_rows_of_a_table_break_before_the_same_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "columns"), [("cat", 3), ("猫", 2), ("ﾈｺ", 2), ("고양이", 6), ("chätön", 6), ("e\u0301", 1)]
+    ("name", "columns"),
+    [("cat", 3), ("猫", 2), ("ﾈｺ", 2), ("고양이", 6), ("chätön", 6), ("e\u0301", 1), ("\u1100\u1169", 2)],
 )
 def test_names_in_any_script_keep_the_columns_aligned(name: str, columns: int) -> None:
     assert padded(name, 8) == name + (8 - columns) * " "

@@ -224,6 +224,9 @@ def test_values_that_leave_most_of_16_bits_unused_are_a_note(imclass, tmp_path: 
     for name in ("a/1.png", "a/2.tif"):
         Image.fromarray(np.full((8, 8), 60_000, np.uint16)).save(tmp_path / "deep" / name)
     assert "16 bits" not in imclass("data", "inspect", "deep").out
+    for name in ("a/1.png", "a/2.tif", "b/1.png", "b/2.png"):
+        Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "deep" / name)
+    assert "multiply" not in imclass("data", "inspect", "deep").out
 
 
 def facts(**known: object) -> Facts:

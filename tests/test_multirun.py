@@ -48,6 +48,9 @@ def test_jobs_that_fail_leave_the_comparison_of_the_others(imclass, tmp_path: Pa
     assert more == "more: imclass report outputs/some"  # the folder that has those that diverged, too
     report = imclass("report", "some")
     assert report.code == 0 and "\n2 runs did not finish\n" in report.out
+    unnamed = imclass("train", "-m", "seed=0,1", *SHORT).out.splitlines()
+    assert unnamed[-1].startswith("more: imclass report outputs/2")  # by their dates, not all that is beside
+    assert unnamed[-1].count("outputs/") == 2
     one = imclass("train", "-m", "name=some", "seed=0", *merged(SHORT, ["optimizer.lr=0.05,1e30"]))
     assert one.code == 3 and "more:" not in one.out  # nothing to compare it with
 
@@ -113,13 +116,16 @@ def test_a_job_with_a_bug_does_not_end_the_rest(
         (["experiment=nothing.yaml"], "experiment=nothing.yaml: no such file\n"),
         (["experiment=faulty.yml"], "experiment=faulty.yml: no such file; did you mean 'faulty.yaml'?\n"),
         (["experiment=none/faulty.yml"], "experiment=none/faulty.yml: no such file\n"),
+        (["experiment=./sub/faulty.yml"], "sub/faulty.yml: no such file; did you mean 'sub/faulty.yaml'?\n"),
         (["experiment=faulty.yaml"], "optimizer.lr=-1: expected a number above 0"),
     ],
 )
 def test_an_experiment_from_a_file_is_checked(
     imclass, tmp_path: Path, argv: list[str], expected: str
 ) -> None:
-    (tmp_path / "faulty.yaml").write_text("# @package _global_\noptimizer:\n  lr: -1\n")
+    (tmp_path / "sub").mkdir()
+    for name in ("faulty.yaml", "sub/faulty.yaml"):
+        (tmp_path / name).write_text("# @package _global_\noptimizer:\n  lr: -1\n")
     outcome = imclass("check", *argv)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
     assert expected in outcome.err

@@ -292,7 +292,9 @@ def test_a_sheet_of_some_pictures_is_spread_over_the_predicted_classes(
     make_folder(tmp_path / "p", {".": 3})
     outcome = imclass("predict", "run", "p", "--sheet", "s.png")
     assert (outcome.code, outcome.err) == (0, "sheet written to s.png: 4 of 6 pictures\n")
-    assert titles == ["Predictions of run, 4 of 6 pictures, evenly over the predicted classes"]
+    assert titles == [
+        "Predictions of run, 4 of 6 pictures, errors first, then evenly over the predicted classes"
+    ]
 
 
 def test_a_sheet_of_some_pictures_shows_the_errors_first(monkeypatch: pytest.MonkeyPatch) -> None:

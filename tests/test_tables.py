@@ -183,6 +183,10 @@ def test_a_table_whose_paths_start_elsewhere_is_told_where_they_do(imclass, root
     *_, last = outcome.err.splitlines()
     assert last.endswith(f"missing or no files; paths in a table are relative to its folder, {root}")
     assert "on_damaged" not in outcome.err
+    for start in ("/nowhere", "train"):  # no folder would help; some are there
+        rows = [(f"{start}/{name}", *others) for name, *others in rows_of(root)]
+        write(root / "labels.csv", [*rows, *(rows_of(root)[:1] if start == "train" else ())])
+        assert "dataset.on_damaged=skip" in imclass("check", "pictures/labels.csv", "model=lenet").err
 
 
 @pytest.mark.fault("D3")

@@ -34,7 +34,7 @@ def width_of(text: str) -> int:
     """Return how many columns of a terminal `text` takes: Chinese, Japanese and Korean letters take two."""
     return sum(
         0 if unicodedata.category(c) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
+        for c in unicodedata.normalize("NFC", text)  # some systems write names letter by letter
     )
 
 

@@ -8,6 +8,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -72,15 +73,15 @@ def train_command(argv: Sequence[str]) -> None:
     if invocation.multirun and place is not None and place.size > 1:
         raise UserError("-m: several runs take one process; with torchrun, start each run by itself")
     with catch_signals():
-        run_app(train, invocation, conclude=_compare)
+        run_app(train, invocation, conclude=partial(_compare, named="name" in invocation.keys))
 
 
-def _compare(runs: Sequence[Path], failed: int) -> None:
-    """Print the figures of the runs of a multirun side by side. failed: how many other jobs it had."""
+def _compare(runs: Sequence[Path], *, named: bool) -> None:
+    """Print the figures of the runs of a multirun side by side. named: whether name= was typed."""
     if len(runs) > 1:
         from imclass.reports.comparison_lines import print_comparison
 
-        print_comparison(runs, failed)
+        print_comparison(runs, named=named)
 
 
 def train_from_python(

@@ -29,7 +29,7 @@ class Arguments(argparse.ArgumentParser):
 
 
 def require_new_file(option: str, file: Path | None, suffix: str) -> None:
-    """Raise UserError for a file that cannot be written, exists already, or has not the ending `suffix`.
+    """Raise UserError for a file that cannot be written, exists already, or lacks the ending `suffix`.
 
     None: the option was not typed.
     """

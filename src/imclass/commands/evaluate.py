@@ -131,7 +131,7 @@ def _read_map(file: str) -> dict[str, str]:
     expected = "expected a YAML file of lines FOLDER: CLASS"
     if "=" in file and not Path(file).exists():
         raise UserError(f"--map {file}: {expected}; for a single folder: --class {shlex.quote(file)}")
-    content = read_yaml(Path(file), most=MAX_MAP)
+    content = read_yaml(user_path(file), most=MAX_MAP)
     if not isinstance(content, dict):
         raise UserError(f"--map {file}: {expected}")
     for folder, name in content.items():

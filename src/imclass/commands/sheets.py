@@ -18,7 +18,7 @@ ON_SHEET = 200  # pictures
 
 
 class Shown:
-    """The pictures of a sheet: all, or ON_SHEET, errors first, spread evenly over the predicted classes."""
+    """The pictures of a sheet: all, or ON_SHEET: errors first, then evenly over the predicted classes."""
 
     def __init__(self) -> None:
         self.count = self.errors = 0  # of all pictures
@@ -85,7 +85,7 @@ def draw_sheet(trained: "Trained", shown: Shown, file: Path, *, explain: bool) -
 
         maps = explain_images(trained, [p.image for p in pictures], [predicted for _, predicted in chosen])
         pictures = [p._replace(image=seen, heat=heat) for p, (seen, heat) in zip(pictures, maps, strict=True)]
-    cut = f", {shown.part}, evenly over the predicted classes" if shown.part else ""
+    cut = f", {shown.part}, errors first, then evenly over the predicted classes" if shown.part else ""
     known = "; the true classes are known" if any(picture.right is not None for picture in pictures) else ""
     title = f"Predictions of {trained.path.name}{cut}{known}{heat_legend(pictures)}"
     plot_pictures(pictures, title, file)

@@ -22,7 +22,7 @@ from imclass.endings import say
 from imclass.errors import ConfigError, ImclassError, Interrupted, PartialFailure, UserError, first_line
 
 Task = Callable[[Config, Invocation], object]
-Conclude = Callable[[list[Any], int], None]
+Conclude = Callable[[list[Any]], None]
 
 
 def run_app(
@@ -32,7 +32,7 @@ def run_app(
 
     Returns what `task` does, of each job that ran here. submit: whether a launcher may send the jobs
     elsewhere; otherwise they run here, one by one. conclude: called after the jobs of `-m` with what `task`
-    returned and the number of jobs that failed, before the error of these is raised; not after an
+    returned for those that did not fail, before the error of the others is raised; not after an
     interruption. Raises ConfigError with all problems of the configuration.
     """
     if invocation.option("--help") is not None:
@@ -121,12 +121,14 @@ def _run_jobs(jobs: _Jobs, *, submit: bool, conclude: Conclude) -> list[Any]:
         composing(typed, jobs.invocation.config_dirs, folder) as (hydra, overrides),
     ):
         hydra.multirun("train", jobs, [*overrides, f"hydra.sweep.dir={quoted(folder)}"])
-    if not any(isinstance(failure, Interrupted) for failure in jobs.failures):
-        conclude(jobs.results, len(jobs.failures))
-    for failure in jobs.failures[:-1]:
-        say(str(failure))
-    if jobs.failures:
-        raise jobs.failures[-1]
+    try:
+        if not any(isinstance(failure, Interrupted) for failure in jobs.failures):
+            conclude(jobs.results)
+    finally:
+        for failure in jobs.failures[:-1]:
+            say(str(failure))
+        if jobs.failures:
+            raise jobs.failures[-1]
     return jobs.results
 
 

@@ -29,7 +29,7 @@ PICTURES = (
     ".pgm",
     ".ppm",
 )
-OWN_PICTURES = "lr-find"  # in the folder of runs; plans/ holds pages
+OWN_PICTURES = "lr-find"  # the folder of curves that `imclass lr-find` makes beside the runs
 SEARCHED = 1_000  # folders that are looked into for the first picture
 
 
@@ -72,7 +72,7 @@ def problem_of_runs(root: Path) -> str:
 def _found_run(root: Path) -> Path | None:
     """Return the folder itself if it is a run or a sweep, else one in it; deeper where it has only those."""
     try:
-        if _is_output(root):
+        if is_output(root):
             return root
         folders = sorted(path for path in root.iterdir() if path.name[0] != "." and path.is_dir())
     except OSError:  # reading the pictures says why
@@ -87,17 +87,16 @@ def _found_run(root: Path) -> Path | None:
 def run_in(folder: Path, deeper: int = 1) -> Path | None:
     """Return the folder if it is a run or a sweep, else one in it, as in outputs/; None for a class folder.
 
-    Where pictures lie in it, or in a folder in it that is no run, it is a class, whatever else is there:
-    other programs have a config.yaml too. deeper: in how many levels of folders without pictures the runs
-    may be: outputs/sweeps/quick is in one.
+    Where pictures lie in it, or in a folder in it that is no run, it is a class. deeper: in how many levels
+    of folders without pictures the runs may be: outputs/sweeps/quick is in one.
     """
     folders = _folders_beside_no_picture(folder)
     if folders is None:
         return None
-    if _is_output(folder):
+    if is_output(folder):
         return folder
-    found = next(filter(_is_output, folders), None)
-    others = [below for below in folders if below.name != OWN_PICTURES and not _is_output(below)]
+    found = next(filter(is_output, folders), None)
+    others = [below for below in folders if below.name != OWN_PICTURES and not is_output(below)]
     if any(_folders_beside_no_picture(below) is None for below in others):
         return None
     if found or not deeper:
@@ -122,8 +121,11 @@ def _folders_beside_no_picture(folder: Path) -> list[Path] | None:
     return sorted(folders)
 
 
-def _is_output(folder: Path) -> bool:
+def is_output(folder: Path) -> bool:
+    """Return whether a folder is a run or a sweep of ours: other programs have a config.yaml, too."""
     try:
-        return is_run(folder) or is_sweep(folder)
+        if is_run(folder):
+            return (folder / "checkpoints").is_dir() or (folder / "provenance.json").is_file()
+        return is_sweep(folder) and ((folder / "journal.log").is_file() or any(map(is_run, folder.iterdir())))
     except OSError:  # reading the pictures says why
         return False

@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from imclass.config.data_root import TABLES, holds_class_folders, problem_of_runs
+from imclass.config.data_root import TABLES, holds_class_folders, is_output, problem_of_runs
 from imclass.config.overrides import key_of, parse, quoted, sweep_values
 from imclass.config.run_names import is_run, user_path
 from imclass.config.schema import GROUPS, SETTINGS, SWEEP_SETTINGS
@@ -27,7 +27,7 @@ def data_overrides(word: str, overrides: Sequence[str]) -> list[str]:
     path, shown = user_path(word), shlex.quote(word)
     if not path.exists():
         raise UserError(f"{word}: no such folder or file of pictures")
-    if is_run(path):
+    if is_run(path) and is_output(path):
         raise UserError(f"{word}: a run folder; to resume it, type resume={shown}")
     if path.suffix.lower() in (".yaml", ".yml"):
         raise UserError(f"{word}: a file of settings; type experiment={shown}")

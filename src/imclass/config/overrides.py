@@ -126,7 +126,7 @@ def _choice_problem(group: str, value: object, config_dirs: Sequence[Path]) -> s
         if group == "experiment" and is_file_name(choice):
             file = Path(str(choice))
             if not file.exists():
-                near = did_you_mean(file.name, (other.name for other in file.parent.glob("*.y*ml")))
+                near = did_you_mean(str(file), map(str, file.parent.glob("*.y*ml")))
                 return f"{group}={show(choice)}: no such file{near}"
         elif (choice is None and group != "experiment") or (choice is not None and str(choice) not in known):
             if group == "model" and isinstance(choice, str):

@@ -116,7 +116,7 @@ class Trained:
         nothing tells which of them the run was trained on.
         """
         root = self.config.dataset.root
-        if self.config.dataset.name != "image_folder" or root is None or not Path(root).expanduser().exists():
+        if self.config.dataset.name != "image_folder" or root is None or not user_path(root).exists():
             return set()
         with contextlib.suppress(UserError):  # such as a new picture that is damaged
             data = self._data()

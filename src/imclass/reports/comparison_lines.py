@@ -13,20 +13,16 @@ from imclass.reports.comparison import Row, compare
 from imclass.runs.records import RunRecord, read_run
 
 
-def print_comparison(runs: Sequence[Path], failed: int) -> None:
+def print_comparison(runs: Sequence[Path], *, named: bool) -> None:
     """Print the lines of the runs of a multirun that finished, and the command that draws them.
 
-    failed: how many of its jobs did not finish; the folder of a named multirun may hold their runs, too. A
-    run whose records are damaged costs a warning.
+    named: whether they lie in a folder of their own. A run whose records are damaged costs a warning.
     """
     records, problems = read_runs(runs)
     for problem in problems:
         say(f"warning: left out: {problem}")
     if not records:
         return
-    places = {run.parent for run in runs}
-    there = len(list(runs[0].parent.glob("*/config.yaml")))
-    named = len(places) == 1 and len(runs) <= there <= len(runs) + failed
     shown = [runs[0].parent] if named else runs
     command = f"imclass report {shlex.join(map(str, shown))}"
     print(folded("\n".join(["", *lines(compare(records)), f"more: {command}"]), sys.stdout))

@@ -1,5 +1,6 @@
 """Weights that a new training starts from, with what their file says of where they come from."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ Tensors = Mapping[str, Tensor]
 
 
 class Source(NamedTuple):
-    """The weights in a file; where a run of ours wrote it, also what was trained on what."""
+    """The weights in a file; where a run of ours wrote it, also its model, classes and images."""
 
     file: Path
     tensors: Tensors
@@ -35,7 +36,9 @@ def read_source(path: Path) -> Source:
         tensors = read_weights(path)
         with safe_open(path, "pt") as file:
             about: Any = file.metadata() or {}
-        classes, shape = (_parsed(about.get(key, "null"), key, path) for key in ("classes", "shape"))
+        classes, shape = _parsed(about.get("classes", "null"), "classes", path), None
+        with contextlib.suppress(UserError):  # of other programs, too; only a warning depends on it
+            shape = _parsed(about.get("shape", "null"), "shape", path)
     elif is_ours(path):
         state = read_checkpoint(path)
         tensors, about = weights_of(state), state.get("about")
@@ -54,13 +57,13 @@ def _parsed(text: str, key: str, path: Path) -> Any:
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
-    """Return a list of names, None for anything else."""
+    """Return the names of a list as a tuple, None for anything else."""
     named = isinstance(value, list) and all(isinstance(name, str) for name in value)
     return tuple(value) if named else None
 
 
 def _sides(value: Any) -> tuple[int, ...] | None:
-    """Return a list of three whole numbers, None for anything else."""
+    """Return the three whole numbers of a list as a tuple, None for anything else."""
     shaped = isinstance(value, list) and len(value) == 3 and all(type(side) is int for side in value)
     return tuple(value) if shaped else None
 

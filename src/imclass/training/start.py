@@ -64,7 +64,7 @@ def _lines_on_weights(named: str, file: Path | None, adapted: Sequence[str]) -> 
 
 
 def _lines_on_size(named: str, source: Source, shape: tuple[int, int, int]) -> list[str]:
-    """Return a warning where the weights were trained on images of another size: they know things by theirs.
+    """Return a warning where the weights were trained on images of another size.
 
     shape: of the images that the network sees.
     """

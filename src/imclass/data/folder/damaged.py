@@ -43,7 +43,7 @@ def skip_damaged(listing: Listing) -> dict[str, tuple[str, ...]]:
 def refuse_irregular(listing: Listing) -> None:
     """Raise ConfigError naming what is no file, such as a FIFO or a link to nowhere; no file is opened.
 
-    Where most files of a table are missing, their paths are wrong, and leaving them out is no way on.
+    Where all files of a table are missing, their paths are wrong, and leaving them out is no way on.
     """
     files = [*chain.from_iterable(listing.parts.values())]
     names = [file.name for file in files if file.size < 0]
@@ -57,7 +57,7 @@ def refuse_irregular(listing: Listing) -> None:
             problems.append(f"{show(name)}: damaged or unreadable image ({error})")
     more = [f"{len(names) - SHOWN:,} more are missing or no files"] if len(names) > SHOWN else []
     *others, last = [*problems, *more]
-    misplaced = is_table(listing.root) and 2 * len(names) > len(files)
+    misplaced = is_table(listing.root) and len(names) == len(files) and not Path(names[0]).is_absolute()
     relative = f"paths in a table are relative to its folder, {show(str(listing.folder))}"
     raise ConfigError([*others, f"{last}; {relative if misplaced else how_to_skip(listing.root)}"])
 

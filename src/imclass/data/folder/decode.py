@@ -145,6 +145,8 @@ def _decoded(
     try:
         with ExitStack() as opened:
             if isinstance(source, Image.Image):
+                if 0 in source.size:
+                    raise ValueError("has no pixels")
                 image = ImageOps.exif_transpose(source)  # a copy: the caller's image stays as it is
             else:
                 image = _read_upright(source, size, opened)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from imclass.config.data_root import PART_NAMES, run_in
+from imclass.config.data_root import PART_NAMES, is_output, run_in
 from imclass.data.folder.decode import extensions, read_header
 from imclass.errors import UserError, counted
 
@@ -172,8 +172,15 @@ def _part_images(root: Path, folder: Path, classes: tuple[str, ...]) -> list[Ima
 
 
 def _images_under(folder: Path, prefix: str, label: int) -> Iterator[ImageFile]:
-    """Yield the images in `folder` and below. prefix: of their names."""
+    """Yield the images in `folder` and below. prefix: of their names.
+
+    Raises UserError for a run or a sweep of ours in it, whose plots are no images of the class.
+    """
     for name, entry in files_under(folder, prefix):
+        if entry.name in ("config.yaml", "sweep.yaml") and is_output(Path(entry.path).parent):
+            raise UserError(
+                f"{Path(entry.path).parent}: a run among the pictures of {folder}; move one of them"
+            )
         if is_image_name(name):
             try:
                 status = entry.stat()

@@ -26,7 +26,7 @@ from imclass.runs.regular import open_regular
 NEEDED, OPTIONAL = ("file", "label"), ("split", "group")
 DELIMITERS = ",;\t"
 SHOWN = 10  # bad rows
-MISSPELT = 0.75  # how near a column's name is to be: below are honest ones, such as `crop` beside `group`
+MISSPELT = 0.75  # similarity from which a column is called misspelt; `crop` has 0.67 to `group`
 
 Cells = tuple[str, Mapping[str, str]]  # "line 7", {column: text}
 
@@ -202,7 +202,7 @@ def _parquet_cells(file: Path, needed: Sequence[str]) -> Iterator[Cells]:
 
 @functools.cache
 def _warn(message: str) -> None:
-    """Say it once: a command may read a table several times."""
+    """Print a warning once: a command may read a table several times."""
     say(message)
 
 

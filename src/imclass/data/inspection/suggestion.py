@@ -121,7 +121,7 @@ def _remarks(facts: Facts, images: int) -> list[str]:
     lines = []
     if len(facts.problems) > facts.damaged:
         lines.append("training refuses these problems, but for damaged files: mend them first")
-    if 2 * facts.dark > facts.deep:  # not a few dark ones among others
+    if 2 * facts.dark > facts.deep and facts.brightest:  # not a few dark ones among others
         which = (
             f"{facts.dark:,} of {facts.deep:,} pictures of 16 bits have no value above {facts.brightest:,}"
         )
