@@ -112,8 +112,8 @@ class Trained:
     def training_images(self) -> set[int] | None:
         """Return what `image_hash` has for each image that the run was trained on.
 
-        Empty for other data than image folders, and where these are gone; None where they have changed: then
-        nothing tells which of them the run was trained on.
+        Empty for data sets other than image folders, and for folders that are gone. None for a folder that
+        has changed since: which of its images were trained on is unknown.
         """
         root = self.config.dataset.root
         if self.config.dataset.name != "image_folder" or root is None or not user_path(root).exists():
