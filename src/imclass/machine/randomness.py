@@ -23,7 +23,10 @@ def seed_everything(seed: int, purpose: str, position: int = 0) -> None:
     value = derive_seed(seed, purpose, position)
     random.seed(value)
     np.random.seed(value % 2**32)
-    torch.manual_seed(value)
+    if torch.accelerator.is_available():
+        torch.manual_seed(value)
+    else:  # without one, `manual_seed` also writes down the call stack for each kind of accelerator
+        torch.default_generator.manual_seed(value)
 
 
 def use_deterministic_kernels() -> None:
