@@ -155,8 +155,8 @@ def erase(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tens
     x = torch.arange(images.shape[3], device=images.device)
     rows = (y >= top[:, None]) & (y < (top + height)[:, None])  # (N, H), True inside the rectangle
     columns = (x >= left[:, None]) & (x < (left + width)[:, None])  # (N, W)
-    hole = rows[:, None, :, None] & columns[:, None, None, :]
-    return images.masked_fill(hole, 0)
+    rows, columns = rows.to(images.dtype), columns.to(images.dtype)  # products are faster than masks
+    return images * (1 - rows[:, None, :, None] * columns[:, None, None, :])
 
 
 def mixup(
@@ -242,5 +242,6 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor, channels_last: bool = F
     # loop over three channels is several times slower.
     width = images.shape[3]
     rows = torch.stack(images.unbind(1), dim=3).flatten(2)
-    rows = (rows * scale.repeat(width)).add_(shift.repeat(width))
+    scale, shift = (values.expand(width, -1).flatten() for values in (scale, shift))
+    rows = (rows * scale).add_(shift)
     return rows.unflatten(2, (width, -1)).permute(0, 3, 1, 2)

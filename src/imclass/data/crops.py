@@ -31,20 +31,24 @@ def crop(images: Tensor, padding: int, top: Tensor, left: Tensor, mode: Padding 
     image, 0..2 * padding; equal to padding, they leave the image as it was. mode: zeros around the image, or
     its reflection without repeating the edge.
     """
-    n, _, height, width = images.shape
+    n, channels, height, width = images.shape
     if mode == "zeros":
         padded = torch.nn.functional.pad(images, [padding] * 4)
-    else:  # torch's own has no kernel for bytes
-        rows, columns = (_reflected(side, padding, images.device) for side in (height, width))
-        padded = images.index_select(2, rows).index_select(3, columns)
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of all of them, nothing is copied
-    return windows[torch.arange(n, device=images.device), :, top, left]
+    else:
+        padded = _reflect(_reflect(images, padding, 3), padding, 2)
+    # Each row of a window is a slice of memory, which is copied several times faster than pixels by index.
+    device, (high, wide) = images.device, padded.shape[2:]
+    plane = torch.arange(n * channels, device=device).view(n, channels, 1)
+    line = plane * high + top[:, None, None] + torch.arange(height, device=device)
+    start = (line * wide + left[:, None, None]).flatten()
+    return padded.flatten().unfold(0, width, 1).index_select(0, start).view(images.shape)
 
 
-def _reflected(side: int, padding: int, device: torch.device) -> Tensor:
-    """Return the source of every pixel along a padded side: int64, (side + 2 * padding,)."""
-    last = side - 1
-    return last - (last - torch.arange(-padding, side + padding, device=device).abs()).abs()
+def _reflect(images: Tensor, padding: int, dim: int) -> Tensor:
+    """Pad one dimension by reflection; torch's own has no kernel for bytes."""
+    before = images.narrow(dim, 1, padding)
+    after = images.narrow(dim, images.shape[dim] - 1 - padding, padding)
+    return torch.cat((before.flip(dim), images, after.flip(dim)), dim)
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -55,7 +59,8 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def flip(images: Tensor, mask: Tensor) -> Tensor:
     """Mirror left to right where mask is true. images: (N, C, H, W). mask: bool, (N,)."""
-    return torch.where(mask[:, None, None, None], images.flip(3), images)
+    both = torch.cat((images, images.flip(3)))  # copies of whole images are faster than a choice by pixel
+    return both.index_select(0, torch.arange(len(images), device=images.device) + len(images) * mask)
 
 
 def random_resized_crop(

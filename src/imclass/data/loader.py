@@ -61,7 +61,8 @@ class Images:
         """Return what `gather` does, but the images as they are stored: with their margin, in their size."""
         at = indices.to(self.images.device)
         target = self.device.device
-        return self.images[at].to(target, non_blocking=True), self.labels[at].to(target, non_blocking=True)
+        images, labels = self.images.index_select(0, at), self.labels.index_select(0, at)
+        return images.to(target, non_blocking=True), labels.to(target, non_blocking=True)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return float32 images in the device's memory format, zero mean and unit variance."""

@@ -58,8 +58,8 @@ class Meter:
         hard = labels if labels.ndim == 1 else labels.argmax(dim=1)
         predicted = logits.argmax(dim=1)
         right = predicted == hard
-        images = right.sum().new_full((), len(hard))
-        self.sums += torch.stack([loss_sum.detach().float(), right.sum(), images]).to(self.sums)
+        count = right.sum()
+        self.sums += torch.stack([loss_sum.detach().float(), count, count.new_full((), len(hard))])
         if self._counts_classes:
             self._widen(logits.shape[1])
             counts = torch.stack([right, torch.ones_like(right)]).to(self.sums)

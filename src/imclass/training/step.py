@@ -85,7 +85,9 @@ class Learner:
         processes = self.device.processes
         self.optimizer.zero_grad(set_to_none=True)
         seed_everything(self.seed, f"dropout{processes.rank or ''}", step)
-        count = min(math.ceil(len(images) / self.micro_batch), len(images) // self.smallest_batch)
+        count = math.ceil(len(images) / self.micro_batch)
+        if count > 1:
+            count = min(count, len(images) // self.smallest_batch)
         losses, outputs = [], []
         parts = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
         for number, (part, part_targets) in enumerate(parts, 1):
@@ -96,11 +98,15 @@ class Learner:
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
             outputs.append(logits.detach())
-        training = (module for module in self.model.modules() if module.training)  # frozen ones stay equal
-        buffers = (buffer for module in training for buffer in module.buffers(recurse=False))
-        statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
-        processes.average_(statistics, len(images) / self.batch_size)
+        if processes.size > 1:
+            processes.average_(self._statistics(), len(images) / self.batch_size)
         return torch.stack(losses).sum(), torch.cat(outputs)
+
+    def _statistics(self) -> list[Tensor]:
+        """Return what batch norm has counted, but of frozen modules, whose ranks agree on it."""
+        training = (module for module in self.model.modules() if module.training)
+        buffers = (buffer for module in training for buffer in module.buffers(recurse=False))
+        return [buffer for buffer in buffers if buffer.is_floating_point()]
 
     def step(self, max_norm: float) -> Tensor:
         """Clip the gradients, update weights and average; return the gradients' norm before clipping.
@@ -108,7 +114,10 @@ class Learner:
         max_norm: of all gradients together; inf does not clip.
         """
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
+        parameters = list(self.model.parameters())
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if max_norm < math.inf:
+            nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
         products = isinstance(self.optimizer, Muon)  # of matrices, for which half precision is enough
         with self.device.autocast() if products else contextlib.nullcontext():
             self.scaler.step(self.optimizer)
