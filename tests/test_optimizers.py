@@ -118,8 +118,8 @@ def test_muon_trains_the_rest_with_adamw() -> None:
 
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (64, 27)])
 def test_orthogonalize_pushes_singular_values_to_one(shape: tuple[int, int]) -> None:
-    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonalize(matrix))
+    matrices = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalize(matrices))
     assert values.min() > 0.5
     assert values.max() < 1.3
 

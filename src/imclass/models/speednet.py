@@ -17,14 +17,14 @@ WHITENING_EPSILON = 5e-4  # added to the patches' variances, which are near 0 fo
 class SpeedNet(nn.Module):
     """(N, C, H, W) -> (N, classes) for H, W >= 16: 2x2 conv, three blocks, global max pool, linear.
 
-    The filters of the first layer are not trained; `init_from` makes them whiten the patches of the data.
+    The first layer is not trained; `init_from` makes its filters whiten the patches of the data.
     """
 
     def __init__(self, in_channels: int, classes: int):
         super().__init__()
         patch = in_channels * 2 * 2
         self.whiten = nn.Conv2d(in_channels, 2 * patch, 2)  # each filter and its negative
-        self.whiten.weight.requires_grad_(False)
+        self.whiten.requires_grad_(False)
         self.activation = nn.GELU()
         channels = (2 * patch, *WIDTHS)
         self.blocks = nn.Sequential(*map(_block, channels, WIDTHS))

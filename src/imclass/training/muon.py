@@ -81,7 +81,7 @@ class Muon(Optimizer):
 
 
 def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Return matrices (..., rows, columns) with their singular values pushed to about 1 (0.7 to 1.2).
+    """Return matrices (N, rows, columns) with their singular values pushed to about 1 (0.7 to 1.2).
 
     Newton-Schulz iteration with the quintic of Jordan et al. 2024: x <- a x + b (xx')x + c (xx')^2 x. Under
     autocast the products are in its precision, which is enough (same page).
@@ -92,5 +92,6 @@ def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(iterations):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
     return x.mT if transposed else x
