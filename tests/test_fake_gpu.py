@@ -79,7 +79,7 @@ def step_evaluate_and_save(folder: Path, monkeypatch: pytest.MonkeyPatch, **choi
         evaluate(trainer.learner.ema.module, val, CUDA)
         checkpointer = Checkpointer(folder)
         checkpointer.keep_best(trainer.learner.ema.module.state_dict(), {})
-        trainer.logger, trainer.grad_norm = SimpleNamespace(state_dict=dict), 0.0
+        trainer.logger, trainer.grad_norm = SimpleNamespace(state_dict=dict), None
         checkpointer.save_last(trainer.state_dict(), {"step": 2})
 
 

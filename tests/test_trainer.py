@@ -257,6 +257,15 @@ def test_gradients_are_clipped_to_the_norm(train) -> None:
     assert records(second, split="train")[-1]["grad_norm"] > 0.01  # logged before clipping
 
 
+def test_the_norm_of_the_gradients_is_known_at_each_logged_point(train) -> None:
+    """Without clipping it is measured only there: at log points, before evaluations and at the end."""
+    length = "train.epochs=null", "train.steps=8", "train.eval_every=5st"
+    each, some = (train(every, *length, f"train.log_every={every}") for every in ("1st", "3st"))
+    norms, known = ({r["step"]: r["grad_norm"] for r in records(run, split="train")} for run in (each, some))
+    assert sorted(known) == [3, 5, 6, 8]
+    assert known == {step: norms[step] for step in known}
+
+
 def diverge_at_step_14(monkeypatch: pytest.MonkeyPatch) -> None:
     backward = Learner.backward
 

@@ -7,7 +7,7 @@ Peers (scripts/bench/peers/): a plain PyTorch script as tutorials write it, the 
 as its documentation writes it, and ultralytics' classification trainer, in an environment of their own
 (.venv-peers), made on the first call. FOLDER: an image folder of 32x32 images with train/ and test/, such as
 CIFAR-10's, of which the first images of each class are taken. Each round runs each whole command once; none
-draws plots.
+draws plots. The peers evaluate each epoch; imclass after the last, and at the end the best model.
 Written: the figures as JSON, and a picture of the seconds beside them.
 
   seconds     of the whole command, from its start to its end
@@ -110,12 +110,12 @@ def memory_of(pid: int) -> float:
     return own / 1024 + sum(memory_of(int(child)) for child in children)
 
 
-def ours(data: Path, epochs: int, stem: str) -> Result:
+def ours(data: Path, epochs: int, stem: str, eval_every: str = "1ep") -> Result:
     with tempfile.TemporaryDirectory() as folder:
         settings = ["dataset=image_folder", f"dataset.root={data}", "dataset.val_split=test"]
         settings += ["model=resnet18", f"model.stem={stem}", "augment=crop_flip", "optimizer.lr=0.05"]
-        settings += ["train.batch_size=128", f"train.epochs={epochs}", "logger.plots=false"]
-        settings += [f"output_dir={folder}", "name=run"]
+        settings += ["train.batch_size=128", f"train.epochs={epochs}", f"train.eval_every={eval_every}"]
+        settings += ["logger.plots=false", f"output_dir={folder}", "name=run"]
         command = [sys.executable, "-m", "imclass", "train", *settings]
         seconds, first, memory, _ = measure(command, ", step 1 of ")
         summary = json.loads(Path(folder, "run/summary.json").read_text())
@@ -150,7 +150,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, found in results.items():
                 found.append(
-                    ours(data, options.epochs, options.stem)
+                    ours(data, options.epochs, options.stem, f"{options.epochs}ep")
                     if name == "imclass"
                     else theirs(name, python, data, options.epochs, options.stem)
                 )

@@ -55,6 +55,10 @@ class Plan:
         within = f"training ({counted(self.steps, 'step')})"
         return f"train.resolutions=[{','.join(typed)}]: expected rising times within {within}"
 
+    def logs(self, step: int) -> bool:
+        """Return whether training is logged after so many steps, as far as is known before."""
+        return step % self.log_every == 0 or step % self.eval_every == 0 or step == self.steps
+
     def side(self, step: int) -> int | None:
         """Return the side in pixels of the training images at `step`; None: that of all other images."""
         return next((side for until, side in self.resolutions if step < until), None)

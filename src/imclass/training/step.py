@@ -108,16 +108,18 @@ class Learner:
         buffers = (buffer for module in training for buffer in module.buffers(recurse=False))
         return [buffer for buffer in buffers if buffer.is_floating_point()]
 
-    def step(self, max_norm: float) -> Tensor:
+    def step(self, max_norm: float, *, measured: bool = False) -> Tensor | None:
         """Clip the gradients, update weights and average; return the gradients' norm before clipping.
 
-        max_norm: of all gradients together; inf does not clip.
+        max_norm: of all gradients together; inf does not clip, and their norm is only known if `measured`.
         """
         self.scaler.unscale_(self.optimizer)
-        parameters = list(self.model.parameters())
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if max_norm < math.inf:
-            nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+        norm = None
+        if measured or max_norm < math.inf:
+            parameters = list(self.model.parameters())
+            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            if max_norm < math.inf:
+                nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
         products = isinstance(self.optimizer, Muon)  # of matrices, for which half precision is enough
         with self.device.autocast() if products else contextlib.nullcontext():
             self.scaler.step(self.optimizer)

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from imclass.config.plan import Plan
@@ -42,7 +41,7 @@ class Trainer:
         self.meter = Meter(device, self.processes)
         self.watch = DivergenceWatch(device, self.processes)
         self.collapse = CollapseWatch(learner.guessing, loader.steps_per_epoch * loader.batch_size)
-        self.grad_norm: Tensor = torch.zeros((), device=device)
+        self.grad_norm: Tensor | float | None = None  # of the last step, where it was measured
         self.progress = Progress()
         self.stopwatch = Stopwatch()
         self.cores = CoreWatch(learner.device)
@@ -83,7 +82,7 @@ class Trainer:
         images, targets = self.loader.batch(step, self.plan.side(step))
         learner.schedule.apply(learner.optimizer, step)
         loss, logits = learner.backward(images, targets, step)
-        self.grad_norm = learner.step(self.plan.max_norm)
+        self.grad_norm = learner.step(self.plan.max_norm, measured=self.plan.logs(step + 1))
         self.meter.update(loss * (learner.batch_size / self.processes.size), logits, targets)
         self.watch.observe(step, loss)
         self.progress.step += 1
@@ -104,11 +103,8 @@ class Trainer:
         result = self.meter.compute()
         if not result.images:
             return
-        extra = {
-            "lr": self.learner.optimizer.param_groups[0]["lr"],
-            "images_per_second": result.images / self.stopwatch.since_log,
-            "grad_norm": float(self.grad_norm),
-        }
+        lr, rate = self.learner.optimizer.param_groups[0]["lr"], result.images / self.stopwatch.since_log
+        extra = {"lr": lr, "images_per_second": rate, **self._norm()}
         self.stopwatch.logged()
         self.logger.train(self.progress.step, self.epoch, result.figures, result.images, **extra)
         self.meter.reset()
@@ -197,8 +193,8 @@ class Trainer:
 
     def state_dict(self) -> State:
         parts = {name: part.state_dict() for name, part in self._parts().items()}
-        steps = {"micro_batch": self.learner.micro_batch, "grad_norm": float(self.grad_norm)}
-        progress = {**steps, **dataclasses.asdict(self.progress)}
+        micro_batch = {"micro_batch": self.learner.micro_batch}
+        progress = {**micro_batch, **self._norm(), **dataclasses.asdict(self.progress)}
         return {**parts, "progress": progress, "logger": self.logger.state_dict()}
 
     def load_state_dict(self, state: State, *, lengthened: bool = False) -> None:
@@ -211,7 +207,7 @@ class Trainer:
                 part.load_state_dict(state[name])
         progress = dict(state["progress"])
         micro_batch = progress.pop("micro_batch")
-        self.grad_norm.fill_(progress.pop("grad_norm", 0.0))  # a log point may be due
+        self.grad_norm = progress.pop("grad_norm", None)  # a log point may be due
         self.learner.micro_batch = self.learner.device.micro_batch or micro_batch
         self.progress = Progress.of(progress)
         if lengthened:
@@ -219,6 +215,9 @@ class Trainer:
         for point in self.logger.metrics.records:
             if point["split"] == "train" and point["loss"] is not None:
                 self.collapse.observe(point["loss"], point["images"])
+
+    def _norm(self) -> dict[str, float]:
+        return {} if self.grad_norm is None else {"grad_norm": float(self.grad_norm)}
 
     def _parts(self) -> dict[str, Any]:
         learner = self.learner
