@@ -18,6 +18,7 @@ from imclass import models
 from imclass.config.schema import ModelConfig
 from imclass.errors import UserError
 from imclass.models import MODELS, build_model, build_trained_model
+from imclass.models.speednet import ConvToPool
 from imclass.models.summary import describe, format_summary, layer_table
 from imclass.runs.weights import load_weights, read_weights
 
@@ -245,6 +246,22 @@ def test_imagenet_stem_is_torchvisions_model_bit_for_bit(name: str) -> None:
 def test_no_choice_of_stem_where_there_is_one(name: str) -> None:
     with pytest.raises(UserError, match=f"model.stem=cifar: {name} has only its own stem"):
         build(name, stem="cifar")
+
+
+@pytest.mark.parametrize("size", [(9, 9), (8, 8), (9, 8), (2, 3)])
+def test_speednet_leaves_out_only_what_its_pooling_drops(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, *size, dtype=torch.float64, generator=generator, requires_grad=True)
+    conv = ConvToPool(3, 4, 3, padding=1, bias=False).double()
+    outputs = conv(images)
+    assert outputs.shape[2:] == (size[0] // 2 * 2, size[1] // 2 * 2)
+    pooled = nn.functional.max_pool2d(outputs, 2)
+    expected = nn.functional.max_pool2d(nn.functional.conv2d(images, conv.weight, padding=1), 2)
+    torch.testing.assert_close(pooled, expected)
+    gradients, wanted = (
+        torch.autograd.grad(one.square().sum(), (images, conv.weight)) for one in (pooled, expected)
+    )
+    torch.testing.assert_close(gradients, wanted)
 
 
 def test_speednet_whitens_the_patches_of_the_images_it_starts_from() -> None:

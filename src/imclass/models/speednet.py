@@ -54,9 +54,23 @@ class SpeedNet(nn.Module):
         self.whiten.weight.copy_(torch.cat([filters, -filters]))
 
 
+class ConvToPool(nn.Conv2d):
+    """A 3x3 convolution before a 2x2 pooling, which drops the last row and column of an odd size.
+
+    Those are not computed: that is a tenth of the network's work for 32x32 images.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        odd_rows, odd_columns = (side % 2 for side in images.shape[2:])
+        if not odd_rows and not odd_columns:
+            return super().forward(images)
+        padded = nn.functional.pad(images, (1, 1 - odd_columns, 1, 1 - odd_rows))
+        return nn.functional.conv2d(padded, self.weight)
+
+
 def _block(channels_in: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+        ConvToPool(channels_in, channels_out, 3, padding=1, bias=False),
         nn.MaxPool2d(2),
         _norm(channels_out),
         nn.GELU(),
