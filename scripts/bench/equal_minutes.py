@@ -10,14 +10,13 @@ two short trainings on 3,000 images tell. `imclass, speedrun` is the experiment 
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from peers import PEERS, Result, environment, measure, ours, subset, theirs
+from peers import PEERS, Result, environment, measure_ours, ours, subset, theirs
 
 IMAGES = 3000  # of the short trainings
 Training = Callable[[Path, int], Result]  # image folder, epochs
@@ -49,15 +48,6 @@ def epochs_that_fit(train: Training, few: Path, all_images: int, seconds: float)
     return max(1, int((seconds - start) / ((twice - once) * all_images / IMAGES)))
 
 
-def speedrun(experiment: str, data: list[str], minutes: float) -> Result:
-    with tempfile.TemporaryDirectory() as folder:
-        words = [f"experiment={experiment}", *data, f"train.budget={minutes}min", "logger.plots=false"]
-        command = [sys.executable, "-m", "imclass", "train", *words, f"output_dir={folder}", "name=run"]
-        seconds, first, memory, _ = measure(command, ", step 1 of ")
-        summary = json.loads(Path(folder, "run/summary.json").read_text())
-    return Result(seconds, first, memory, summary["test"]["accuracy"])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -85,9 +75,10 @@ def main() -> None:
         for name, train in trainings.items():
             epochs = epochs_that_fit(train, few, total, 60 * options.minutes)
             report(name, epochs, train(root, epochs))
-    own = ["dataset=image_folder", f"dataset.root={options.root}"] if options.root else []
-    experiment = "cifar10_speedrun" if options.root else "fashion_mnist_speedrun"
-    report("imclass, speedrun", None, speedrun(experiment, own, options.minutes))
+    settings = ["experiment=fashion_mnist_speedrun"]
+    if options.root:
+        settings = ["experiment=cifar10_speedrun", "dataset=image_folder", f"dataset.root={options.root}"]
+    report("imclass, speedrun", None, measure_ours([*settings, f"train.budget={options.minutes}min"]))
 
 
 if __name__ == "__main__":

@@ -111,12 +111,17 @@ def memory_of(pid: int) -> float:
 
 
 def ours(data: Path, epochs: int, stem: str, eval_every: str = "1ep") -> Result:
+    settings = ["dataset=image_folder", f"dataset.root={data}", "dataset.val_split=test"]
+    settings += ["model=resnet18", f"model.stem={stem}", "augment=crop_flip", "optimizer.lr=0.05"]
+    settings += ["train.batch_size=128", f"train.epochs={epochs}", f"train.eval_every={eval_every}"]
+    return measure_ours(settings)
+
+
+def measure_ours(settings: list[str]) -> Result:
+    """Measure `imclass train` with these settings."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = ["dataset=image_folder", f"dataset.root={data}", "dataset.val_split=test"]
-        settings += ["model=resnet18", f"model.stem={stem}", "augment=crop_flip", "optimizer.lr=0.05"]
-        settings += ["train.batch_size=128", f"train.epochs={epochs}", f"train.eval_every={eval_every}"]
-        settings += ["logger.plots=false", f"output_dir={folder}", "name=run"]
-        command = [sys.executable, "-m", "imclass", "train", *settings]
+        own = ["logger.plots=false", f"output_dir={folder}", "name=run"]
+        command = [sys.executable, "-m", "imclass", "train", *settings, *own]
         seconds, first, memory, _ = measure(command, ", step 1 of ")
         summary = json.loads(Path(folder, "run/summary.json").read_text())
     return Result(seconds, first, memory, summary["test"]["accuracy"])

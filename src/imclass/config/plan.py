@@ -56,7 +56,7 @@ class Plan:
         return f"train.resolutions=[{','.join(typed)}]: expected rising times within {within}"
 
     def logs(self, step: int) -> bool:
-        """Return whether training is logged after so many steps, as far as is known before."""
+        """Return whether training is logged after this many steps; a time limit may add a point."""
         return step % self.log_every == 0 or step % self.eval_every == 0 or step == self.steps
 
     def side(self, step: int) -> int | None:

@@ -16,7 +16,7 @@ class Ema:
         self._average: AveragedModel | None = None
         if decay is not None:
             self._move = get_ema_multi_avg_fn(decay)
-            self._average = AveragedModel(model, multi_avg_fn=self._move, use_buffers=True)
+            self._average = AveragedModel(model, use_buffers=True)
             self._tensors = list(_by_type(self._average.module, model))
 
     @property
@@ -30,7 +30,7 @@ class Ema:
         if not self._average.n_averaged:  # it takes over the model's values
             self._average.update_parameters(self._model)
             return
-        for averaged, current in self._tensors:  # as `update_parameters`, which walks both models each time
+        for averaged, current in self._tensors:  # `update_parameters` would walk both models at each step
             self._move(averaged, current, self._average.n_averaged)
         self._average.n_averaged += 1
 

@@ -103,7 +103,7 @@ class Learner:
         return torch.stack(losses).sum(), torch.cat(outputs)
 
     def _statistics(self) -> list[Tensor]:
-        """Return what batch norm has counted, but of frozen modules, whose ranks agree on it."""
+        """Return batch norm's running statistics, except those of frozen modules, equal on all ranks."""
         training = (module for module in self.model.modules() if module.training)
         buffers = (buffer for module in training for buffer in module.buffers(recurse=False))
         return [buffer for buffer in buffers if buffer.is_floating_point()]
@@ -111,7 +111,7 @@ class Learner:
     def step(self, max_norm: float, *, measured: bool = False) -> Tensor | None:
         """Clip the gradients, update weights and average; return the gradients' norm before clipping.
 
-        max_norm: of all gradients together; inf does not clip, and their norm is only known if `measured`.
+        max_norm: of all gradients together; inf does not clip, and then None is returned unless `measured`.
         """
         self.scaler.unscale_(self.optimizer)
         norm = None
