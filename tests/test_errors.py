@@ -211,3 +211,32 @@ def test_closed_and_full_streams(redirection: str, code: int, said: str) -> None
 )
 def test_a_number_agrees_with_its_noun(count: int, noun: str, words: str) -> None:
     assert counted(count, noun) == words
+
+
+ENDING = """
+import atexit, threading, time
+from imclass.endings import end_process
+
+class Whole:
+    def __del__(self):
+        print("torn down")
+
+whole = Whole()
+atexit.register(print, "at exit")
+threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+print("program")
+end_process(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("launched", "printed"),
+    [({}, ["program", "thread", "at exit"]), ({"RANK": "0", "WORLD_SIZE": "1"}, ["program"])],
+    ids=["alone", "a rank"],
+)
+def test_a_process_ends_without_its_interpreters_teardown(
+    launched: dict[str, str], printed: list[str]
+) -> None:
+    environment = {**os.environ, **launched}
+    done = subprocess.run([sys.executable, "-c", ENDING], env=environment, stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout.splitlines()) == (3, printed)

@@ -38,7 +38,9 @@ build-backend = "hatchling.build"
 name = "my_package"
 version = "1.0"
 
+[project.entry-points."imclass.models"]
 {ENTRY_POINT}
+
 [project.entry-points."imclass.augments"]
 {INVERT}
 """

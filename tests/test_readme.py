@@ -22,7 +22,7 @@ COMMANDS = [
 ]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 (TINY,) = [block for block in PYTHON if "def tiny" in block]  # the package of the section Extend
-(ENTRY_POINT,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+(ENTRY_POINT,) = re.findall(r"`(tiny = .*?)` under `\[project.entry-points.\"imclass.models\"\]`", README)
 # The commands as typed are checked; what runs is as short as possible, on the smallest data and model.
 SHORT = [
     "dataset=synthetic",
@@ -98,9 +98,7 @@ def test_the_model_of_another_package_trains(
     metadata = tmp_path / "my_package-1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my_package\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text(
-        ENTRY_POINT.replace("project.entry-points.", "").replace('"', "")
-    )
+    (metadata / "entry_points.txt").write_text("[imclass.models]\n" + ENTRY_POINT.replace('"', ""))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_package", raising=False)  # another test's
     outcome = imclass(*merged(["train", *SHORT], ["model=tiny", "train.epochs=1"]))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from imclass.endings import exit_code_of, provide_streams
+from imclass.endings import begin_process, end_process, exit_code_of
 from imclass.errors import UserError, did_you_mean
 from imclass.machine.signals import answer_signals
 
@@ -110,9 +110,9 @@ def main(argv: Sequence[str]) -> int:
 
 def script() -> NoReturn:
     """The program `imclass`, from the arguments of its process to its exit."""
-    provide_streams()
+    begin_process()
     answer_signals()
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))
 
 
 def _dispatch(argv: Sequence[str]) -> None:

@@ -1,9 +1,12 @@
-"""How a program ends: its exit code, and what it prints, in a form that a terminal can show."""
+"""How a program begins and ends: its streams and exit code, and what it prints, as a terminal can show it."""
 
+import atexit
 import contextlib
+import gc
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import NoReturn, TextIO
@@ -14,6 +17,9 @@ from imclass.folding import folded
 # A mistake that is found before the ranks have joined is found by all of them. Rank 0 reports it; the others
 # wait this long for torchrun to end them: the first to exit would end rank 0 while it starts.
 LAUNCHER_SECONDS = 10.0
+# New objects between two searches for unreachable ones. To import torch makes a million that all stay:
+# Python's own 700 cost half a second there.
+OBJECTS_BETWEEN_SEARCHES = 50_000
 
 
 def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
@@ -74,6 +80,12 @@ def _print_traceback() -> None:
     traceback.print_exc()
 
 
+def begin_process() -> None:
+    """Prepare this process for a program that imports torch and prints."""
+    provide_streams()
+    gc.set_threshold(OBJECTS_BETWEEN_SEARCHES)
+
+
 def provide_streams() -> None:
     """Open the null device for each of stdin, stdout and stderr that this process was started without.
 
@@ -110,12 +122,14 @@ def _takes_output() -> bool:
 
 
 def end_process(code: int) -> NoReturn:
-    """Exit with `code`, after a rank's last word without tearing down its interpreter.
+    """Exit with `code` as Python does, but without tearing down the interpreter.
 
-    Threads that torch leaves running there abort the process at times, after all is written and left.
+    With torch in it that takes a second, for nothing; and threads that torch leaves running abort a rank
+    there at times, after all is written. A rank waits for no thread either: its peers may be gone.
     """
     if _rank() is None:
-        sys.exit(code)
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

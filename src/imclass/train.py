@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from imclass.endings import end_process, exit_code_of, provide_streams
+from imclass.endings import begin_process, end_process, exit_code_of
 from imclass.errors import UserError
 from imclass.machine.launcher import launched_as
 from imclass.machine.signals import STOP, answer_signals, catch_signals
@@ -122,7 +122,7 @@ class _Program(ModuleType):
 sys.modules[__name__].__class__ = _Program
 
 if __name__ == "__main__":
-    provide_streams()
+    begin_process()
     answer_signals()
     argv = sys.argv[1:]
     end_process(exit_code_of(lambda: train_command(argv), debug="debug=true" in argv))
