@@ -110,11 +110,11 @@ def memory_of(pid: int) -> float:
     return own / 1024 + sum(memory_of(int(child)) for child in children)
 
 
-def ours(data: Path, epochs: int, stem: str, eval_every: str = "1ep") -> Result:
+def ours(data: Path, stem: str, *length: str) -> Result:
+    """Measure our training, with settings for its length."""
     settings = ["dataset=image_folder", f"dataset.root={data}", "dataset.val_split=test"]
     settings += ["model=resnet18", f"model.stem={stem}", "augment=crop_flip", "optimizer.lr=0.05"]
-    settings += ["train.batch_size=128", f"train.epochs={epochs}", f"train.eval_every={eval_every}"]
-    return measure_ours(settings)
+    return measure_ours([*settings, "train.batch_size=128", *length])
 
 
 def measure_ours(settings: list[str]) -> Result:
@@ -149,13 +149,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("peers.json"))
     options = parser.parse_args()
     python = environment()
+    length = f"train.epochs={options.epochs}", f"train.eval_every={options.epochs}ep"
     results: dict[str, list[Result]] = {name: [] for name in ("imclass", *PEERS)}
     with tempfile.TemporaryDirectory() as folder:
         data = subset(options.root, options.images, Path(folder, "images"))
         for _ in range(options.rounds):
             for name, found in results.items():
                 found.append(
-                    ours(data, options.epochs, options.stem, f"{options.epochs}ep")
+                    ours(data, options.stem, *length)
                     if name == "imclass"
                     else theirs(name, python, data, options.epochs, options.stem)
                 )
