@@ -5,7 +5,7 @@
 FOLDER: CIFAR-10 as an image folder; without it Fashion-MNIST, as PNGs with a border of 2 pixels. Each trains
 ResNet-18 with the stem for large images: the peers for as many whole epochs as fit into the time, as a first
 training of one epoch tells; imclass with a `train.budget` of nine tenths of it, which leaves the rest for
-start and test. `imclass, speedrun` is the experiment of that data set. Seconds are those of the whole command.
+start and test. `imclass, speedrun` is the experiment of that data set. Seconds are of the whole command.
 """
 
 import argparse
