@@ -217,11 +217,11 @@ ENDING = """
 import atexit, threading, time
 from imclass.endings import end_process
 
-class Whole:
+class Global:
     def __del__(self):
         print("torn down")
 
-whole = Whole()
+kept = Global()
 atexit.register(print, "at exit")
 threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
 print("program")

@@ -17,9 +17,9 @@ from imclass.folding import folded
 # A mistake that is found before the ranks have joined is found by all of them. Rank 0 reports it; the others
 # wait this long for torchrun to end them: the first to exit would end rank 0 while it starts.
 LAUNCHER_SECONDS = 10.0
-# New objects between two searches for unreachable ones. To import torch makes a million that all stay:
-# Python's own 700 cost half a second there.
-OBJECTS_BETWEEN_SEARCHES = 50_000
+# New objects before the garbage collector runs. Importing torch creates many that all stay: with Python's
+# default, 700 or 2,000, collections take half a second of it.
+GC_THRESHOLD = 50_000
 
 
 def exit_code_of(command: Callable[[], None], *, debug: bool) -> int:
@@ -81,9 +81,9 @@ def _print_traceback() -> None:
 
 
 def begin_process() -> None:
-    """Prepare this process for a program that imports torch and prints."""
+    """Provide the standard streams, and collect garbage less often."""
     provide_streams()
-    gc.set_threshold(OBJECTS_BETWEEN_SEARCHES)
+    gc.set_threshold(GC_THRESHOLD)
 
 
 def provide_streams() -> None:
@@ -124,8 +124,8 @@ def _takes_output() -> bool:
 def end_process(code: int) -> NoReturn:
     """Exit with `code` as Python does, but without tearing down the interpreter.
 
-    With torch in it that takes a second, for nothing; and threads that torch leaves running abort a rank
-    there at times, after all is written. A rank waits for no thread either: its peers may be gone.
+    With torch loaded, teardown takes a second; and threads that torch leaves running sometimes abort a rank
+    during it, after all is written. A rank does not wait for threads either: its peers may be gone.
     """
     if _rank() is None:
         threading._shutdown()  # type: ignore[attr-defined]

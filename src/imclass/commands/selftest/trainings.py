@@ -202,9 +202,4 @@ def run_imclass(
     for patch in patches:
         patch()
     sys.argv = ["imclass", *argv]
-    try:
-        runpy.run_module("imclass", run_name="__main__")
-    except SystemExit as end:
-        with contextlib.suppress(OSError):  # a full disk
-            sys.stdout.flush()
-        os._exit(end.code if isinstance(end.code, int) else 1)
+    runpy.run_module("imclass", run_name="__main__")  # ends this process
