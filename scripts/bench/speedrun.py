@@ -80,7 +80,7 @@ def petaflop(settings: dict[str, Any], channels: int, side: int, images: int) ->
     total, begun = 0.0, 0.0
     for pixels, until in phases:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            SpeedNet(channels, 10)(torch.zeros(1, channels, int(pixels), int(pixels)))
+            SpeedNet(channels, 10).eval()(torch.zeros(1, channels, int(pixels), int(pixels)))
         total += counter.get_total_flops() * 3 * images * (float(until) - begun) / 100
         begun = float(until)
     return total / 1e15
