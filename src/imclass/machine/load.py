@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-GLANCE, LOOK = 0.25, 1.0  # seconds: a first look, and a longer one where that found the cores busy
+GLANCE, LOOK = 0.1, 1.0  # seconds: a first look, and a longer one where that found the cores busy
 _STAT, _OWN_GROUP, _GROUPS = Path("/proc/stat"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
