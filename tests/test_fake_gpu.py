@@ -1,8 +1,9 @@
 """A step, an evaluation and a save of each model, with fake tensors on a GPU: none is left on another device.
 
-Fake tensors have shapes, types and devices, but no values, and need no GPU. Unlike those on the meta device
-of test_no_synchronisation.py, they follow CUDA: fused optimizers, copies to the CPU. Autograd alone
-asks the driver for a device ("hasPrimaryContext expects a valid device index"), so gradients are made up.
+Nor does a copy to it wait. Fake tensors have shapes, types and devices, but no values, and need no GPU.
+Unlike those on the meta device of test_no_synchronisation.py, they follow CUDA: fused optimizers, copies to
+the CPU. Autograd alone asks the driver for a device ("hasPrimaryContext expects a valid device index"), so
+gradients are made up.
 """
 
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from test_no_synchronisation import MODELS, OPTIMIZERS, config_of, fp32_on, train, trainer_of
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from imclass.data.loader import EvalLoader, Images
 from imclass.evaluation.evaluate import evaluate
@@ -28,6 +30,30 @@ from imclass.training.start import build_network
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 CUDA = fp32_on("cuda:0")
 COUNTERS = "step", "n_averaged"  # torch keeps them on the CPU, where it reads them at each step
+
+
+class Copies(TorchDispatchMode):
+    """Notes each copy to the GPU from memory that is not pinned: it would wait for the GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pinned: list[Tensor] = []
+        self.waiting: list[str] = []
+
+    def pin(self, tensor: Tensor) -> Tensor:
+        """Stand for `Tensor.pin_memory`, which needs a driver."""
+        self.pinned.append(tensor.clone())
+        return self.pinned[-1]
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        name = function.name()
+        if name in ("aten::_to_copy", "aten::copy_"):
+            source = args[1] if name == "aten::copy_" else args[0]
+            pinned = any(source is one for one in self.pinned)
+            if (source.device.type, result.device.type, pinned) == ("cpu", "cuda", False):
+                self.waiting.append(f"{name} of {source}")
+        return result
 
 
 def devices(tree: Any) -> set[str]:
@@ -48,7 +74,6 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr("imclass.runs.checkpointer.write_checkpoint", write)
     monkeypatch.setattr(Meter, "compute", lambda meter: Result(1.0, 0.5, len(meter.sums)))
     monkeypatch.setattr(Device, "fits", lambda device, size: True)
-    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
     plain = torch.optim.SGD  # its fused kernel has no fake one
     sgd = lambda *args, fused=False, **more: plain(*args, **more)  # noqa: E731
     monkeypatch.setattr(torch.optim, "SGD", sgd)
@@ -57,7 +82,10 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return files
 
 
-def step_evaluate_and_save(folder: Path, monkeypatch: pytest.MonkeyPatch, **choices: Any) -> None:
+def step_evaluate_and_save(folder: Path, monkeypatch: pytest.MonkeyPatch, **choices: Any) -> list[str]:
+    """Return the copies in two steps and an evaluation that would wait for the GPU."""
+    copies = Copies()
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: copies.pin(tensor))
     config = config_of(augment="photo", class_weights="auto", **choices)
     data = build_data(config)
     network, weights = build_network(config, data, resumed=True), class_weights(config, data)
@@ -74,13 +102,15 @@ def step_evaluate_and_save(folder: Path, monkeypatch: pytest.MonkeyPatch, **choi
                 parameter.grad = torch.zeros_like(parameter)
 
         monkeypatch.setattr(Tensor, "backward", backward)
-        train(trainer)
         val = EvalLoader(Images(data.val, CUDA, data.shape[1:], data.mean, data.std), batch_size=12)
-        evaluate(trainer.learner.ema.module, val, CUDA)
+        with copies:
+            train(trainer)
+            evaluate(trainer.learner.ema.module, val, CUDA)
         checkpointer = Checkpointer(folder)
         checkpointer.keep_best(trainer.learner.ema.module.state_dict(), {})
         trainer.logger, trainer.grad_norm = SimpleNamespace(state_dict=dict), None
         checkpointer.save_last(trainer.state_dict(), {"step": 2})
+    return copies.waiting
 
 
 @pytest.mark.parametrize(
@@ -93,11 +123,25 @@ def step_evaluate_and_save(folder: Path, monkeypatch: pytest.MonkeyPatch, **choi
 def test_nothing_is_left_on_the_cpu(
     saved: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, optimizer: str
 ) -> None:
-    step_evaluate_and_save(tmp_path, monkeypatch, model=model, optimizer=optimizer)
+    assert step_evaluate_and_save(tmp_path, monkeypatch, model=model, optimizer=optimizer) == []
     assert devices(saved["best.pt"]) == {"cpu"}
     last = saved["last.pt"]
     assert {name for name, part in last.items() if devices(part)} == {"model", "optimizer", "ema", "meter"}
     assert devices(last) == {"cuda"}
+
+
+@pytest.mark.usefixtures("saved")
+@pytest.mark.parametrize("resident", [True, False])
+def test_no_copy_of_a_batch_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resident: bool) -> None:
+    monkeypatch.setattr(Device, "fits", lambda device, size: resident)
+    lower = ["16:25%", "24:50%"]
+    assert step_evaluate_and_save(tmp_path, monkeypatch, resolutions=lower) == []
+
+
+@pytest.mark.usefixtures("saved")
+def test_a_copy_that_waits_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imclass.data.loader.copy_to", Tensor.to)
+    assert any("aten::_to_copy of" in copy for copy in step_evaluate_and_save(tmp_path, monkeypatch))
 
 
 @pytest.mark.usefixtures("saved")

@@ -102,7 +102,7 @@ def test_evaluation_is_exact_and_leaves_the_mode(images: Images, device: Device)
     got = evaluate(model, EvalLoader(images, 7), device)
     assert model.training
     model.eval()
-    logits = model((images.images.float() / 255 - 0.5) / 0.25)
+    logits = model((images.split.images.float() / 255 - 0.5) / 0.25)
     assert got.images == 50
     assert got.accuracy == (logits.argmax(1) == images.labels).double().mean().item()
     assert got.loss == pytest.approx(nn.functional.cross_entropy(logits, images.labels).item(), rel=1e-5)
@@ -112,7 +112,7 @@ def test_balanced_accuracy_is_the_mean_recall(images: Images, device: Device) ->
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 6))  # two classes have no images
     got = evaluate(model, EvalLoader(images, 7), device)
-    predicted = model((images.images.float() / 255 - 0.5) / 0.25).argmax(1)
+    predicted = model((images.split.images.float() / 255 - 0.5) / 0.25).argmax(1)
     recalls = [
         (predicted[images.labels == label] == label).double().mean() for label in images.labels.unique()
     ]
@@ -155,7 +155,7 @@ def test_flips_that_alternate_show_both_sides_in_any_two_epochs(images: Images) 
     assert not torch.equal(other.mirrored(0, everyone), epochs[0])
     for step in (1, 5):  # in epochs 0 and 1
         at = loader.indices(step)
-        seen = flip(images.images[at], loader.mirrored(step, at))
+        seen = flip(images.split.images[at], loader.mirrored(step, at))
         torch.testing.assert_close(loader.batch(step)[0], images.normalize(seen))
 
 
@@ -178,7 +178,7 @@ def test_images_are_normalised(images: Images) -> None:
     loader = TrainLoader(images, 16, Augment(AugmentConfig(), 4), seed=0)
     batch, labels = loader.batch(0)
     at = loader.indices(0)
-    torch.testing.assert_close(batch, (images.images[at].float() / 255 - 0.5) / 0.25)
+    torch.testing.assert_close(batch, (images.split.images[at].float() / 255 - 0.5) / 0.25)
     assert torch.equal(labels, images.labels[at])
 
 

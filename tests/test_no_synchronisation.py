@@ -2,7 +2,8 @@
 
 The device is torch's "meta": its tensors have no values, so that `.item()`, `.cpu()`, `nonzero` and a mask as
 an index, all of which wait for a GPU, raise; so does an operation that mixes it with a tensor on the CPU. Not
-seen: a tensor on the CPU as an index into one on the device, and copies from memory that is not pinned.
+seen: a tensor on the CPU as an index into one on the device. Copies from memory that is not pinned wait too:
+they are the subject of test_fake_gpu.py.
 """
 
 import contextlib
@@ -92,8 +93,8 @@ def trainer_of(config: Config, data: Data, device: Device) -> Trainer:
     return Trainer(learner, loader, lambda model: None, plan, logger=None, checkpointer=None)  # type: ignore[arg-type,return-value]
 
 
-def train(trainer: Trainer) -> None:
-    for _ in range(2):
+def train(trainer: Trainer, steps: int = 2) -> None:
+    for _ in range(steps):
         trainer.train_step()
     tensors = [
         *trainer.learner.model.state_dict().values(),
@@ -122,6 +123,12 @@ def test_optimizers(meta: Device, optimizer: str) -> None:
 @pytest.mark.parametrize("augment", ["crop", "trivialaugment"])
 def test_losses(meta: Device, augment: str) -> None:
     train(trainer_on(meta, augment=augment, class_weights="auto", focal_gamma=2.0))
+
+
+def test_lower_resolutions(meta: Device) -> None:
+    trainer = trainer_on(meta, resolutions=["16:25%", "24:50%"])
+    assert [trainer.plan.side(step) for step in range(3)] == [16, 24, None]
+    train(trainer, steps=3)
 
 
 def test_a_step_that_waits_is_noticed(meta: Device) -> None:

@@ -191,7 +191,7 @@ def test_mean_and_std_are_those_of_all_pixels(count: int, channels: int, seed: i
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (count, channels, 2, 3), dtype=torch.uint8, generator=generator)
     images[:, 0] //= 9
-    mean, std = channel_mean_std(images)
+    mean, std = channel_mean_std(Split(images, torch.zeros(count)))
     exact = images.double() / 255
     torch.testing.assert_close(torch.tensor(mean).double(), exact.mean((0, 2, 3)), atol=1e-7, rtol=0)
     torch.testing.assert_close(
@@ -200,4 +200,45 @@ def test_mean_and_std_are_those_of_all_pixels(count: int, channels: int, seed: i
 
 
 def test_a_channel_without_contrast_has_no_deviation() -> None:
-    assert channel_mean_std(torch.full((5, 1, 3, 3), 51, dtype=torch.uint8)) == ([0.2], [0.0])
+    grey = Split(torch.full((5, 1, 3, 3), 51, dtype=torch.uint8), torch.zeros(5))
+    assert channel_mean_std(grey) == ([0.2], [0.0])
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"val_split": 0.2},
+        {"val_split": ["b*"]},
+        {"val_split": "test", "fraction": 0.5},
+        {"folds": 5, "fold": 1, "fraction": 0.5},
+    ],
+)
+def test_no_split_copies_the_images(choices: dict[str, object]) -> None:
+    """They may be a file that is larger than the memory."""
+    data = dataset(part(BALANCED, files=("a",) * 70 + ("b",) * 30))
+    train, val, _ = split_dataset(data, config(**choices), seed=0)
+    assert train.stored is data.train.stored
+    assert val.stored is (data.test.stored if val is data.test else data.train.stored)
+    again, _, _ = split_dataset(dataset(train), config(val_split=0.5), seed=0)  # a part of a part
+    assert again.stored is train.stored
+    assert again.labels.tolist() == [number % 10 for number in ids(again)]
+    indices = torch.tensor([3, 0, 3])
+    assert again.take(indices).equal(again.images[indices])
+    assert torch.cat([*again.chunks()]).equal(again.images)
+    assert again.nbytes == again.images.nbytes
+    mean, std = channel_mean_std(again)
+    pixels = again.images.double() / 255
+    assert mean[0] == pytest.approx(pixels.mean().item())
+    assert std[0] == pytest.approx(pixels.std(unbiased=False).item())
+
+
+def test_on_another_device_a_split_holds_its_own_images_alone() -> None:
+    train, _, _ = split_dataset(dataset(part(BALANCED)), config(val_split=0.2), seed=0)
+    moved = train.on(torch.device("meta"))
+    assert (moved.stored.shape, moved.stored.device.type, moved.labels.device.type) == (
+        (80, 1, 2, 2),
+        "meta",
+        "meta",
+    )
+    assert moved.rows is None
+    assert train.on(torch.device("cpu")) is train

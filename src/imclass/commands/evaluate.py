@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +151,7 @@ def _warn_of_training_images(trained: "Trained", split: "Split") -> None:
     training = trained.training_images()
     if training is None:
         say(f"warning: {CHANGED}")
-    elif known := sum(image_hash(image) in training for image in split.images):
+    elif known := sum(image_hash(image) in training for image in chain.from_iterable(split.chunks())):
         of_all = f"{known:,} of {counted(len(split), 'image')}"
         say(f"warning: {of_all} are training images: these figures are not of new pictures")
 

@@ -18,8 +18,9 @@ from imclass.config.schema import AugmentConfig
 from imclass.data.autoaugment import randaugment, trivialaugment
 from imclass.data.colour import colour_jitter
 from imclass.data.crops import flip, random_crop, random_flip, random_resized_crop
-from imclass.data.draws import draw_fractions, draw_integers, to_device
+from imclass.data.draws import draw_fractions, draw_integers
 from imclass.errors import UserError
+from imclass.machine.device import copy_to
 
 
 class Augment:
@@ -47,7 +48,7 @@ class Augment:
         if config.crop:
             images = random_crop(images, config.crop, config.crop_padding, generator)
         if mirrored is not None:
-            images = flip(images, to_device(mirrored, images.device))
+            images = flip(images, copy_to(mirrored, images.device))
         elif config.flip:
             images = random_flip(images, generator)
         if config.brightness or config.contrast or config.saturation:
@@ -123,7 +124,7 @@ def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
     centre_x = draw_integers(width, (n,), generator)
     side = torch.full((n,), size)
     corner_and_size = torch.stack((centre_y - size // 2, centre_x - size // 2, side, side))
-    return erase(images, *to_device(corner_and_size, images.device))
+    return erase(images, *copy_to(corner_and_size, images.device))
 
 
 def random_erasing(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
@@ -143,7 +144,7 @@ def random_erasing(images: Tensor, probability: float, generator: torch.Generato
     top, left = (down * (height - high + 1)).floor(), (right * (width - wide + 1)).floor()
     high = torch.where(chance < probability, high, 0)  # nothing to erase
     rectangle = torch.stack((top, left, high, wide)).long()
-    return erase(images, *to_device(rectangle, images.device))
+    return erase(images, *copy_to(rectangle, images.device))
 
 
 def erase(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:

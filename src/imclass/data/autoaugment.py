@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from imclass.data.colour import change_brightness, change_contrast, change_saturation, to_uint8
-from imclass.data.draws import draw_integers, to_device
+from imclass.data.draws import draw_integers
+from imclass.machine.device import copy_to
 
 BINS = 31  # magnitudes run from 0 (leaves the image nearly as it is) to 30 (strongest)
 
@@ -53,9 +54,9 @@ def apply_operations(images: Tensor, operation: Tensor, strength: Tensor) -> Ten
         raise ValueError(f"RandAugment and TrivialAugment: 1 or 3 channels, not {images.shape[1]}")
     order = operation.argsort(stable=True)
     counts = torch.bincount(operation, minlength=len(OPERATIONS)).tolist()
-    there, back = to_device(torch.stack((order, order.argsort())), images.device)
+    there, back = copy_to(torch.stack((order, order.argsort())), images.device)
     slices = images[there].split(counts)
-    strengths = to_device(strength[order], images.device).split(counts)
+    strengths = copy_to(strength[order], images.device).split(counts)
     groups = zip(OPERATIONS.values(), slices, strengths, strict=True)
     return torch.cat([apply(part, amount) for apply, part, amount in groups if len(part)])[back]
 

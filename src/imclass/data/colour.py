@@ -7,7 +7,8 @@ Images are uint8, (N, C, H, W). Contrast and saturation need one or three channe
 import torch
 from torch import Tensor
 
-from imclass.data.draws import draw_fractions, to_device
+from imclass.data.draws import draw_fractions
+from imclass.machine.device import copy_to
 
 IN_CACHE = 1 << 18  # values changed at once on a CPU: as floats they stay in a core's cache
 
@@ -24,7 +25,7 @@ def colour_jitter(
     drawn = draw_fractions((3, len(images)), generator)
     strengths = ((2 * drawn - 1) * torch.tensor(spans)[:, None]).float()
     at_once = max(1, IN_CACHE // images[0].numel()) if images.device.type == "cpu" else len(images)
-    parts = zip(images.split(at_once), to_device(strengths, images.device).split(at_once, dim=1), strict=True)
+    parts = zip(images.split(at_once), copy_to(strengths, images.device).split(at_once, dim=1), strict=True)
     return torch.cat([_changed(part, strength, spans) for part, strength in parts])
 
 

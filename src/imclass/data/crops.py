@@ -7,7 +7,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from imclass.data.draws import draw_fractions, draw_integers, to_device
+from imclass.data.draws import draw_fractions, draw_integers
+from imclass.machine.device import copy_to
 
 Padding = Literal["zeros", "reflect"]
 ATTEMPTS = 10  # boxes drawn for an image before it gets the fallback, as in torchvision
@@ -20,7 +21,7 @@ def random_crop(images: Tensor, padding: int, mode: Padding, generator: torch.Ge
     images: uint8 or float, (N, C, H, W). padding: pixels on every side; with reflect below min(H, W).
     """
     corners = draw_integers(2 * padding + 1, (2, len(images)), generator)
-    top, left = to_device(corners, images.device)
+    top, left = copy_to(corners, images.device)
     return crop(images, padding, top, left, mode)
 
 
@@ -54,7 +55,7 @@ def _reflect(images: Tensor, padding: int, dim: int) -> Tensor:
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image left to right with probability 1/2. images: uint8 or float, (N, C, H, W)."""
     mask = draw_integers(2, (len(images),), generator).bool()
-    return flip(images, to_device(mask, images.device))
+    return flip(images, copy_to(mask, images.device))
 
 
 def flip(images: Tensor, mask: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ def resized_crop(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor
                 for image, box in zip(images, boxes.T.tolist(), strict=True)
             ]
         )
-    parts = zip(images.split(AT_ONCE), to_device(boxes, images.device).split(AT_ONCE, dim=1), strict=True)
+    parts = zip(images.split(AT_ONCE), copy_to(boxes, images.device).split(AT_ONCE, dim=1), strict=True)
     return torch.cat([resized_by_products(part, box, size) for part, box in parts])
 
 

@@ -1,8 +1,11 @@
 """Images in memory: a split, a data set as its loader returns it, and the data that a run uses."""
 
+import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -16,14 +19,54 @@ CHUNK = 4096  # images handled at once where the whole set would need too much e
 class Split:
     """Images and labels. Treat the tensors as read-only: they may be a memory-mapped file."""
 
-    images: Tensor  # uint8 (N, C, H, W)
+    stored: Tensor  # uint8 (M, C, H, W): the images, and perhaps those of other splits
     labels: Tensor  # int64 (N,), index into the class names
     files: tuple[str, ...] | None = None  # where each came from ('data_batch_5', 'train/cat/7.png')
     skipped: tuple[str, ...] = ()  # damaged images that are left out: 'train/cat/8.png: truncated'
     groups: Tensor | None = None  # int64 (N,): of one number, all are to be in one split
+    rows: Tensor | None = None  # int64 (N,): where the images are in `stored`; None: they are all of it
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the images in bytes."""
+        return len(self) * self.stored[0].nbytes
+
+    @property
+    def images(self) -> Tensor:
+        """All images, uint8 (N, C, H, W): a copy where they are stored among others."""
+        return self.stored if self.rows is None else self.stored.index_select(0, self.rows)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """Return uint8 images (n, C, H, W) at int64 `indices` (n,), which are on the device of the labels."""
+        rows = indices if self.rows is None else self.rows.index_select(0, indices)
+        return self.stored.index_select(0, rows)
+
+    def chunks(self) -> Iterator[Tensor]:
+        """Yield all images in order, uint8 (n, C, H, W), at most `CHUNK` at once."""
+        if self.rows is None:
+            yield from self.stored.split(CHUNK)
+        else:
+            for rows in self.rows.split(CHUNK):
+                yield self.stored.index_select(0, rows)
+
+    def select(self, indices: Tensor, skipped: tuple[str, ...] = ()) -> "Split":
+        """Return the images at int64 `indices` (n,) as a split that shares their memory with this one."""
+        files = None if self.files is None else tuple(self.files[index] for index in indices.tolist())
+        groups = None if self.groups is None else self.groups[indices]
+        rows = indices if self.rows is None else self.rows[indices]
+        return Split(self.stored, self.labels[indices], files, skipped, groups, rows)
+
+    def on(self, device: torch.device) -> "Split":
+        """Return the split in the memory of a device; the same object if it is there."""
+        if self.stored.device == device:
+            return self
+        copied = torch.empty(len(self), *self.stored.shape[1:], dtype=torch.uint8, device=device)
+        for part, chunk in zip(copied.split(CHUNK), self.chunks(), strict=True):
+            part.copy_(chunk)
+        return dataclasses.replace(self, stored=copied, labels=self.labels.to(device), rows=None)
 
 
 @dataclass(slots=True)
@@ -83,24 +126,23 @@ def fingerprint(parts: tuple[Split | None, ...], classes: tuple[str, ...]) -> st
 
     File names do not count: a copy of the data elsewhere has the same fingerprint.
     """
-    shapes = [None if part is None else list(part.images.shape) for part in parts]
+    shapes = [None if part is None else [len(part), *part.stored.shape[1:]] for part in parts]
     digest = hashlib.sha256(json.dumps([shapes, classes]).encode())
     for part in parts:
         if part is not None:
             groups = () if part.groups is None else (part.groups,)
-            for tensor in (*part.images.split(CHUNK), part.labels, *groups):  # signals are answered meanwhile
+            for tensor in chain(part.chunks(), [part.labels], groups):  # signals are answered meanwhile
                 digest.update(tensor.reshape(-1).numpy().data)
     return digest.hexdigest()
 
 
-def channel_mean_std(images: Tensor) -> tuple[list[float], list[float]]:
+def channel_mean_std(split: Split) -> tuple[list[float], list[float]]:
     """Return each channel's mean and (population) standard deviation on a scale of 0 to 1.
 
-    images: uint8 (N, C, H, W), on any device. Exact: the values are counted, in chunks. A channel
-    without contrast has a standard deviation of 0.
+    Exact: the values are counted, in chunks. A channel without contrast has a standard deviation of 0.
     """
-    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
-    for chunk in images.split(CHUNK):
+    counts = torch.zeros(split.stored.shape[1], 256, dtype=torch.int64)
+    for chunk in split.chunks():
         for channel, values in enumerate(chunk.unbind(1)):
             counts[channel] += torch.bincount(values.flatten(), minlength=256).cpu()
     weights = counts.double() / counts.sum(1, keepdim=True)

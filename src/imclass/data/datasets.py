@@ -37,13 +37,13 @@ def prepare_data(config: DatasetConfig, seed: int) -> Data:
     """
     dataset = load_dataset(config)
     train, val, val_source = split_dataset(dataset, config, seed)
-    channels, *sides = train.images.shape[1:]
+    channels, *sides = train.stored.shape[1:]
     height, width = (round(side * config.centre) for side in sides)
     if config.resize:
         height = width = config.resize
     mean, std = config.mean, config.std
     if mean is None or std is None:
-        mean, std = channel_mean_std(train.images)
+        mean, std = channel_mean_std(train)
         std = [s or 1.0 for s in std]  # a channel without contrast stays 0
     if len(mean) == 1:  # for all channels
         mean, std = mean * channels, std * channels

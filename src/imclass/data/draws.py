@@ -32,13 +32,6 @@ def draw_fractions(shape: tuple[int, ...], generator: torch.Generator) -> Tensor
     return _keep(drawn, generator)
 
 
-def to_device(draws: Tensor, device: torch.device) -> Tensor:
-    """Copy numbers drawn on the CPU to the images' device; on CUDA without synchronising."""
-    if device.type != "cuda":  # MPS could read the source of an unfinished copy after it was freed
-        return draws.to(device)
-    return draws.pin_memory().to(device, non_blocking=True)  # from pageable memory it synchronises
-
-
 def _of_batch(shape: tuple[int, ...], generator: torch.Generator) -> tuple[int, ...]:
     return (*shape[:-1], generator.batch) if isinstance(generator, SliceGenerator) else shape
 

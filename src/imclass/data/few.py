@@ -29,7 +29,4 @@ def with_few_images(dataset: Dataset, most: int) -> Dataset:
 
 
 def _few_of(split: Split, most: int) -> Split:
-    indices = chosen(split.labels, most)
-    files = None if split.files is None else tuple(split.files[index] for index in indices.tolist())
-    groups = None if split.groups is None else split.groups[indices]
-    return Split(split.images[indices], split.labels[indices], files, split.skipped, groups)
+    return split.select(chosen(split.labels, most), split.skipped)

@@ -13,7 +13,7 @@ from imclass.data.augment import Augment, normalize
 from imclass.data.dataset import Split, centre_of, resize_images
 from imclass.data.draws import SliceGenerator
 from imclass.data.order import balanced_order
-from imclass.machine.device import Device
+from imclass.machine.device import Device, copy_to
 from imclass.machine.randomness import derive_seed, generator
 
 # Int64 indices (n,) into a split -> what the network is given, (n, ...), and int64 labels (n,); on the device
@@ -36,11 +36,10 @@ class Images:
         std: list[float],
         centre: float = 1.0,
     ):
-        resident = device.fits(split.images.nbytes)
         self.size, self.centre = size, centre
         self.device = device
-        self.images = split.images.to(device.device) if resident else split.images
-        self.labels = split.labels.to(self.images.device)
+        self.split = split.on(device.device) if device.fits(split.nbytes) else split
+        self.labels = self.split.labels
         self._mean = torch.tensor(mean, device=device.device)
         self._std = torch.tensor(std, device=device.device)
 
@@ -59,10 +58,9 @@ class Images:
 
     def gather_stored(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return what `gather` does, but the images as they are stored: with their margin, in their size."""
-        at = indices.to(self.images.device)
-        target = self.device.device
-        images, labels = self.images.index_select(0, at), self.labels.index_select(0, at)
-        return images.to(target, non_blocking=True), labels.to(target, non_blocking=True)
+        at = copy_to(indices, self.labels.device)
+        images, labels = self.split.take(at), self.labels.index_select(0, at)
+        return copy_to(images, self.device.device), copy_to(labels, self.device.device)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return float32 images in the device's memory format, zero mean and unit variance."""

@@ -3,6 +3,7 @@
 import fnmatch
 import re
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -23,9 +24,9 @@ def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> tuple[S
     val_split: `test`; a list of patterns for the names in `dataset.train.files` ('data_batch_5',
     'train/*/1*.png'; `*` also matches slashes); else, unless the data set comes with validation images, a
     fraction in (0, 1) or a number of training images, stratified. Groups of images are kept whole, except by
-    patterns and `fraction`. A smaller `fraction` is a subset of a larger one. Splits that are taken whole
-    share memory with `dataset`; others are copies in the original order. Raises UserError on an empty split,
-    labels out of range, and settings that cannot be met.
+    patterns and `fraction`. A smaller `fraction` is a subset of a larger one. All keep the original order
+    and share memory with `dataset`, except where `folds` joins the images of two parts. Raises UserError on
+    an empty split, labels out of range, and settings that cannot be met.
     """
     check_parts(dataset)
     generator = torch.Generator().manual_seed(seed)
@@ -33,12 +34,12 @@ def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> tuple[S
     labels = train.labels
     if config.folds is not None:
         held = _fold(train, dataset.classes, config.folds, config.fold, generator)
-        kept, val, source = ~held, _select(train, held), f"fold {config.fold} of {config.folds}, stratified"
+        kept, val, source = ~held, _chosen(train, held), f"fold {config.fold} of {config.folds}, stratified"
     elif config.val_split == "test":
         kept, val, source = None, dataset.test, "test (tutorial style)"
     elif isinstance(config.val_split, list):
         held = _matching(train.files, config.val_split)
-        kept, val, source = ~held, _select(train, held), f"files {', '.join(config.val_split)}"
+        kept, val, source = ~held, _chosen(train, held), f"files {', '.join(config.val_split)}"
     elif dataset.val is not None:
         unused = config.val_split != DEFAULT_VAL_SPLIT
         note = f" (dataset.val_split={config.val_split} has no effect)" if unused else ""
@@ -46,11 +47,11 @@ def split_dataset(dataset: Dataset, config: DatasetConfig, seed: int) -> tuple[S
     else:
         count, source = _count(config.val_split, len(train))
         held = hold_out(labels, train.groups, dataset.classes, count, generator)
-        kept, val = ~held, _select(train, held)
+        kept, val = ~held, _chosen(train, held)
     if train.groups is not None and not isinstance(config.val_split, list):
         source += ", groups kept whole"
     kept = _keep_fraction(labels, kept, config.fraction, generator)
-    return train if kept is None else _select(train, kept, train.skipped), val, source
+    return train if kept is None else _chosen(train, kept, train.skipped), val, source
 
 
 def hold_out(
@@ -99,10 +100,10 @@ def _without_test(dataset: Dataset) -> Split:
     train, val = dataset.train, dataset.val
     if val is None:
         return train
-    both = (train, val)
     files = None if train.files is None or val.files is None else train.files + val.files
     groups = None if train.groups is None or val.groups is None else torch.cat([train.groups, val.groups])
-    images, labels = torch.cat([part.images for part in both]), torch.cat([part.labels for part in both])
+    images = torch.cat([*chain(train.chunks(), val.chunks())])
+    labels = torch.cat([train.labels, val.labels])
     return Split(images, labels, files, train.skipped + val.skipped, groups)
 
 
@@ -152,10 +153,8 @@ def check_parts(dataset: Dataset) -> None:
             continue
         if not len(part):
             raise UserError(f"dataset: the {name} part has no images; at least 1 is needed")
-        if len(part.images) != len(part.labels):
-            raise UserError(
-                f"dataset: the {name} part has {len(part.images)} images and {len(part.labels)} labels"
-            )
+        if part.rows is None and len(part.stored) != len(part):
+            raise UserError(f"dataset: the {name} part has {len(part.stored)} images and {len(part)} labels")
         low, high = (int(bound) for bound in part.labels.aminmax())
         if low < 0 or high >= len(dataset.classes):
             raise UserError(
@@ -207,8 +206,5 @@ def _keep_fraction(
     return narrowed
 
 
-def _select(split: Split, mask: Tensor, skipped: tuple[str, ...] = ()) -> Split:
-    indices = mask.nonzero().flatten()
-    files = None if split.files is None else tuple(split.files[index] for index in indices.tolist())
-    groups = None if split.groups is None else split.groups[indices]
-    return Split(split.images.index_select(0, indices), split.labels[indices], files, skipped, groups)
+def _chosen(split: Split, mask: Tensor, skipped: tuple[str, ...] = ()) -> Split:
+    return split.select(mask.nonzero().flatten(), skipped)

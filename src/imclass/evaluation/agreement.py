@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -93,7 +94,7 @@ def pictures_of(trained: Trained, split: Split, root: str | None, *, own: bool) 
             chunk = split.files[start : start + AT_ONCE]
             yield from (torch.from_numpy(a.copy()) for a in read_images(base, chunk, decode, "restore it"))
         return
-    for image in split.images:
+    for image in chain.from_iterable(split.chunks()):
         channels = image.repeat(3, 1, 1) if len(image) == 1 else image
         yield channels.permute(1, 2, 0).contiguous()
 

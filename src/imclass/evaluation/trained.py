@@ -5,6 +5,7 @@ import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -120,7 +121,8 @@ class Trained:
             return set()
         with contextlib.suppress(UserError):  # such as a new picture that is damaged
             data = self._data()
-            return {*map(image_hash, data.train.images)} if self._is_own(data) else None
+            images = chain.from_iterable(data.train.chunks())
+            return {*map(image_hash, images)} if self._is_own(data) else None
         return None
 
     def _is_own(self, data: Data) -> bool:
@@ -181,8 +183,7 @@ def open_trained(path: Path, weights: str = "best") -> Trained:
     )
     load_weights(model, tensors, source=str(source))
     model = model.to(device.device).to(memory_format=device.memory_format).eval()
-    if device.compile:
-        model.compile()
+    device.compile_if_wanted(model)
     classes, shape = tuple(about["classes"]), (channels, height, width)
     return Trained(path, config, model, device, classes, shape, about["mean"], about["std"], header)
 

@@ -6,8 +6,10 @@ import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
+from torch import nn
 
 from imclass.config.schema import DeviceConfig
 from imclass.errors import UserError
@@ -17,6 +19,8 @@ from imclass.machine.processes import ALONE, Processes
 
 # device.compile=auto compiles for runs of at least this many steps on CUDA; shorter ones do not repay it.
 COMPILE_STEPS = 5_000
+
+Compile = bool | Literal["cuda_graphs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Device:
     device: torch.device
     precision: str  # fp32, bf16, fp16
     memory_format: torch.memory_format
-    compile: bool
+    compile: Compile
     threads: int
     micro_batch: int | None  # images per forward pass; None: the whole batch unless memory runs out
     reasons: tuple[str, ...]
@@ -39,6 +43,11 @@ class Device:
         """Return the autocast context of forward passes."""
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+    def compile_if_wanted(self, module: nn.Module) -> None:
+        """Compile a module in place, as `compile` says."""
+        if self.compile:
+            module.compile(mode="reduce-overhead" if self.compile == "cuda_graphs" else "default")
 
     def grad_scaler(self) -> torch.amp.GradScaler:
         """Return a gradient scaler, disabled unless the precision is fp16."""
@@ -76,12 +85,19 @@ class Device:
         return f"{named[1] if named else platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
+def copy_to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor on `device`, copied if it is elsewhere; from the CPU to CUDA without synchronising."""
+    if tensor.device.type == "cpu" and device.type == "cuda":  # from pageable memory it would synchronise
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)  # MPS could read the source of an unfinished copy after it was freed
+
+
 def resolve_device(
     config: DeviceConfig,
     *,
     steps: int,
     threads: int | None = None,
-    compiled: bool | None = None,
+    compiled: Compile | None = None,
     processes: Processes = ALONE,
 ) -> Device:
     """Resolve the device and every `auto`, and set the allocator and torch's number of threads.
@@ -168,12 +184,18 @@ def _choose_threads(
 
 
 def _choose_compile(
-    wanted: object, earlier: bool | None, device: torch.device, steps: int, reasons: list[str]
-) -> bool:
-    if isinstance(wanted, bool):
-        return wanted
+    wanted: Compile | Literal["auto"],
+    earlier: Compile | None,
+    device: torch.device,
+    steps: int,
+    reasons: list[str],
+) -> Compile:
     on_cuda = device.type == "cuda"
-    chosen = on_cuda and (steps >= COMPILE_STEPS if earlier is None else earlier)
+    if wanted == "cuda_graphs" and not on_cuda:
+        raise UserError(f"device.compile=cuda_graphs: needs a CUDA GPU, not {device.type}; use auto or true")
+    if wanted != "auto":
+        return wanted
+    chosen: Compile = on_cuda and (steps >= COMPILE_STEPS if earlier is None else earlier)
     why = f"{steps} steps on CUDA" if chosen else f"pays on CUDA from {COMPILE_STEPS} steps"
     if on_cuda and earlier is not None:
         why = "as before the interruption"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from imclass.config.schema import AugmentConfig, Config
 from imclass.data.loader import EvalLoader, Images, TrainLoader
 from imclass.evaluation.evaluate import logits_of
+from imclass.machine.device import copy_to
 from imclass.machine.signals import STOP
 from imclass.models.from_timm import is_timm
 from imclass.models.head import find_head
@@ -57,8 +58,9 @@ class Features:
 
     def inputs(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (n, features) in the backbone's precision and int64 labels (n,), on the device."""
-        at, labels = indices.to(self._features.device), self._images.labels
-        return self._features[at], labels[at.to(labels.device)].to(self._images.device.device)
+        device, labels = self._features.device, self._images.labels
+        of_images = labels.index_select(0, copy_to(indices, labels.device))
+        return self._features[copy_to(indices, device)], copy_to(of_images, device)
 
     @cached_property
     def _features(self) -> Tensor:

@@ -40,7 +40,7 @@ def build_network(config: Config, data: Data, *, resumed: bool) -> tuple[nn.Modu
     elif not (resumed or config.model.pretrained) and isinstance(model, InitFromImages):
         count = min(len(data.train), IMAGES_FOR_INIT)
         chosen = torch.linspace(0, len(data.train) - 1, count).long()  # a folder's stand class by class
-        images = centre_of(data.train.images[chosen], config.dataset.centre, data.shape[1:])
+        images = centre_of(data.train.take(chosen), config.dataset.centre, data.shape[1:])
         model.init_from(normalize(images, torch.tensor(data.mean), torch.tensor(data.std)))
     return model, [*_lines_on_weights(named, file, adapted), *sizes] if named else []
 
