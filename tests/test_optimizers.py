@@ -116,6 +116,37 @@ def test_muon_trains_the_rest_with_adamw() -> None:
     torch.testing.assert_close(model[5].bias, expected)
 
 
+class Attention(nn.Module):
+    """A small transformer: its position embedding, scale and table of biases map no features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.zeros(1, 16, 8))
+        self.patches = nn.Conv2d(3, 8, 4)
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.scale = nn.Parameter(torch.full((8, 1, 1), 1e-6))
+        self.table = nn.Embedding(9, 2)
+        self.hidden = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 4)
+
+
+def test_muon_takes_maps_between_features_only() -> None:
+    model = Attention()
+    optimizer = build_optimizer(config("muon"), model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    by_muon = {names[id(p)] for g in optimizer.param_groups if g["muon"] for p in g["params"]}
+    assert by_muon == {"attention.in_proj_weight", "attention.out_proj.weight", "hidden.weight"}
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(names)
+
+
+def test_muon_refuses_a_model_without_hidden_weights() -> None:
+    frozen = network()
+    frozen[3].requires_grad_(False)
+    for model in frozen, nn.Sequential(nn.Flatten(), nn.Linear(12, 4)):
+        with pytest.raises(UserError, match="optimizer=muon: the model has no weights to train between"):
+            build_optimizer(config("muon"), model)
+
+
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (64, 27)])
 def test_orthogonalize_pushes_singular_values_to_one(shape: tuple[int, int]) -> None:
     matrices = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))

@@ -129,7 +129,7 @@ class OptimizerConfig:
     )
     normalize_weights: bool | None = setting(
         None,
-        "keep the norms of hidden weights at the root of their outputs",
+        "keep the norms of hidden weights at the root of their outputs; they then do not decay",
         only_with=("muon",),
         optional=True,
     )

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from imclass.config.groups import component
 from imclass.config.schema import OptimizerConfig
+from imclass.errors import UserError
 from imclass.training.muon import Groups, Muon
 from imclass.training.rates import scale_rates
 
@@ -68,9 +69,12 @@ def _rmsprop(config: OptimizerConfig, model: nn.Module) -> Optimizer:
 
 
 def _muon(config: OptimizerConfig, model: nn.Module) -> Optimizer:
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    # The first and the last layer are no maps between hidden features.
-    hidden = [p for p in weights[1:-1] if p.requires_grad]
+    hidden = _hidden_weights(model)
+    if not hidden:
+        raise UserError(
+            "optimizer=muon: the model has no weights to train between its first and its last layer; "
+            "choose another optimizer, such as optimizer=adamw"
+        )
     ids = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in ids]
     plain = dataclasses.replace(config, head_weight_decay=None)
@@ -82,9 +86,20 @@ def _muon(config: OptimizerConfig, model: nn.Module) -> Optimizer:
         config.lr,
         config.momentum,
         bool(config.nesterov),
-        betas=(0.9, 0.95),
+        betas=(0.9, 0.95),  # as its authors have them for the other parameters
         normalize=bool(config.normalize_weights),
     )
+
+
+def _hidden_weights(model: nn.Module) -> list[Tensor]:
+    """Return the trained kernels and matrices of all layers but the first and the last.
+
+    Embeddings, scales of layers and tables of biases have two dimensions too, but map no features.
+    """
+    layers = nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention
+    own = (module.parameters(recurse=False) for module in model.modules() if isinstance(module, layers))
+    weights = [parameter for parameters in own for parameter in parameters if parameter.ndim > 1]
+    return [parameter for parameter in weights[1:-1] if parameter.requires_grad]
 
 
 OPTIMIZERS: dict[str, Callable[[OptimizerConfig, nn.Module], Optimizer]] = {
