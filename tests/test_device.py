@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from imclass.config.schema import DeviceConfig
 from imclass.errors import UserError
@@ -69,6 +70,18 @@ def test_auto_with_a_gpu_takes_it_and_compiles_long_trainings(monkeypatch) -> No
     short, long = (resolve_device(DeviceConfig(), steps=n) for n in (COMPILE_STEPS - 1, COMPILE_STEPS))
     assert (short.device.type, short.precision) == ("cuda", "bf16")
     assert (short.compile, long.compile) == (False, True)
+
+
+def test_cuda_graphs_need_a_gpu_and_are_a_mode_of_compilation(monkeypatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module, mode: asked.append(mode))
+    with pytest.raises(UserError, match=r"device\.compile=cuda_graphs: needs a CUDA GPU, not cpu"):
+        resolve_device(DeviceConfig(type="cpu", compile="cuda_graphs"), steps=1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    for wanted in (False, True, "cuda_graphs"):
+        resolve_device(DeviceConfig(compile=wanted), steps=1).compile_if_wanted(nn.Linear(1, 1))
+    assert asked == ["default", "reduce-overhead"]
 
 
 def test_fp16_scales_its_gradients_on_a_gpu(monkeypatch) -> None:

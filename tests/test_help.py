@@ -47,7 +47,7 @@ def test_help_fits_80_columns(text: str) -> None:
         ("optimizer.momentum=0.9", "only sgd, rmsprop, muon)"),
         ("train.eval_every=1ep", "(duration in ep, st)"),
         ("train.max_time=null", "(duration in s, min, h)"),
-        ("device.compile=auto", "(true | false | auto)"),
+        ("device.compile=auto", "(true | false | cuda_graphs | auto)"),
         ("checkpoint.metric=accuracy", "(accuracy | loss | balanced_accuracy | macro_f1)"),
         ("device.threads=auto", "(1 or more, or auto)"),
         ("augment.magnitude=9", "(0 to 30; with augment.randaugment)"),

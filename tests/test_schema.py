@@ -87,7 +87,7 @@ def test_values_that_are_accepted(key: str, value: Any, read: Any) -> None:
         ),
         ("device.threads", True, "expected a whole number of at least 1, or auto"),
         ("device.threads", "aut", "or auto; did you mean 'auto'?"),
-        ("device.compile", "maybe", "expected one of true, false, auto"),
+        ("device.compile", "maybe", "expected one of true, false, cuda_graphs, auto"),
         ("device.precision", 16, "device.precision=16: expected one of auto, fp32, bf16, fp16"),
         ("model.stem", "cifra", "expected one of auto, cifar, imagenet; did you mean 'cifar'?"),
         (

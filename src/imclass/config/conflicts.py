@@ -139,6 +139,8 @@ def _sizes(config: Config) -> Iterator[str]:
         last = data.folds - 1
         yield f"dataset.fold={data.fold}: expected 0 to {last} with dataset.folds={data.folds}"
     micro = config.device.micro_batch
+    if config.device.compile == "cuda_graphs" and micro != "auto":
+        yield f"device.micro_batch={micro}: device.compile=cuda_graphs cannot split batches; choose true"
     if isinstance(micro, int) and micro > config.train.batch_size:
         yield f"device.micro_batch={micro}: larger than train.batch_size={config.train.batch_size}"
     if data.mean is not None and data.std is not None and len(data.mean) != len(data.std):

@@ -33,8 +33,10 @@ class DeviceConfig:
     channels_last: bool | Literal["auto"] = setting(
         "auto", "memory layout NHWC, in which convolutions are fastest", free_on_resume=True
     )
-    compile: bool | Literal["auto"] = setting(
-        "auto", "torch.compile; auto: long trainings on CUDA", free_on_resume=True
+    compile: bool | Literal["cuda_graphs", "auto"] = setting(
+        "auto",
+        "torch.compile; cuda_graphs: with CUDA graphs too; auto: true for long trainings on CUDA",
+        free_on_resume=True,
     )
     threads: int | Literal["auto"] = setting(
         "auto",

@@ -55,6 +55,11 @@ def predictions_of(model: nn.Module, loader: EvalLoader, device: Device) -> Pred
     return Predictions(logits, labels, meter.compute())
 
 
+def copied_logits(outputs: Tensor) -> Tensor:
+    """Return a network's outputs as float32, in memory of their own: CUDA graphs write into theirs again."""
+    return outputs.to(torch.float32, copy=True)
+
+
 @torch.inference_mode()
 def logits_of(model: nn.Module, images: Tensor, device: Device) -> Tensor:
     """Return float32 logits (N, classes) of normalised images (N, C, H, W) on the device.
@@ -63,8 +68,7 @@ def logits_of(model: nn.Module, images: Tensor, device: Device) -> Tensor:
     """
     try:
         with device.autocast():
-            logits: Tensor = model(images).float()
-        return logits
+            return copied_logits(model(images))
     except (RuntimeError, MemoryError) as error:
         if len(images) == 1 or not device.is_out_of_memory(error):
             raise

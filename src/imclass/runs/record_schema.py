@@ -73,6 +73,7 @@ SIZE = Entry(
     "a whole number from 1 to 9,999", lambda v: _is_number(v) and isinstance(v, int) and 0 < v < 10_000
 )
 FLAG = Entry("true or false", lambda value: isinstance(value, bool))
+COMPILE = Entry("true, false or cuda_graphs", lambda value: isinstance(value, bool) or value == "cuda_graphs")
 
 
 def one_of(*choices: str) -> Entry:
@@ -127,13 +128,13 @@ HEADER = {  # of a checkpoint
     "step": COUNT,
     "threads": Optional(SIZE),
     "processes": Optional(SIZE),
-    "compile": Optional(FLAG),
+    "compile": Optional(COMPILE),
 }
 COMPUTED = {  # the header of a checkpoint, to evaluate as its run did
     "data_fingerprint": TEXT,
     "hardware": TEXT,
     "precision": one_of("fp32", "bf16", "fp16"),
-    "compile": FLAG,
+    "compile": COMPILE,
     "micro_batch": Optional(COUNT, required=True),
     "threads": SIZE,
 }

@@ -15,7 +15,7 @@ from imclass.data.datasets import prepare_data
 from imclass.data.loader import EvalLoader, build_eval_loader, build_train_loader
 from imclass.errors import ConfigError
 from imclass.evaluation.evaluate import evaluate
-from imclass.machine.device import Device, resolve_device
+from imclass.machine.device import Compile, Device, resolve_device
 from imclass.machine.processes import ALONE, Processes
 from imclass.machine.randomness import seed_everything, use_deterministic_kernels
 from imclass.machine.signals import STOP
@@ -119,7 +119,7 @@ def find_device(
     data: Data,
     *,
     threads: int | None = None,
-    compiled: bool | None = None,
+    compiled: Compile | None = None,
     processes: Processes = ALONE,
 ) -> Device:
     """Return what `resolve_device` does for a training on `data`."""
@@ -191,8 +191,7 @@ def build_learner(
     model = model.to(device.device)
     model = model.to(memory_format=device.memory_format)
     trained = model.get_submodule(part)
-    if device.compile:
-        trained.compile()
+    device.compile_if_wanted(trained)
     return Learner(
         model=model,
         network=device.processes.parallel(trained),

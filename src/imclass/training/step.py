@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from imclass.errors import OutOfMemory
+from imclass.evaluation.evaluate import copied_logits
 from imclass.machine.device import Device
 from imclass.machine.randomness import seed_everything
 from imclass.training.ema import Ema
@@ -67,6 +68,8 @@ class Learner:
                 failed = f"out of memory with {size} images at a time"
                 if size <= self.smallest_batch:
                     raise OutOfMemory(f"{failed}; choose a smaller model= or dataset.resize=") from error
+                if self.device.compile == "cuda_graphs":  # lose sums: github.com/pytorch/pytorch/issues/96693
+                    raise OutOfMemory(f"{failed}; device.compile=true could split the batch") from error
                 if self.device.processes.size > 1:
                     raise OutOfMemory(f"{failed}; set device.micro_batch={math.ceil(size / 2)}") from error
             self.micro_batch = math.ceil(self.micro_batch / 2)
@@ -93,7 +96,7 @@ class Learner:
         for number, (part, part_targets) in enumerate(parts, 1):
             with processes.gradients(self.network, complete=number == count):
                 with self.device.autocast():
-                    logits = self.network(part).float()
+                    logits = copied_logits(self.network(part))
                     loss = self.loss(logits, part_targets) * (len(part) * processes.size / self.batch_size)
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
