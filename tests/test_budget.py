@@ -26,7 +26,11 @@ BUDGET = "train.budget=1.02s"
 
 @pytest.fixture
 def paced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imclass.training.budget.measure_pace", lambda setup: PACE)
+    def measured(setup: object, seconds: float) -> Pace:
+        assert seconds == 1.02 / 100  # the probe takes little of the budget
+        return PACE
+
+    monkeypatch.setattr("imclass.training.budget.measure_pace", measured)
 
 
 def fail(*_: object) -> None:
@@ -77,7 +81,7 @@ def test_the_probe_leaves_no_trace(train, monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_interrupted_run_is_not_measured_again(train, monkeypatch: pytest.MonkeyPatch) -> None:
     want = train("steps", "train.steps=16")
     with monkeypatch.context() as patch:
-        patch.setattr("imclass.training.budget.measure_pace", lambda setup: PACE)
+        patch.setattr("imclass.training.budget.measure_pace", lambda *_: PACE)
         patch.setattr(Trainer, "train_step", interrupted_in(Trainer.train_step, 7))
         train("budget", BUDGET, code=75)
     monkeypatch.setattr("imclass.training.budget.measure_pace", fail)
@@ -105,7 +109,7 @@ def test_in_a_sweep_trials_have_no_known_length(imclass) -> None:
 
 def test_times_are_checked_against_the_measured_length(train, imclass, monkeypatch) -> None:
     pace = Pace({None: 0.05, 12: 0.05}, evaluation=0.1)
-    monkeypatch.setattr("imclass.training.budget.measure_pace", lambda setup: pace)
+    monkeypatch.setattr("imclass.training.budget.measure_pace", lambda *_: pace)
     run = train("fits", BUDGET, "train.epochs=1", "train.resolutions=[12:1.5ep]")
     assert steps_of(run) == 16  # 9 in an epoch
     late = merged(QUICK, [BUDGET, "scheduler.warmup=2ep", "train.resolutions=[12:2ep]"])

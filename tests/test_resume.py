@@ -98,19 +98,17 @@ def test_killed_after_the_last_word_a_run_is_finished(here: Path, whole: Path) -
 @pytest.mark.parametrize(
     "more",
     [
-        ("device.precision=bf16",),
+        ("device.precision=bf16", "optimizer=muon", "train.ema=0.9"),
         (
             "model=speednet",
             "model.dropout=null",
-            "train.resolutions=[10:4st,12:13st]",
-            "augment.flip=alternating",
-        ),
-        (
             "optimizer=muon",
             "optimizer.normalize_weights=true",
-            "scheduler=plateau",
-            "checkpoint.metric=macro_f1",
+            "train.resolutions=[10:4st,12:13st]",
+            "augment.flip=alternating",
+            "augment.crop_padding=reflect",
         ),
+        ("optimizer=muon", "scheduler=plateau", "checkpoint.metric=macro_f1"),
         (
             "checkpoint.every=null",
             "dataset.folds=10",

@@ -1,6 +1,7 @@
 """What training does: the golden run, budgets, divergence, memory, evaluation and files."""
 
 import csv
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,11 +12,13 @@ import torch
 import yaml
 from conftest import QUICK, merged, records
 from safetensors import safe_open
+from test_no_synchronisation import fp32_on, trainer_on
 from torch import nn
 
 from imclass.config.metric import METRICS
 from imclass.config.schema import Config, ModelConfig, TrainConfig
 from imclass.data.dataset import Data, Split
+from imclass.errors import OutOfMemory
 from imclass.evaluation.metrics import Result
 from imclass.machine.device import Device
 from imclass.models.speednet import SpeedNet
@@ -219,6 +222,18 @@ def test_no_memory_for_the_smallest_batch_is_one_line(
     outcome = imclass("train", "name=none", *merged(QUICK, model))
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert f"out of memory with {least} images at a time" in outcome.err
+
+
+def test_cuda_graphs_split_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Device, "compile_if_wanted", lambda *_: None)
+    monkeypatch.setattr(Learner, "backward_in_parts", fail)
+    trainer = trainer_on(dataclasses.replace(fp32_on("cpu"), compile="cuda_graphs"))
+    words = "out of memory with 16 images at a time; device.compile=true could split the batch"
+    with pytest.raises(OutOfMemory, match=words):
+        trainer.train_step()
 
 
 @pytest.mark.parametrize("setting", ["train.batch_size=1", "device.micro_batch=1"])
@@ -506,6 +521,10 @@ def test_lower_resolutions_that_cannot_be(imclass) -> None:
         outcome = imclass("train", "name=low", *merged(QUICK, [*model, f"train.resolutions=[{wrong}]"]))
         assert (outcome.code, outcome.err.count("\n")) == (2, 1)
         assert outcome.err.startswith(f"imclass: train.resolutions: {wrong}: {expected}")
+    wide = "dataset.synthetic.shape=[1,16,24]", "train.resolutions=[12:6st]"
+    outcome = imclass("train", "name=low", *merged(QUICK, [*wide]))
+    expected = "expected square images, not 16x24; dataset.resize=16 makes them square"
+    assert (outcome.code, outcome.err) == (2, f"imclass: train.resolutions: {expected}\n")
     assert not Path("outputs").exists()
 
 

@@ -8,11 +8,13 @@ as its documentation writes it, and ultralytics' classification trainer, in an e
 (.venv-peers), made on the first call. FOLDER: an image folder of 32x32 images with train/ and test/, such as
 CIFAR-10's, of which the first images of each class are taken. Each round runs each whole command once; none
 draws plots. The peers evaluate each epoch; imclass after the last, and at the end the best model.
-Written: the figures as JSON, and a picture of the seconds beside them.
+Written: the figures and versions as JSON, and a picture of the seconds beside them.
 
   seconds     of the whole command, from its start to its end
   first step  seconds from its start to the end of its first training step
-  memory      peak of its processes together, MiB, each page divided among those who share it
+  memory      peak of its processes together, MiB, each page divided among those who share it; looked at
+              every 2 seconds
+  times       its seconds over those of imclass in the same round, the median of all rounds
 """
 
 import argparse
@@ -37,6 +39,7 @@ PEERS = {
     "Lightning": ["with_lightning.py"],
     "ultralytics": ["with_ultralytics.py"],
 }
+PACKAGES = "torch", "torchvision", "lightning", "ultralytics"
 GOALS = {"plain PyTorch": 2.5, "tuned PyTorch": 1.08, "Lightning": 2.5, "ultralytics": 2.5}
 
 
@@ -66,9 +69,16 @@ def environment() -> Path:
     if not python.exists():
         print("installing Lightning and ultralytics into .venv-peers", flush=True)
         venv.create(folder, with_pip=True)
-        wanted = "torch", "torchvision", "lightning", "ultralytics"
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
     return python
+
+
+def versions(python: Path) -> dict[str, str]:
+    """Return the versions of what the peers are made of."""
+    command = [python, "-m", "pip", "list", "--format=json"]
+    packages = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    installed = {package["name"]: package["version"] for package in packages}
+    return {name: installed[name] for name in PACKAGES}
 
 
 def measure(command: list[str | Path], first: str) -> tuple[float, float, float, str]:
@@ -161,8 +171,8 @@ def main() -> None:
                     else theirs(name, python, data, options.epochs, options.stem)
                 )
                 print(f"{name:14} {found[-1]}", flush=True)
-            written = {name: [asdict(one) for one in found] for name, found in results.items()}
-            options.output.write_text(json.dumps(written, indent=1))
+            rows = {name: [asdict(one) for one in found] for name, found in results.items()}
+            options.output.write_text(json.dumps({"versions": versions(python), **rows}, indent=1))
     show(results)
     draw(results, options.output.with_suffix(".png"))
 

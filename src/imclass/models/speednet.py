@@ -15,7 +15,7 @@ WHITENING_EPSILON = 5e-4  # added to the patches' variances, which are near 0 fo
 
 
 class SpeedNet(nn.Module):
-    """(N, C, H, W) -> (N, classes) for H, W >= 16: 2x2 conv, three blocks, global max pool, linear.
+    """(N, C, H, W) -> (N, classes) for H, W >= 9: 2x2 conv, three blocks, global max pool, linear.
 
     The first layer is not trained; `init_from` makes its filters whiten the patches of the data.
     """

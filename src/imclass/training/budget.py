@@ -7,7 +7,7 @@ from imclass.config.durations import clock, parse_duration
 from imclass.config.plan import Plan
 from imclass.config.schema import Config
 from imclass.errors import counted
-from imclass.training.pace import Pace, measure_pace
+from imclass.training.pace import SECONDS, Pace, measure_pace
 from imclass.training.setup import Setup
 
 
@@ -15,11 +15,11 @@ def within_budget(setup: Setup) -> tuple[Config, list[str]]:
     """Return the configuration with the steps that train.budget has time for, and lines that say so.
 
     From then on these steps are the length of the run: it resumes exactly, on any machine. setup: of the run,
-    and not of use afterwards.
+    to be discarded afterwards, as its model has been trained.
     """
     config = setup.config
     budget = parse_duration(config.train.budget).value
-    pace = measure_pace(setup)
+    pace = measure_pace(setup, min(SECONDS, budget / 100))
     steps = setup.device.processes.broadcast(lambda: steps_within(budget, pace, setup))
     config = with_steps(config, steps)
     plan = Plan.of(config, setup.loader.steps_per_epoch)

@@ -39,7 +39,7 @@ class Pace:
 
 
 def measure_pace(setup: Setup, seconds: float = SECONDS) -> Pace:
-    """Take some steps at each side, and evaluate some batches; trains the model, but not to any use.
+    """Take some steps at each side, and evaluate some batches; the model is to be discarded.
 
     seconds: after which no more steps are taken.
     """

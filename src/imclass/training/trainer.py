@@ -66,7 +66,8 @@ class Trainer:
         Raises Interrupted after saving, and Diverged with the last finite checkpoint kept.
         """
         self.learner.model.train()
-        self.learner.settle_buckets(*self.loader.batch(self.progress.step), self.progress.step)
+        step = self.progress.step
+        self.learner.settle_buckets(*self.loader.batch(step, self.plan.side(step)), step)
         self.stopwatch.start()
         while not self.done or self.evaluation_due:
             if self.evaluation_due:  # also one that was interrupted
