@@ -1,20 +1,26 @@
 """Decoded images are kept: read once, never stale, and not needed."""
 
+import dataclasses
+import mmap
 import os
 import shutil
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from pictures import load, make_folder, pixels, save
 from PIL import Image
+from test_no_synchronisation import fp32_on
 
+from imclass.data.dataset import channel_mean_std
 from imclass.data.folder import dataset as image_folder
 from imclass.data.folder.cache import Part, Shape, cached_images
+from imclass.data.loader import Images
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -175,7 +181,7 @@ def test_of_several_at_once_one_makes_the_images(cache: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda _: cached_images("key", make), range(4)))
     assert made == [1]
-    assert all(result[:, 0, 0, 0].tolist() == [3, 4] for result in results)
+    assert all(images[:, 0, 0, 0].tolist() == [3, 4] for images, _ in results)
 
 
 def test_full_disk_is_no_obstacle(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +189,21 @@ def test_full_disk_is_no_obstacle(cache: Path, monkeypatch: pytest.MonkeyPatch) 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    images = cached_images("key", lambda: ((1, 1, 2, 2), lambda *_: np.ones((1, 1, 2, 2), dtype=np.uint8)))
-    assert images.sum() == 4
+    ones = np.ones((1, 1, 2, 2), dtype=np.uint8)
+    images, file = cached_images("key", lambda: ((1, 1, 2, 2), lambda *_: ones))
+    assert (images.sum(), file) == (4, None)
     assert [path.name for path in cache.iterdir()] == ["key.lock"]
+
+
+def test_training_reads_a_cache_larger_than_the_memory_image_by_image(root: Path) -> None:
+    """The kernel reads megabytes around each page, which is right for a first look at all images only."""
+    make_folder(root, {"train": 3, "test": 2})
+    data = load(root)
+    assert all(isinstance(part.mapped_from, mmap.mmap) for part in (data.train, data.test))
+    advice: list[int] = []
+    watched = dataclasses.replace(data.train, mapped_from=SimpleNamespace(madvise=advice.append))
+    part = watched.select(torch.arange(1))
+    channel_mean_std(part)
+    assert advice == []
+    Images(part, fp32_on("cpu"), (8, 8), [0.5], [0.5])
+    assert advice == [mmap.MADV_RANDOM]

@@ -1,8 +1,8 @@
 """Images in memory: a split, a data set as its loader returns it, and the data that a run uses."""
 
-import dataclasses
 import hashlib
 import json
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -25,6 +25,7 @@ class Split:
     skipped: tuple[str, ...] = ()  # damaged images that are left out: 'train/cat/8.png: truncated'
     groups: Tensor | None = None  # int64 (N,): of one number, all are to be in one split
     rows: Tensor | None = None  # int64 (N,): where the images are in `stored`; None: they are all of it
+    mapped_from: mmap.mmap | None = None  # the file that `stored` is a part of
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,7 +58,7 @@ class Split:
         files = None if self.files is None else tuple(self.files[index] for index in indices.tolist())
         groups = None if self.groups is None else self.groups[indices]
         rows = indices if self.rows is None else self.rows[indices]
-        return Split(self.stored, self.labels[indices], files, skipped, groups, rows)
+        return Split(self.stored, self.labels[indices], files, skipped, groups, rows, self.mapped_from)
 
     def on(self, device: torch.device) -> "Split":
         """Return the split in the memory of a device; the same object if it is there."""
@@ -66,7 +67,12 @@ class Split:
         copied = torch.empty(len(self), *self.stored.shape[1:], dtype=torch.uint8, device=device)
         for part, chunk in zip(copied.split(CHUNK), self.chunks(), strict=True):
             part.copy_(chunk)
-        return dataclasses.replace(self, stored=copied, labels=self.labels.to(device), rows=None)
+        return Split(copied, self.labels.to(device), self.files, self.skipped, self.groups)
+
+    def expect_random_order(self) -> None:
+        """Have a file that is larger than the memory read image by image, not megabytes around each."""
+        if self.mapped_from is not None:
+            self.mapped_from.madvise(mmap.MADV_RANDOM)
 
 
 @dataclass(slots=True)

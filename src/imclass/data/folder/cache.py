@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import math
+import mmap
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ AT_ONCE = 512  # images made between two writes
 Shape = tuple[int, ...]
 Part = Callable[[int, int], NDArray[np.uint8]]  # start, stop -> those of all images
 Make = Callable[[], tuple[Shape, Part]]
+Cached = tuple[NDArray[np.uint8], mmap.mmap | None]
 
 
 def cache_folder() -> Path:
@@ -50,12 +52,12 @@ def folder_key(root: Path, use: object, files: Sequence[object]) -> str:
     return cache_key(FORMAT, PIL.__version__, str(root.resolve()), use, files)
 
 
-def cached_images(key: str, make: Make) -> NDArray[np.uint8]:
-    """Return the array cached under `key`, memory-mapped; the first time, `make` it.
+def cached_images(key: str, make: Make) -> Cached:
+    """Return the array cached under `key` and the file that it is mapped from; the first time, `make` it.
 
     make: returns the shape (N, C, H, W), and a function (start, stop) -> images[start:stop]. One process
     makes the array, under a lock; the others wait. What a killed process had made is kept. Without a usable
-    cache folder (read-only, full) the array is made in memory.
+    cache folder (read-only, full) the array is made in memory, and the file is None.
     """
     return _cached(f"{key}.npy", make)
 
@@ -67,10 +69,11 @@ def cached_text(key: str, make: Callable[[], str]) -> str:
         text = np.frombuffer(make().encode(), np.uint8)
         return text.shape, lambda start, stop: text[start:stop]
 
-    return _cached(f"{key}.text", encoded).tobytes().decode()
+    text, _ = _cached(f"{key}.text", encoded)
+    return text.tobytes().decode()
 
 
-def _cached(name: str, make: Make) -> NDArray[np.uint8]:
+def _cached(name: str, make: Make) -> Cached:
     try:
         file = cache_folder() / name
         found = _load(file)
@@ -85,7 +88,7 @@ def _cached(name: str, make: Make) -> NDArray[np.uint8]:
         _warn_once(f"images are not cached: {file} cannot be read back")
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
         _warn_once(f"images are not cached ({error}); set IMCLASS_CACHE to a folder with space")
-    return _in_memory(*make())
+    return _in_memory(*make()), None
 
 
 @contextlib.contextmanager
@@ -96,11 +99,12 @@ def _only_one(file: Path) -> Iterator[Path]:
         yield file.with_suffix(".part" if alone else f".{secrets.token_hex(4)}.part")
 
 
-def _load(file: Path) -> NDArray[np.uint8] | None:
+def _load(file: Path) -> Cached | None:
     """Map the array in `file`; None if there is none, or it is not what was written."""
     try:
         with open_regular(file) as opened:
-            content = np.memmap(opened, np.uint8, mode="r")  # raises ValueError for an empty file
+            mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)  # ValueError: an empty file
+            content = np.frombuffer(mapped, np.uint8)
             digest = hashlib.sha256()
             for start in range(0, len(content) - DIGEST_SIZE, PIECE):
                 digest.update(content[start : min(start + PIECE, len(content) - DIGEST_SIZE)].data)
@@ -109,7 +113,7 @@ def _load(file: Path) -> NDArray[np.uint8] | None:
             opened.seek(0)
             np.lib.format.read_magic(opened)
             shape, _, _ = np.lib.format.read_array_header_1_0(opened)
-            return content[opened.tell() : -DIGEST_SIZE].reshape(shape)
+            return content[opened.tell() : -DIGEST_SIZE].reshape(shape), mapped
     except FileNotFoundError:
         return None
     except ValueError:

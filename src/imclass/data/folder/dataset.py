@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from mmap import mmap
 
 import numpy as np
 import torch
@@ -40,6 +41,10 @@ class _Part:
     labels: Tensor  # int64 (N,)
     skipped: tuple[str, ...] = ()
     groups: Tensor | None = None  # int64 (N,)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(file.name for file in self.files)
 
 
 def load_image_folder(config: DatasetConfig) -> Dataset:
@@ -76,10 +81,10 @@ def load_image_folder(config: DatasetConfig) -> Dataset:
         test_name += f" (dataset.test_split={config.test_split} has no effect)"
     files = list(chain.from_iterable(part.files for part in parts.values()))
     key = folder_key(listing.folder, [_stored_size(config), config.background], [file[:4] for file in files])
-    images = _images(listing, files, config, key)
+    images, file = _images(listing, files, config, key)
     counts = {name: len(part.files) for name, part in parts.items()}
     splits = {
-        name: Split(own, part.labels, tuple(file.name for file in part.files), part.skipped, part.groups)
+        name: Split(own, part.labels, part.names, part.skipped, part.groups, mapped_from=file)
         for (name, part), own in zip(parts.items(), images.split(list(counts.values())), strict=True)
     }
     train, test, val = splits["train"], splits["test"], splits.get("val")
@@ -132,8 +137,10 @@ def _stored_size(config: DatasetConfig) -> int | str | None:
     return f"centre {config.centre}" if config.centre < 1 else None
 
 
-def _images(listing: Listing, files: Sequence[ImageFile], config: DatasetConfig, key: str) -> Tensor:
-    """Return all images as uint8 (N, C, S, S), from the cache if they are there."""
+def _images(
+    listing: Listing, files: Sequence[ImageFile], config: DatasetConfig, key: str
+) -> tuple[Tensor, mmap | None]:
+    """Return all images as uint8 (N, C, S, S), and the file in the cache that they are mapped from."""
     names = [file.name for file in files]
     read = partial(read_images, listing.folder, advice=how_to_skip(listing.root))
 
@@ -150,10 +157,10 @@ def _images(listing: Listing, files: Sequence[ImageFile], config: DatasetConfig,
 
         return (len(files), channels, size, size), part
 
-    array = cached_images(key, make)
+    array, file = cached_images(key, make)
     with warnings.catch_warnings():  # torch warns that it has no read-only tensors
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
+        return torch.from_numpy(array), file
 
 
 def _common_side(headers: Sequence[Header]) -> int:
