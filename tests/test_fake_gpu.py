@@ -1,11 +1,12 @@
 """A step, an evaluation and a save of each model, with fake tensors on a GPU: none is left on another device.
 
-Nor does a copy to it wait. Fake tensors have shapes, types and devices, but no values, and need no GPU.
+No copy to the GPU waits, either. Fake tensors have shapes, types and devices, but no values, and need no GPU.
 Unlike those on the meta device of test_no_synchronisation.py, they follow CUDA: fused optimizers, copies to
 the CPU. Autograd alone asks the driver for a device ("hasPrimaryContext expects a valid device index"), so
 gradients are made up.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +34,7 @@ COUNTERS = "step", "n_averaged"  # torch keeps them on the CPU, where it reads t
 
 
 class Copies(TorchDispatchMode):
-    """Notes each copy to the GPU from memory that is not pinned: it would wait for the GPU."""
+    """Notes each copy to the GPU that would wait for it: blocking, or from memory that is not pinned."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,8 +51,9 @@ class Copies(TorchDispatchMode):
         name = function.name()
         if name in ("aten::_to_copy", "aten::copy_"):
             source = args[1] if name == "aten::copy_" else args[0]
-            pinned = any(source is one for one in self.pinned)
-            if (source.device.type, result.device.type, pinned) == ("cpu", "cuda", False):
+            blocking = not (args[2:] or [(kwargs or {}).get("non_blocking", False)])[0]
+            waits = blocking or not any(source is one for one in self.pinned)
+            if (source.device.type, result.device.type, waits) == ("cpu", "cuda", True):
                 self.waiting.append(f"{name} of {source}")
         return result
 
@@ -139,8 +141,11 @@ def test_no_copy_of_a_batch_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("saved")
-def test_a_copy_that_waits_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imclass.data.loader.copy_to", Tensor.to)
+@pytest.mark.parametrize("copy", [Tensor.to, lambda tensor, device: tensor.pin_memory().to(device)])
+def test_a_copy_that_waits_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copy: Callable[[Tensor, torch.device], Tensor]
+) -> None:
+    monkeypatch.setattr("imclass.data.loader.copy_to", copy)
     assert any("aten::_to_copy of" in copy for copy in step_evaluate_and_save(tmp_path, monkeypatch))
 
 

@@ -15,12 +15,10 @@ import pytest
 import torch
 from pictures import load, make_folder, pixels, save
 from PIL import Image
-from test_no_synchronisation import fp32_on
 
-from imclass.data.dataset import channel_mean_std
 from imclass.data.folder import dataset as image_folder
 from imclass.data.folder.cache import Part, Shape, cached_images
-from imclass.data.loader import Images
+from imclass.data.mapped import MappedFile
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -195,15 +193,19 @@ def test_full_disk_is_no_obstacle(cache: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [path.name for path in cache.iterdir()] == ["key.lock"]
 
 
-def test_training_reads_a_cache_larger_than_the_memory_image_by_image(root: Path) -> None:
-    """The kernel reads megabytes around each page, which is right for a first look at all images only."""
-    make_folder(root, {"train": 3, "test": 2})
+def test_the_pages_of_a_batch_are_read_at_the_same_time(root: Path) -> None:
+    """And no others, where the kernel would read megabytes around each."""
+    make_folder(root, {"train": 3, "test": 2}, size=(50, 50))
     data = load(root)
-    assert all(isinstance(part.mapped_from, mmap.mmap) for part in (data.train, data.test))
-    advice: list[int] = []
-    watched = dataclasses.replace(data.train, mapped_from=SimpleNamespace(madvise=advice.append))
-    part = watched.select(torch.arange(1))
-    channel_mean_std(part)
-    assert advice == []
-    Images(part, fp32_on("cpu"), (8, 8), [0.5], [0.5])
-    assert advice == [mmap.MADV_RANDOM]
+    content = data.train.mapped_from.content
+    for part in data.train, data.test.select(torch.tensor([3, 1, 0])):
+        advice: list[tuple[int, int, int]] = []
+        watched = MappedFile(content)
+        watched._mapped = SimpleNamespace(madvise=lambda *one, to=advice: to.append(one))
+        at = torch.tensor([2, 0])
+        images = dataclasses.replace(part, mapped_from=watched).take(at)
+        assert images.equal(part.images[at])
+        for image, (kind, start, size) in zip(images, advice, strict=True):
+            assert (kind, start % mmap.PAGESIZE) == (mmap.MADV_WILLNEED, 0)
+            assert image.numpy().tobytes() in content[start : start + size].tobytes()
+            assert size < image.nbytes + mmap.PAGESIZE

@@ -83,10 +83,7 @@ MISTAKES = [
     ),
     (["train.resolutions=[20:60%,24:30%]"], ["train.resolutions=[20:60%,24:30%]", "rising times"]),
     (["train.resolutions=[20:9ep]"], ["train.resolutions=[20:9ep]", "within training"]),
-    (
-        ["device.compile=cuda_graphs", "device.micro_batch=8"],
-        ["device.micro_batch=8", "cuda_graphs cannot split batches"],
-    ),
+    (["optimizer=muon", "model.freeze=backbone"], ["optimizer=muon", "model.freeze=backbone leaves none"]),
     (["train.resolutions=[20]"], ["train.resolutions=[20]", "[20:30%,24:60%]"]),
     (["train.resolutions=[4:1ep]"], ["train.resolutions=", "'4:1ep'", "[20:30%,24:60%]"]),
     (["--lr=3"], ["--lr", "no such option"]),

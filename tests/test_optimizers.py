@@ -139,6 +139,16 @@ def test_muon_takes_maps_between_features_only() -> None:
     assert sum(len(g["params"]) for g in optimizer.param_groups) == len(names)
 
 
+def test_muon_steps_a_weight_that_layers_share_once() -> None:
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(5)))
+    model[2].weight = model[1].weight
+    model[3].weight = model[4].weight  # the last layer's
+    optimizer = build_optimizer(config("muon"), model)
+    by_muon = [id(p) for g in optimizer.param_groups if g["muon"] for p in g["params"]]
+    assert by_muon == [id(model[1].weight)]
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))
+
+
 def test_muon_refuses_a_model_without_hidden_weights() -> None:
     frozen = network()
     frozen[3].requires_grad_(False)

@@ -12,9 +12,9 @@ Written: the figures and versions as JSON, and a picture of the seconds beside t
 
   seconds     of the whole command, from its start to its end
   first step  seconds from its start to the end of its first training step
-  memory      peak of its processes together, MiB, each page divided among those who share it; looked at
-              every 2 seconds
-  times       its seconds over those of imclass in the same round, the median of all rounds
+  memory      peak of its processes together, MiB, each page divided among those who share it; sampled every
+              2 s, so that shorter peaks are missed
+  times as long: its seconds over those of imclass in the same round, median of all rounds
 """
 
 import argparse
@@ -74,11 +74,11 @@ def environment() -> Path:
 
 
 def versions(python: Path) -> dict[str, str]:
-    """Return the versions of what the peers are made of."""
+    """Return the versions of the peers' packages."""
     command = [python, "-m", "pip", "list", "--format=json"]
     packages = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     installed = {package["name"]: package["version"] for package in packages}
-    return {name: installed[name] for name in PACKAGES}
+    return {name: installed[name] for name in PACKAGES if name in installed}
 
 
 def measure(command: list[str | Path], first: str) -> tuple[float, float, float, str]:
@@ -160,6 +160,7 @@ def main() -> None:
     options = parser.parse_args()
     python = environment()
     length = f"train.epochs={options.epochs}", f"train.eval_every={options.epochs}ep"
+    installed = {"ours": versions(Path(sys.executable)), "theirs": versions(python)}
     results: dict[str, list[Result]] = {name: [] for name in ("imclass", *PEERS)}
     with tempfile.TemporaryDirectory() as folder:
         data = subset(options.root, options.images, Path(folder, "images"))
@@ -172,7 +173,7 @@ def main() -> None:
                 )
                 print(f"{name:14} {found[-1]}", flush=True)
             rows = {name: [asdict(one) for one in found] for name, found in results.items()}
-            options.output.write_text(json.dumps({"versions": versions(python), **rows}, indent=1))
+            options.output.write_text(json.dumps({"versions": installed, **rows}, indent=1))
     show(results)
     draw(results, options.output.with_suffix(".png"))
 

@@ -139,8 +139,6 @@ def _sizes(config: Config) -> Iterator[str]:
         last = data.folds - 1
         yield f"dataset.fold={data.fold}: expected 0 to {last} with dataset.folds={data.folds}"
     micro = config.device.micro_batch
-    if config.device.compile == "cuda_graphs" and micro != "auto":
-        yield f"device.micro_batch={micro}: device.compile=cuda_graphs cannot split batches; choose true"
     if isinstance(micro, int) and micro > config.train.batch_size:
         yield f"device.micro_batch={micro}: larger than train.batch_size={config.train.batch_size}"
     if data.mean is not None and data.std is not None and len(data.mean) != len(data.std):
@@ -175,6 +173,8 @@ def _frozen(config: Config) -> Iterator[str]:
     elif model.freeze != "none" and not model.weights_required and _missing_weights(config):
         yield f"model.freeze={model.freeze}: of random weights, as {_missing_weights(config)}"
     if model.freeze == "backbone":
+        if optimizer.name == "muon":
+            yield "optimizer=muon: it trains hidden layers, and model.freeze=backbone leaves none"
         for key in ("backbone_lr_scale", "layer_decay"):
             if getattr(optimizer, key) != 1:
                 yield f"optimizer.{key}: has no effect with model.freeze=backbone"

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -11,6 +10,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
+
+from imclass.data.mapped import MappedFile
 
 CHUNK = 4096  # images handled at once where the whole set would need too much extra memory
 
@@ -25,7 +26,7 @@ class Split:
     skipped: tuple[str, ...] = ()  # damaged images that are left out: 'train/cat/8.png: truncated'
     groups: Tensor | None = None  # int64 (N,): of one number, all are to be in one split
     rows: Tensor | None = None  # int64 (N,): where the images are in `stored`; None: they are all of it
-    mapped_from: mmap.mmap | None = None  # the file that `stored` is a part of
+    mapped_from: MappedFile | None = None  # the file that `stored` is a part of
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,6 +44,8 @@ class Split:
     def take(self, indices: Tensor) -> Tensor:
         """Return uint8 images (n, C, H, W) at int64 `indices` (n,), which are on the device of the labels."""
         rows = indices if self.rows is None else self.rows.index_select(0, indices)
+        if self.mapped_from is not None:
+            self.mapped_from.read_ahead(self.stored, rows)
         return self.stored.index_select(0, rows)
 
     def chunks(self) -> Iterator[Tensor]:
@@ -64,15 +67,10 @@ class Split:
         """Return the split in the memory of a device; the same object if it is there."""
         if self.stored.device == device:
             return self
-        copied = torch.empty(len(self), *self.stored.shape[1:], dtype=torch.uint8, device=device)
+        copied = torch.empty(len(self), *self.stored.shape[1:], dtype=self.stored.dtype, device=device)
         for part, chunk in zip(copied.split(CHUNK), self.chunks(), strict=True):
             part.copy_(chunk)
         return Split(copied, self.labels.to(device), self.files, self.skipped, self.groups)
-
-    def expect_random_order(self) -> None:
-        """Have a file that is larger than the memory read image by image, not megabytes around each."""
-        if self.mapped_from is not None:
-            self.mapped_from.madvise(mmap.MADV_RANDOM)
 
 
 @dataclass(slots=True)
@@ -150,7 +148,7 @@ def channel_mean_std(split: Split) -> tuple[list[float], list[float]]:
     counts = torch.zeros(split.stored.shape[1], 256, dtype=torch.int64)
     for chunk in split.chunks():
         for channel, values in enumerate(chunk.unbind(1)):
-            counts[channel] += torch.bincount(values.flatten(), minlength=256).cpu()
+            counts[channel] += torch.bincount(values.flatten(), minlength=256)
     weights = counts.double() / counts.sum(1, keepdim=True)
     scale = torch.arange(256, dtype=torch.float64) / 255
     mean = weights @ scale

@@ -29,4 +29,4 @@ def with_few_images(dataset: Dataset, most: int) -> Dataset:
 
 
 def _few_of(split: Split, most: int) -> Split:
-    return split.select(chosen(split.labels, most), split.skipped)
+    return split if len(split) <= most else split.select(chosen(split.labels, most), split.skipped)

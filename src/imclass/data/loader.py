@@ -39,7 +39,6 @@ class Images:
         self.size, self.centre = size, centre
         self.device = device
         self.split = split.on(device.device) if device.fits(split.nbytes) else split
-        self.split.expect_random_order()
         self.labels = self.split.labels
         self._mean = torch.tensor(mean, device=device.device)
         self._std = torch.tensor(std, device=device.device)

@@ -3,7 +3,6 @@
 import fnmatch
 import re
 from collections.abc import Sequence
-from itertools import chain
 
 import torch
 from torch import Tensor
@@ -102,7 +101,7 @@ def _without_test(dataset: Dataset) -> Split:
         return train
     files = None if train.files is None or val.files is None else train.files + val.files
     groups = None if train.groups is None or val.groups is None else torch.cat([train.groups, val.groups])
-    images = torch.cat([*chain(train.chunks(), val.chunks())])
+    images = torch.cat([train.images, val.images])
     labels = torch.cat([train.labels, val.labels])
     return Split(images, labels, files, train.skipped + val.skipped, groups)
 

@@ -56,7 +56,7 @@ def predictions_of(model: nn.Module, loader: EvalLoader, device: Device) -> Pred
 
 
 def copied_logits(outputs: Tensor) -> Tensor:
-    """Return a network's outputs as float32, in memory of their own: CUDA graphs write into theirs again."""
+    """Return a network's outputs as a float32 copy: CUDA graphs overwrite theirs at the next call."""
     return outputs.to(torch.float32, copy=True)
 
 

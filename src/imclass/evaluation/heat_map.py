@@ -43,9 +43,9 @@ def explain(
     if not images:
         return []
     labels = torch.tensor(classes)
-    split = trained.loader(Split(torch.stack(list(images)), labels)).images
-    seen, _ = split.gather(torch.arange(len(labels)))
-    heats = heat_maps(trained.model, split.normalize(seen), labels, trained.device)
+    loaded = trained.loader(Split(torch.stack(list(images)), labels)).images
+    seen, _ = loaded.gather(torch.arange(len(labels)))
+    heats = heat_maps(trained.model, loaded.normalize(seen), labels, trained.device)
     assert heats is not None
     return list(zip(seen.cpu(), heats, strict=True))
 

@@ -1,6 +1,7 @@
 """train.budget: as many steps as take a given time, by a short probe on this machine."""
 
 import bisect
+import time
 
 from imclass.config.budget import with_steps
 from imclass.config.durations import clock, parse_duration
@@ -19,8 +20,10 @@ def within_budget(setup: Setup) -> tuple[Config, list[str]]:
     """
     config = setup.config
     budget = parse_duration(config.train.budget).value
+    start = time.monotonic()
     pace = measure_pace(setup, min(SECONDS, budget / 100))
-    steps = setup.device.processes.broadcast(lambda: steps_within(budget, pace, setup))
+    left = budget - (time.monotonic() - start)
+    steps = setup.device.processes.broadcast(lambda: steps_within(left, pace, setup))
     config = with_steps(config, steps)
     plan = Plan.of(config, setup.loader.steps_per_epoch)
     seconds = f"{counted(steps, 'step')} of {pace.step[None]:.3g} s"

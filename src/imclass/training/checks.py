@@ -47,11 +47,11 @@ def check_times(config: Config, steps_per_epoch: int) -> None:
 def check_resolutions(config: Config, learner: Learner, data: Data) -> None:
     """Raise ConfigError for a resolution that is not lower, or does not suit the model."""
     channels, size, width = data.shape
+    if config.train.resolutions and width != size:
+        wanted = f"expected square images, not {size}x{width}; dataset.resize={size} makes them square"
+        raise ConfigError([f"train.resolutions: {wanted}"])
     for entry in config.train.resolutions:
         side, _ = parse_resolution(entry)
-        if width != size:
-            wanted = f"expected square images, not {size}x{width}; dataset.resize={size} makes them square"
-            raise ConfigError([f"train.resolutions: {wanted}"])
         if side >= size:
             raise ConfigError(
                 [f"train.resolutions: {entry}: expected below the {size} pixels of the data set"]

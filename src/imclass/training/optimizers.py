@@ -86,7 +86,7 @@ def _muon(config: OptimizerConfig, model: nn.Module) -> Optimizer:
         config.lr,
         config.momentum,
         bool(config.nesterov),
-        betas=(0.9, 0.95),  # as its authors have them for the other parameters
+        betas=(0.9, 0.95),  # its authors' choice for all other parameters
         normalize=bool(config.normalize_weights),
     )
 
@@ -97,9 +97,11 @@ def _hidden_weights(model: nn.Module) -> list[Tensor]:
     Embeddings, scales of layers and tables of biases have two dimensions too, but map no features.
     """
     layers = nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention
-    own = (module.parameters(recurse=False) for module in model.modules() if isinstance(module, layers))
-    weights = [parameter for parameters in own for parameter in parameters if parameter.ndim > 1]
-    return [parameter for parameter in weights[1:-1] if parameter.requires_grad]
+    own = [module.named_parameters(recurse=False) for module in model.modules() if isinstance(module, layers)]
+    weights = [p for parameters in own for name, p in parameters if name.endswith("weight")]
+    ends = {id(weight) for weight in (*weights[:1], *weights[-1:])}
+    once = {id(weight): weight for weight in weights}  # layers may share theirs
+    return [weight for key, weight in once.items() if key not in ends and weight.requires_grad]
 
 
 OPTIMIZERS: dict[str, Callable[[OptimizerConfig, nn.Module], Optimizer]] = {

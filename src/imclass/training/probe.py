@@ -58,22 +58,24 @@ class Features:
 
     def inputs(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (n, features) in the backbone's precision and int64 labels (n,), on the device."""
-        device, labels = self._features.device, self._images.labels
-        of_images = labels.index_select(0, copy_to(indices, labels.device))
-        return self._features[copy_to(indices, device)], copy_to(of_images, device)
+        features, labels = self._kept
+        at = copy_to(indices, features.device)
+        return features[at], labels[at]
 
     @cached_property
-    def _features(self) -> Tensor:
-        """(N, features), on the device; every rank computes all."""
+    def _kept(self) -> tuple[Tensor, Tensor]:
+        """Features (N, features) and labels (N,) of all images, on the device; every rank computes all."""
         model, part, kept = self._learner.model, self._learner.part, list[Tensor]()
+        all_labels: list[Tensor] = []
         was_training, model = model.training, model.eval()
         with model.get_submodule(part).register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0])):
             for indices in torch.arange(len(self._images)).split(BATCH):
                 STOP.raise_if_set()
-                images, _ = self._images.inputs(indices)
+                images, labels = self._images.inputs(indices)
+                all_labels.append(labels)
                 logits_of(model, images, self._images.device)
         model.train(was_training)
-        return torch.cat(kept)
+        return torch.cat(kept), torch.cat(all_labels)
 
 
 def on_features(learner: Learner, train: TrainLoader, val: EvalLoader) -> tuple[TrainLoader, EvalLoader]:

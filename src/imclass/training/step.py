@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from imclass.errors import OutOfMemory
+from imclass.errors import OutOfMemory, UserError
 from imclass.evaluation.evaluate import copied_logits
 from imclass.machine.device import Device
 from imclass.machine.randomness import seed_everything
@@ -56,7 +56,8 @@ class Learner:
 
         images: normalised (N, C, H, W), this rank's slice of the batch. targets: int64 (N,), or soft
         (N, classes). When memory runs out, `micro_batch` is halved and the pass repeated; not on several
-        ranks, whose peers are in the middle of this pass. Raises OutOfMemory.
+        ranks, whose peers are in the middle of this pass. Raises OutOfMemory, and UserError where CUDA graphs
+        would split it.
         """
         while True:
             try:
@@ -68,8 +69,6 @@ class Learner:
                 failed = f"out of memory with {size} images at a time"
                 if size <= self.smallest_batch:
                     raise OutOfMemory(f"{failed}; choose a smaller model= or dataset.resize=") from error
-                if self.device.compile == "cuda_graphs":  # lose sums: github.com/pytorch/pytorch/issues/96693
-                    raise OutOfMemory(f"{failed}; device.compile=true could split the batch") from error
                 if self.device.processes.size > 1:
                     raise OutOfMemory(f"{failed}; set device.micro_batch={math.ceil(size / 2)}") from error
             self.micro_batch = math.ceil(self.micro_batch / 2)
@@ -91,6 +90,10 @@ class Learner:
         count = math.ceil(len(images) / self.micro_batch)
         if count > 1:
             count = min(count, len(images) // self.smallest_batch)
+        if count > 1 and self.device.compile == "cuda_graphs":  # github.com/pytorch/pytorch/issues/169545
+            parts = f"cannot add up the gradients of parts of {self.micro_batch} images"
+            other = "device.compile=true can; or leave out device.micro_batch and lower train.batch_size"
+            raise UserError(f"device.compile=cuda_graphs: {parts}; {other}")
         losses, outputs = [], []
         parts = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
         for number, (part, part_targets) in enumerate(parts, 1):

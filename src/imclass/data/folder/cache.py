@@ -19,6 +19,7 @@ import PIL
 from numpy.typing import NDArray
 
 from imclass.config.run_names import user_path
+from imclass.data.mapped import MappedFile
 from imclass.runs.atomic import sync
 from imclass.runs.locks import locked
 from imclass.runs.regular import open_regular
@@ -33,7 +34,7 @@ AT_ONCE = 512  # images made between two writes
 Shape = tuple[int, ...]
 Part = Callable[[int, int], NDArray[np.uint8]]  # start, stop -> those of all images
 Make = Callable[[], tuple[Shape, Part]]
-Cached = tuple[NDArray[np.uint8], mmap.mmap | None]
+Cached = tuple[NDArray[np.uint8], MappedFile | None]
 
 
 def cache_folder() -> Path:
@@ -103,8 +104,8 @@ def _load(file: Path) -> Cached | None:
     """Map the array in `file`; None if there is none, or it is not what was written."""
     try:
         with open_regular(file) as opened:
-            mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)  # ValueError: an empty file
-            content = np.frombuffer(mapped, np.uint8)
+            mapped = MappedFile(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+            content = mapped.content
             digest = hashlib.sha256()
             for start in range(0, len(content) - DIGEST_SIZE, PIECE):
                 digest.update(content[start : min(start + PIECE, len(content) - DIGEST_SIZE)].data)
@@ -116,7 +117,7 @@ def _load(file: Path) -> Cached | None:
             return content[opened.tell() : -DIGEST_SIZE].reshape(shape), mapped
     except FileNotFoundError:
         return None
-    except ValueError:
+    except ValueError:  # of mmap: the file is empty
         _warn_once(f"{file} is damaged; decoding the images again")
         return None
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from mmap import mmap
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from imclass.data.folder.damaged import how_to_skip, refuse_irregular, skip_dama
 from imclass.data.folder.decode import Header, colour_of, decode_image, read_header, read_images
 from imclass.data.folder.listing import Listing, list_to_train
 from imclass.data.folder.scan import ImageFile
+from imclass.data.mapped import MappedFile
 from imclass.data.splits import hold_out
 from imclass.errors import UserError
 
@@ -139,7 +139,7 @@ def _stored_size(config: DatasetConfig) -> int | str | None:
 
 def _images(
     listing: Listing, files: Sequence[ImageFile], config: DatasetConfig, key: str
-) -> tuple[Tensor, mmap | None]:
+) -> tuple[Tensor, MappedFile | None]:
     """Return all images as uint8 (N, C, S, S), and the file in the cache that they are mapped from."""
     names = [file.name for file in files]
     read = partial(read_images, listing.folder, advice=how_to_skip(listing.root))

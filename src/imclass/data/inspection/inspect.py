@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,7 +122,7 @@ def inspect_named(name: str, root: str | None, progress: Progress) -> Inspection
         if split is not None:
             labels = [dataset.classes[label] for label in split.labels.tolist()]
             pictures += [Labelled(f"{part}/{index}", part, label) for index, label in enumerate(labels)]
-            arrays += [image.numpy() for image in chain.from_iterable(split.chunks())]
+            arrays += [*split.images.numpy()]
     mode = "L" if len(arrays[0]) == 1 else "RGB"
     looks = progress(map(look_at_pixels, arrays), len(arrays))
     whole = [look._replace(mode=mode) for look in looks if isinstance(look, Look)]
