@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import imclass.models
 from imclass.data.loader import EvalLoader, Images
 from imclass.evaluation.evaluate import evaluate
 from imclass.evaluation.metrics import Meter, Result
@@ -30,6 +31,7 @@ from imclass.training.start import build_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 CUDA = fp32_on("cuda:0")
+OTHERS = "densenet121", *sorted(imclass.models.MODELS.keys() - {*MODELS})  # of seconds each
 COUNTERS = "step", "n_averaged"  # torch keeps them on the CPU, where it reads them at each step
 
 
@@ -118,14 +120,16 @@ def step_evaluate_and_save(folder: Path, monkeypatch: pytest.MonkeyPatch, **choi
 @pytest.mark.parametrize(
     ("model", "optimizer"),
     [
-        *((model, "sgd") for model in MODELS if model != "densenet121"),  # of seconds
+        *((model, "sgd") for model in MODELS if model not in OTHERS),
         *(("lenet", optimizer) for optimizer in OPTIMIZERS),
+        *(pytest.param(model, "sgd", marks=pytest.mark.soak) for model in OTHERS),
     ],
 )
 def test_nothing_is_left_on_the_cpu(
     saved: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, optimizer: str
 ) -> None:
-    assert step_evaluate_and_save(tmp_path, monkeypatch, model=model, optimizer=optimizer) == []
+    side = 64 if model in OTHERS else 32  # pixels: some need them
+    assert step_evaluate_and_save(tmp_path, monkeypatch, model=model, optimizer=optimizer, side=side) == []
     assert devices(saved["best.pt"]) == {"cpu"}
     last = saved["last.pt"]
     assert {name for name, part in last.items() if devices(part)} == {"model", "optimizer", "ema", "meter"}

@@ -67,10 +67,13 @@ def fp32_on(device: str) -> Device:
     )
 
 
-def config_of(model: str = "lenet", augment: str = "crop", optimizer: str = "sgd", **loss: Any) -> Config:
+def config_of(
+    model: str = "lenet", augment: str = "crop", optimizer: str = "sgd", side: int = 32, **loss: Any
+) -> Config:
+    images = {"train": 64, "test": 32, "shape": [3, side, side]}
     settings = {
         "model": {"name": model},
-        "dataset": {"name": "synthetic", "synthetic": {"train": 64, "test": 32}, "val_split": "test"},
+        "dataset": {"name": "synthetic", "synthetic": images, "val_split": "test"},
         "optimizer": {"name": optimizer, "lr": 0.1, **OPTIMIZERS[optimizer]},
         "scheduler": {"final": 0.0},
         "augment": AUGMENTATIONS[augment],

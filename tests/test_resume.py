@@ -5,6 +5,7 @@ Real processes are killed, or asked to stop, at named points; at random ones: te
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,6 +144,15 @@ def test_all_state_is_resumed(here: Path, more: tuple[str, ...]) -> None:
 
     In bf16 the smallest model, since it may be emulated.
     """
+    assert differences_after_a_kill(here, more, At("in a step", 12)) == []
+
+
+@pytest.mark.soak
+@pytest.mark.fault("R1")
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_training_is_resumed(here: Path) -> None:
+    """After its images have changed their size, which compiles anew."""
+    more = "device.compile=true", "train.resolutions=[12:6st]"
     assert differences_after_a_kill(here, more, At("in a step", 12)) == []
 
 

@@ -91,9 +91,9 @@ class Learner:
         if count > 1:
             count = min(count, len(images) // self.smallest_batch)
         if count > 1 and self.device.compile == "cuda_graphs":  # github.com/pytorch/pytorch/issues/169545
-            parts = f"cannot add up the gradients of parts of {self.micro_batch} images"
+            failed = f"cannot add up the gradients of parts of {self.micro_batch} images"
             other = "device.compile=true can; or leave out device.micro_batch and lower train.batch_size"
-            raise UserError(f"device.compile=cuda_graphs: {parts}; {other}")
+            raise UserError(f"device.compile=cuda_graphs: {failed}; {other}")
         losses, outputs = [], []
         parts = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
         for number, (part, part_targets) in enumerate(parts, 1):
