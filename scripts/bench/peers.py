@@ -74,7 +74,7 @@ def environment() -> Path:
 
 
 def versions(python: Path) -> dict[str, str]:
-    """Return the versions of the peers' packages."""
+    """Return the versions of those of `PACKAGES` that a Python has."""
     command = [python, "-m", "pip", "list", "--format=json"]
     packages = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     installed = {package["name"]: package["version"] for package in packages}

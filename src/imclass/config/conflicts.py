@@ -174,7 +174,7 @@ def _frozen(config: Config) -> Iterator[str]:
         yield f"model.freeze={model.freeze}: of random weights, as {_missing_weights(config)}"
     if model.freeze == "backbone":
         if optimizer.name == "muon":
-            yield "optimizer=muon: it trains hidden layers, and model.freeze=backbone leaves none"
+            yield "optimizer=muon: it trains hidden layers, and model.freeze=backbone leaves none; use adamw"
         for key in ("backbone_lr_scale", "layer_decay"):
             if getattr(optimizer, key) != 1:
                 yield f"optimizer.{key}: has no effect with model.freeze=backbone"

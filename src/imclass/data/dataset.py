@@ -34,7 +34,7 @@ class Split:
     @property
     def nbytes(self) -> int:
         """The size of the images in bytes."""
-        return len(self) * self.stored[0].nbytes
+        return len(self) * self.stored[:1].nbytes
 
     @property
     def images(self) -> Tensor:

@@ -16,7 +16,10 @@ from imclass.training.rates import scale_rates
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
-    """Build the optimizer of all trainable parameters; each group carries its `initial_lr`."""
+    """Build the optimizer of all trainable parameters; each group carries its `initial_lr`.
+
+    Raises UserError where Muon would have nothing to train.
+    """
     optimizer = component("optimizer", config.name, OPTIMIZERS, Optimizer)(config, model)
     scale_rates(optimizer, model, config)
     for group in optimizer.param_groups:

@@ -117,7 +117,7 @@ def _load(file: Path) -> Cached | None:
             return content[opened.tell() : -DIGEST_SIZE].reshape(shape), mapped
     except FileNotFoundError:
         return None
-    except ValueError:  # of mmap: the file is empty
+    except ValueError:  # mmap raises it too, for an empty file
         _warn_once(f"{file} is damaged; decoding the images again")
         return None
 
