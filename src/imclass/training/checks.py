@@ -45,7 +45,7 @@ def check_times(config: Config, steps_per_epoch: int) -> None:
 
 
 def check_resolutions(config: Config, learner: Learner, data: Data) -> None:
-    """Raise ConfigError for a resolution that is not lower or does not suit the model, and for uneven sides."""
+    """Raise ConfigError for a resolution that is not lower or does not suit the model, or uneven sides."""
     channels, size, width = data.shape
     if config.train.resolutions and width != size:
         wanted = f"expected square images, not {size}x{width}; dataset.resize={size} makes them square"
